@@ -1,0 +1,1 @@
+//! What dpctl and warrend say to each other.

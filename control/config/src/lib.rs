@@ -1,0 +1,1 @@
+//! Configuration file to validated policy values.

@@ -1,0 +1,3 @@
+//! The Warren gateway daemon.
+
+fn main() {}

@@ -1,0 +1,20 @@
+//! Policy as pure values and functions: selectors, rules, proposals, identities and what follows from them.
+//!
+//! Nothing in here reads a clock, a file or a socket; every function gives the same answer twice. The engine
+//! compiles its classifier from these values, IKE negotiates with them and `dpctl` explains them, so that the
+//! three can never disagree.
+
+pub mod evaluate;
+pub mod identity;
+pub mod limits;
+pub mod proposal;
+pub mod rule;
+pub mod secret;
+pub mod selector;
+
+pub use evaluate::{Verdict, evaluate};
+pub use identity::Identity;
+pub use proposal::{EspProposal, EspTransform, Group, Hash, IkeProposal, KeyBits, Lifetime};
+pub use rule::{PeerId, RuleId, RuleSet, TransportAction, TransportRule, TunnelRule};
+pub use secret::Secret;
+pub use selector::{AddressRange, FiveTuple, PortRange, Protocol, Selector};

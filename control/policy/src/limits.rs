@@ -1,0 +1,10 @@
+//! Every maximum of this crate, with its reason.
+
+/// Levels of one action stack (REQUIREMENTS NT-28): deeper stacks leave no room for payload at MTU 1280.
+pub const STACK_DEPTH_MAX: usize = 8;
+/// Rules of each class in one rule set; the classifier's memory is sized for it.
+pub const RULES_MAX: usize = 100_000;
+/// Octets of a pre-shared key: longer than any HMAC block gains nothing.
+pub const SECRET_OCTETS_MAX: usize = 1024;
+/// Proposals offered to one peer; each becomes a transform in one ISAKMP SA payload.
+pub const PROPOSALS_MAX: usize = 32;

@@ -1,0 +1,72 @@
+//! The two classes of rules (REQUIREMENTS NT-3, Q-17): transport rules say whether a flow may pass at all, tunnel
+//! rules say through which gateway it must.
+
+use crate::limits::RULES_MAX;
+use crate::selector::Selector;
+use std::net::IpAddr;
+
+/// A tunnel rule, by its place in the rule set. Stable as long as the rule set is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(pub u32);
+
+/// A configured peer gateway, by its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u32);
+
+/// What the base rule of a flow says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransportAction {
+    /// The flow may pass; tunnel rules decide how.
+    Permit,
+    /// The flow passes in clear whatever the tunnel rules say.
+    Bypass,
+    /// The flow is dropped.
+    Discard,
+}
+
+/// A base rule. A flow that matches none is dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransportRule {
+    /// The operator's name for it.
+    pub name: String,
+    /// Outbound direction: from our side to the far side.
+    pub selector: Selector,
+    /// What happens.
+    pub action: TransportAction,
+}
+
+/// A rule that says *protect*: through this gateway or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelRule {
+    /// The operator's name for it.
+    pub name: String,
+    /// Outbound direction: from our side to the far side.
+    pub selector: Selector,
+    /// Whose tunnel it is.
+    pub peer: PeerId,
+    /// The outer destination of that tunnel.
+    pub gateway: IpAddr,
+}
+
+/// All rules, in the order in which they are tried. `RuleId` indexes `tunnel`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleSet {
+    /// Base rules; first match wins, no match discards.
+    pub transport: Vec<TransportRule>,
+    /// Tunnel rules; first match wins.
+    pub tunnel: Vec<TunnelRule>,
+}
+
+impl RuleSet {
+    /// The rule with that identifier.
+    #[must_use]
+    pub fn tunnel_rule(&self, rule: RuleId) -> Option<&TunnelRule> {
+        self.tunnel.get(rule.0 as usize)
+    }
+
+    /// Whether both classes stay below [`RULES_MAX`].
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.transport.len() <= RULES_MAX && self.tunnel.len() <= RULES_MAX
+    }
+}

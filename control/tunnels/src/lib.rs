@@ -1,0 +1,1 @@
+//! Desired state of every tunnel, sans IO.

@@ -1,0 +1,1 @@
+//! Batched ESP transforms.

@@ -1,0 +1,39 @@
+//! Control to workers.
+
+use crate::forwarding::ForwardingTable;
+use crate::sa::{Encapsulation, InboundSa, OutboundSa, SaId};
+use std::net::IpAddr;
+use warren_policy::{RuleId, RuleSet};
+
+/// One change. Every worker acknowledges each; a change counts as applied when all have.
+pub enum Command {
+    /// Replaces all rules. Bindings of tunnel rules are forgotten.
+    Rules(RuleSet),
+    /// Replaces the mirror of the kernel's tables.
+    Forwarding(ForwardingTable),
+    /// Packets with this SPI are accepted from now on.
+    InstallInbound(Box<InboundSa>),
+    /// The SA exists; nothing uses it before a `Bind` says so.
+    InstallOutbound(Box<OutboundSa>),
+    /// Traffic of the rule goes through these SAs, innermost first. An empty stack unbinds the rule: its traffic
+    /// is dropped and acquires again.
+    Bind {
+        /// The tunnel rule.
+        rule: RuleId,
+        /// Outbound SAs, innermost first.
+        stack: Vec<SaId>,
+    },
+    /// The rule may send another `Acquire` (after a failed negotiation's hold-down).
+    Rearm(RuleId),
+    /// The peer is reached elsewhere from now on (a NAT mapping moved); for SAs of both directions.
+    MovePeer {
+        /// The SA.
+        sa: SaId,
+        /// The new outer address of the peer.
+        remote: IpAddr,
+        /// The new encapsulation.
+        encapsulation: Encapsulation,
+    },
+    /// The SA is gone; its keys are wiped. Unknown SAs are ignored.
+    Remove(SaId),
+}

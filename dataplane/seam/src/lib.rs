@@ -1,0 +1,17 @@
+//! The seam: commands down, events up.
+//!
+//! Everything that crosses between control and the workers is a plain value without pointers into the other side,
+//! so that the engine can become a process of its own. Time is a [`Duration`] since the start of the process.
+
+mod command;
+mod event;
+mod forwarding;
+pub mod limits;
+mod sa;
+
+pub use command::Command;
+pub use event::Event;
+pub use forwarding::{ForwardingTable, MacAddress, Neighbour, PortIndex, PortInfo, Route, Side};
+pub use sa::{Encapsulation, InboundSa, OutboundSa, SaId, SaKeys, Spi, Volume};
+pub use std::time::Duration;
+pub use warren_policy::{EspTransform, FiveTuple, RuleId, RuleSet, Secret, Selector};

@@ -1,0 +1,12 @@
+//! Every maximum of the seam, with its reason.
+
+/// Commands on their way to one worker. A full ring refuses the command; control tries again.
+pub const COMMANDS_MAX: usize = 1024;
+/// Events on their way from one worker. A full ring drops the event and counts it; state repeats itself.
+pub const EVENTS_MAX: usize = 1024;
+/// Anti-replay window in packets, unless the configuration says otherwise (RFC 4303 §3.4.3).
+pub const WINDOW_PACKETS_DEFAULT: u32 = 4096;
+/// Largest anti-replay window: 8 KiB of bitmap for each inbound SA.
+pub const WINDOW_PACKETS_MAX: u32 = 65_536;
+/// AES blocks under one GCM key (REQUIREMENTS F-18): distinguishing advantage stays near 2^-51.
+pub const GCM_BLOCKS_MAX: u64 = 1 << 39;

@@ -1,0 +1,3 @@
+//! Two gateways on a virtual clock.
+
+fn main() {}

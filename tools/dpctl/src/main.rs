@@ -1,0 +1,3 @@
+//! Shows and explains a running warrend.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Builds, tests and demonstrates Warren.
+
+fn main() {}
