@@ -39,10 +39,8 @@ discard_reasons! {
     WrongPath = "wrong-path",
     /// Too many first messages in a short time.
     RateLimited = "rate-limited",
-    /// A source began more negotiations than we remember; its oldest was forgotten.
+    /// More negotiations were begun than we remember; the oldest, of that source or of all, was forgotten.
     HalfOpenReplaced = "half-open-replaced",
-    /// The table of half-open negotiations is full.
-    HalfOpenFull = "half-open-full",
     /// A half-open negotiation that was never continued.
     HalfOpenExpired = "half-open-expired",
     /// Too many negotiations that proved their address and did not finish.

@@ -29,14 +29,16 @@ pub const EXCHANGES_MAX: usize = 256;
 /// How long a finished exchange is kept to answer repetitions.
 pub const EXCHANGE_LINGER: Duration = Duration::from_secs(60);
 /// Message IDs remembered for one ISAKMP SA; it is renewed before they are used up.
-pub const MESSAGE_IDS_MAX: usize = 8192;
+pub const MESSAGE_IDS_MAX: usize = 16_384;
 /// Stored responses sent again for one exchange: more than any honest peer asks for.
 pub const RESENDS_MAX: u32 = 16;
 /// Longest pause between repetitions of one message.
 pub const RETRANSMIT_INTERVAL_MAX: Duration = Duration::from_secs(16);
 /// Quick modes that wait for an ISAKMP SA with one peer: one for each rule.
 pub const PENDING_CHILDREN_MAX: usize = 100_000;
-/// ISAKMP SAs with one peer that are kept beside the one in use.
+/// Quick modes that we begin under one ISAKMP SA at a time; others wait their turn.
+pub const QUICK_MODES_MAX: usize = 64;
+/// ISAKMP SAs with one peer that are kept; the oldest gives way.
 pub const ISAKMP_PER_PEER_MAX: usize = 8;
 /// Two ISAKMP SAs that were established within this time were begun by both sides at once.
 pub const SIMULTANEOUS: Duration = Duration::from_secs(10);
