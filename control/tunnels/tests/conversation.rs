@@ -109,7 +109,7 @@ fn both_sides_rekeying_at_once_converge_on_one_pair_without_loss() {
         let dropped = world.sides.each_ref().map(|side| side.dropped);
         let opened = world.sides[1].tunnels.negotiator().opened;
         // From apart to exactly together: the overlap that only one side sees is among them.
-        for (side, pause) in [(1, RESPONDER_PATIENCE + millis(seed % 50) - millis(25)), (0, millis(0))] {
+        for (side, pause) in [(1, RESPONDER_PATIENCE + millis(seed % 100) - millis(50)), (0, millis(0))] {
             let State::Up { inbound, .. } = world.state(side, 0) else { panic!("not up") };
             world.sides[side].tunnels.handle_event(world.now, Event::SoftExpire(inbound));
             world.drain(side);
@@ -122,7 +122,7 @@ fn both_sides_rekeying_at_once_converge_on_one_pair_without_loss() {
         assert_eq!(world.sides.each_ref().map(|side| side.refused), [0, 0]);
         collisions += world.sides[1].tunnels.negotiator().opened - opened;
     }
-    assert!((50..200).contains(&collisions), "{collisions}");
+    assert!((50..=190).contains(&collisions), "{collisions}");
 }
 
 #[test]
