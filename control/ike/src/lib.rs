@@ -1,1 +1,3 @@
 //! Sans-IO IKE negotiation.
+
+pub mod wire;
