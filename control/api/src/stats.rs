@@ -27,8 +27,11 @@ pub struct Stats {
     pub ports: Vec<Port>,
     /// By worker number.
     pub workers: Vec<Worker>,
-    /// Sums over all workers, for the ledger `received = delivered + dropped + held`.
+    /// Sums over all workers, for the ledger `received + originated = delivered + dropped + held`.
     pub totals: Totals,
+    /// What else the workers count, by word, summed: flow cache hits, ICMP messages made, MSS clamped and so on.
+    #[serde(default)]
+    pub tallies: BTreeMap<String, u64>,
     /// IKE counters by name: messages, negotiations, and each reason for silence.
     pub ike: BTreeMap<String, u64>,
     /// What the XDP program redirected, passed and dropped, by name.
@@ -71,8 +74,17 @@ pub struct Worker {
     pub id: u16,
     /// The core it is pinned to; none in tests.
     pub core: Option<u16>,
-    /// Packets that came in.
+    /// Packets that came in by a port.
     pub received: u64,
+    /// Packets it made itself: ICMP messages, fragments beyond the first.
+    #[serde(default)]
+    pub originated: u64,
+    /// Packets taken over from another worker.
+    #[serde(default)]
+    pub adopted: u64,
+    /// Packets given to another worker.
+    #[serde(default)]
+    pub handed: u64,
     /// Packets that left by a port, the tun port or to the kernel.
     pub delivered: u64,
     /// A level: packets in its hands now.
@@ -90,11 +102,14 @@ pub struct Worker {
 /// Sums over all workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Packets that came in.
+    /// Packets that came in by a port.
     pub received: u64,
+    /// Packets made here: ICMP messages, fragments beyond the first.
+    #[serde(default)]
+    pub originated: u64,
     /// Packets that left by a port, the tun port or to the kernel.
     pub delivered: u64,
-    /// A level: packets in the workers' hands now.
+    /// A level: packets in the workers' hands now, or on their way from one to another.
     pub held: u64,
     /// Packets that ended in a drop reason.
     pub dropped: u64,

@@ -31,9 +31,13 @@ impl Config {
         self.peers.get(id.0 as usize)
     }
 
-    /// The tunnel rule of that name, as `dpctl tunnel up` names it.
+    /// The tunnel rules that `dpctl tunnel up NAME` means: the one of that name, or all parts `NAME#1`, `NAME#2`, …
+    /// of a rule with lists. Empty when there is none.
     #[must_use]
-    pub fn tunnel_named(&self, name: &str) -> Option<RuleId> {
-        self.rules.tunnel.iter().position(|rule| rule.name == name).map(|at| RuleId(at as u32))
+    pub fn tunnels_named(&self, name: &str) -> Vec<RuleId> {
+        let part =
+            |rule: &str| rule.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'));
+        let rules = self.rules.tunnel.iter().enumerate();
+        rules.filter(|(_, rule)| part(&rule.name)).map(|(at, _)| RuleId(at as u32)).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! What is wrong with a file, and where: line and column, the source line with carets, what would be accepted.
 
 use std::fmt;
+use std::ops::Range;
 
 /// Whether the file can be used all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +23,10 @@ pub struct Diagnostic {
     pub line: usize,
     /// Column in characters, counted from 1.
     pub column: usize,
-    /// Characters marked from there.
-    pub width: usize,
-    /// The line itself.
+    /// The line, or the part of it around the place.
     pub source: String,
+    /// Characters of `source` to be marked.
+    pub mark: Range<usize>,
     /// What is wrong, with the offending value.
     pub message: String,
     /// What would be accepted.
@@ -43,11 +44,12 @@ impl fmt::Display for Diagnostic {
         if self.line == 0 {
             write!(f, "{:gutter$}--> {}", "", self.file)?;
         } else {
-            let (line, column, width) = (self.line, self.column, self.width.max(1));
+            let (line, column) = (self.line, self.column);
+            let marks = "^".repeat(self.mark.len().max(1));
             writeln!(f, "{:gutter$}--> {}:{line}:{column}", "", self.file)?;
             writeln!(f, "{:gutter$} |", "")?;
             writeln!(f, "{line} | {}", self.source)?;
-            write!(f, "{:gutter$} | {:indent$}{}", "", "", "^".repeat(width), indent = column - 1)?;
+            write!(f, "{:gutter$} | {:indent$}{}", "", "", marks, indent = self.mark.start)?;
         }
         match &self.accepted {
             Some(accepted) => write!(f, "\n{:gutter$} = accepted: {accepted}", ""),
@@ -57,6 +59,12 @@ impl fmt::Display for Diagnostic {
 }
 
 impl Diagnostic {
+    /// A remark about the file as a whole.
+    pub(crate) fn of_file(severity: Severity, file: &str, message: String) -> Self {
+        let (file, source) = (file.to_owned(), String::new());
+        Self { severity, file, line: 0, column: 0, source, mark: 0..0, message, accepted: None }
+    }
+
     /// All of it on one line, for a log: `FILE:LINE:COLUMN: message; accepted: …`.
     #[must_use]
     pub fn one_line(&self) -> String {

@@ -4,6 +4,8 @@
 pub const FILE_OCTETS_MAX: u64 = 64 << 20;
 /// Diagnostics shown at once; a file with more is beyond one sitting.
 pub const DIAGNOSTICS_MAX: usize = 50;
+/// Characters of a source line quoted in a diagnostic: one terminal line.
+pub const SOURCE_CHARS_MAX: usize = 100;
 /// Workers: cores of the largest machine this is meant for.
 pub const WORKERS_MAX: u16 = 256;
 /// Ports; each has a UMEM share on every worker.
@@ -30,3 +32,12 @@ pub const IKE_LIFETIME_S_MAX: u32 = 604_800;
 pub const LIFETIME_KILOBYTES_MIN: u64 = 1024;
 /// Repetitions of a message; with doubling intervals more would be hours.
 pub const RETRANSMIT_TRIES_MAX: u32 = 12;
+/// Smallest anti-replay window, and the step between sizes: one word of the bitmap.
+pub const WINDOW_PACKETS_STEP: u32 = 64;
+/// Anti-replay window unless the file says otherwise (RFC 4303 §3.4.3); the seam has the same number.
+pub const WINDOW_PACKETS_DEFAULT: u32 = 4096;
+/// Largest anti-replay window; the seam has the same number.
+pub const WINDOW_PACKETS_MAX: u32 = 65_536;
+/// Pairs of rules compared to find rules that never match. Beyond it the comparison would take longer than the
+/// rest of the start; it yields warnings only, so leaving it out makes nothing unsafe.
+pub const RULE_PAIRS_MAX: usize = 4_000_000;

@@ -16,13 +16,16 @@
 //! described in safe Rust. Every block says what makes it sound.
 #![allow(unsafe_code)]
 
+pub mod af_xdp;
 mod frame;
 pub mod limits;
 mod memory;
 mod port;
 mod umem;
+mod xdp_link;
 
 pub use frame::Frame;
 pub use memory::{MemoryLink, MemoryPort};
 pub use port::{BusyPoll, Link, Port, PortCounters, PortMode, XdpAttach};
 pub use umem::{Umem, UmemConfig};
+pub use xdp_link::attach_xdp;
