@@ -5,7 +5,7 @@ use warren_ike::wire::nat::{decode_original_address, encode_original_address};
 use warren_ike::wire::vendor::Vendor;
 use warren_ike::wire::{
     Attribute, Body, Delete, HEADER_OCTETS, Header, Identification, Malformed, Notify, PayloadType, Sa,
-    Traffic,
+    Traffic, Value,
 };
 
 /// A datagram without non-ESP marker. The result is for counting; every property is asserted.
@@ -60,12 +60,27 @@ pub(crate) fn sa(body: &[u8]) -> Result<(), Malformed> {
     for proposal in &decoded.proposals {
         assert_eq!(proposal.spi_u32().is_some(), proposal.spi.len() == 4);
         for attribute in proposal.transforms.iter().flat_map(|transform| &transform.attributes) {
-            let number =
-                attribute.as_number().map(|number| Attribute::number(attribute.class, number).as_number());
-            assert!(number.is_none_or(|number| number == attribute.as_number()));
+            number(attribute);
         }
     }
     Ok(())
+}
+
+/// The number in an attribute, compared with the last eight octets of its value.
+fn number(attribute: &Attribute<'_>) {
+    let octets = match &attribute.value {
+        Value::Short(value) => return assert_eq!(attribute.as_number(), Some(u64::from(*value))),
+        Value::Long(octets) => octets,
+    };
+    let (zeros, low) = octets.split_at(octets.len().saturating_sub(8));
+    let mut padded = [0; 8];
+    padded[8 - low.len()..].copy_from_slice(low);
+    let fits = !octets.is_empty() && zeros.iter().all(|octet| *octet == 0);
+    let number = fits.then_some(u64::from_be_bytes(padded));
+    assert_eq!(attribute.as_number(), number);
+    if let Some(number) = number {
+        assert_eq!(Attribute::number(attribute.class, number).as_number(), Some(number));
+    }
 }
 
 /// The attributes of a transform or a notification.
@@ -73,7 +88,7 @@ pub(crate) fn attributes(octets: &[u8]) -> Result<(), Malformed> {
     let mut written = Vec::new();
     for attribute in Attribute::decode_all(octets)? {
         attribute.encode(&mut written);
-        let _ = attribute.as_number();
+        number(&attribute);
     }
     assert_eq!(written, octets);
     Ok(())
