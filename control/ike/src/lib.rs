@@ -19,6 +19,7 @@ mod path;
 mod status;
 #[cfg(test)]
 mod testing;
+pub mod wire;
 
 pub use config::{ChildConfig, Dpd, NatTraversal, PeerConfig, Retransmit};
 pub use counters::{Counters, Discard};

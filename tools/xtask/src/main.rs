@@ -62,8 +62,8 @@ fn dispatch(name: &str, arguments: Arguments) -> Result<bool, Failure> {
         "test" => test::main(arguments),
         "setup" => arguments.finish().and_then(|()| setup::main()).map(|()| true),
         "fuzz" => fuzz::main(arguments),
-        "sim" => built_and_run("sim", arguments),
-        "bench" => built_and_run("bench", arguments),
+        "sim" => built_and_run("sim", "sim", arguments),
+        "bench" => built_and_run("warren-bench", "warren-bench", arguments),
         "interop" => {
             xtask::lab::require_root()?;
             cargo(&test::RELEASE_PROGRAMS)?;
@@ -81,8 +81,8 @@ fn dispatch(name: &str, arguments: Arguments) -> Result<bool, Failure> {
 }
 
 /// Builds a program of the workspace with optimisation and runs it with the words that are left.
-fn built_and_run(program: &str, arguments: Arguments) -> Result<bool, Failure> {
-    cargo(&["build", "--release", "--locked", "--package", program])?;
+fn built_and_run(package: &str, program: &str, arguments: Arguments) -> Result<bool, Failure> {
+    cargo(&["build", "--release", "--locked", "--package", package])?;
     run(Command::new(repository::release(program)).args(arguments.rest()))
 }
 

@@ -85,7 +85,7 @@ impl Half {
             half.gateway.address("lan", gateway, bits)?;
         }
         let [v4, v6] = site.inner();
-        half.host.ip(&format!("route add default via {v4}\n-6 route add default via {v6}"))?;
+        half.host.ip(&format!("route add default via {v4}\nroute add ::/0 via {v6}"))?;
         half.host.without_offload("eth0")?;
         half.gateway.sysctl(&["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])?;
         Ok(half)
@@ -100,7 +100,7 @@ impl Half {
         self.gateway.without_offload("wan")?;
         // Without Warren this is the way in clear. It is what a leak would take, so it has to exist.
         self.gateway.ip(&format!(
-            "route add {} via {}\n-6 route add {} via {}",
+            "route add {} via {}\nroute add {} via {}",
             other.network(),
             other.outer(),
             other.network_v6(),

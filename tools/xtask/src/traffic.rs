@@ -165,12 +165,18 @@ impl Client {
     /// One TCP stream for so many seconds. The window keeps the stream from filling queues that nobody could size:
     /// a ping beside it must not be lost for that reason.
     pub fn start(host: &Namespace, to: IpAddr, way: Way, seconds: u64) -> Result<Self, Failure> {
+        Self::with(host, to, seconds, if way == Way::Back { &["-R"] } else { &[] })
+    }
+
+    /// One TCP stream that stays below a rate, as `iperf3 -b` writes it.
+    pub fn limited(host: &Namespace, to: IpAddr, rate: &str, seconds: u64) -> Result<Self, Failure> {
+        Self::with(host, to, seconds, &["-b", rate])
+    }
+
+    fn with(host: &Namespace, to: IpAddr, seconds: u64, more: &[&str]) -> Result<Self, Failure> {
         let mut command = host.command("iperf3");
         command.args(["-c", &to.to_string(), "-t", &seconds.to_string(), "-J", "-w", "512K"]);
-        command.args(["--connect-timeout", "3000"]);
-        if way == Way::Back {
-            command.arg("-R");
-        }
+        command.args(["--connect-timeout", "3000"]).args(more);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("iperf3")?;
         Ok(Self(Some(child)))
     }

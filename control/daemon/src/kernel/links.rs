@@ -54,27 +54,36 @@ fn active_queues(sys: &Path, name: &str, index: u32) -> Option<u32> {
     u32::try_from(received.count()).ok().filter(|count| *count > 0)
 }
 
-/// Offloads of a port that an XDP program suffers from, in words for the log. Nothing is changed here; the operator
-/// decides. Empty also when `ethtool` is not installed.
-pub(crate) fn harmful_offloads(name: &str) -> Vec<&'static str> {
+/// Offloads of a port that an XDP program in that mode suffers from, in words for the log. Nothing is changed here; the
+/// operator decides. Empty also when `ethtool` is not installed.
+pub(crate) fn harmful_offloads(name: &str, generic: bool) -> Vec<&'static str> {
     let answer = Command::new("ethtool").args(["--show-features", name]).output();
-    answer.map_or_else(|_| Vec::new(), |answer| harmful(&String::from_utf8_lossy(&answer.stdout)))
+    answer.map_or_else(|_| Vec::new(), |answer| harmful(&String::from_utf8_lossy(&answer.stdout), generic))
 }
 
-/// What each does: packets merged by the receiver are longer than a frame, and segments or checksums left to the
-/// sender's hardware never come into being when that hardware is a veth or a virtio device.
-const HARMFUL: [(&str, &str); 3] = [
-    ("large-receive-offload", "large-receive-offload merges packets; native XDP refuses to attach"),
-    ("generic-receive-offload", "generic-receive-offload merges packets before generic XDP sees them"),
-    ("rx-gro-hw", "rx-gro-hw merges packets before XDP sees them"),
+/// What the receiver merges is longer than a frame. Name, in generic mode, in native mode, words: generic XDP runs
+/// behind GRO and the kernel switches LRO off for it; native XDP runs before GRO, and most drivers refuse it with LRO.
+const HARMFUL: [(&str, bool, bool, &str); 3] = [
+    (
+        "generic-receive-offload",
+        true,
+        false,
+        "generic-receive-offload merges packets before generic XDP sees them",
+    ),
+    ("large-receive-offload", false, true, "large-receive-offload merges packets before XDP sees them"),
+    ("rx-gro-hw", true, true, "rx-gro-hw merges packets before XDP sees them"),
 ];
 
-fn harmful(features: &str) -> Vec<&'static str> {
+fn harmful(features: &str, generic: bool) -> Vec<&'static str> {
     let is_on = |name: &str| {
         let setting = |line: &str| line.trim().strip_prefix(name)?.strip_prefix(": ").map(str::to_owned);
         features.lines().find_map(setting).is_some_and(|setting| setting.starts_with("on"))
     };
-    HARMFUL.iter().filter(|(name, _)| is_on(name)).map(|(_, words)| *words).collect()
+    let found = HARMFUL.iter().filter(|(name, in_generic, in_native, _)| {
+        let matters = if generic { *in_generic } else { *in_native };
+        matters && is_on(name)
+    });
+    found.map(|(.., words)| *words).collect()
 }
 
 #[cfg(test)]
@@ -85,10 +94,11 @@ mod tests {
     fn harmful_offloads_are_named_and_harmless_ones_are_not() {
         let features = "Features for eth0:\nrx-checksumming: on\ngeneric-receive-offload: on\n\
                         large-receive-offload: off [fixed]\n\trx-gro-hw: on [requested off]\n";
-        let words = harmful(features);
+        let words = harmful(features, true);
         assert_eq!(words.len(), 2);
         assert!(words[0].starts_with("generic-receive-offload") && words[1].starts_with("rx-gro-hw"));
-        assert_eq!(harmful(""), Vec::<&str>::new());
+        assert_eq!(harmful(features, false).len(), 1);
+        assert_eq!(harmful("", true), Vec::<&str>::new());
     }
 
     #[test]
