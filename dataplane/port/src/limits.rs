@@ -1,5 +1,7 @@
 //! Every maximum of this crate, with its reason.
 
+use std::time::Duration;
+
 /// The kernel itself keeps this many octets free in front of a packet that it copies into a chunk
 /// (`XDP_PACKET_HEADROOM`), so no headroom of ours can be smaller.
 pub const KERNEL_HEADROOM_OCTETS: u32 = 256;
@@ -37,3 +39,16 @@ pub const REGISTRATIONS_MAX: usize = 1024;
 pub const BUSY_POLL_US: i32 = 20;
 /// See [`BUSY_POLL_US`].
 pub const BUSY_POLL_BUDGET: i32 = 64;
+
+/// The longest record that is read from a capture: tcpdump's own largest. A damaged file must not make us reserve
+/// gigabytes.
+pub const CAPTURE_RECORD_OCTETS_MAX: u32 = 262_144;
+
+/// Octets of an interface's name without its terminating zero (`IFNAMSIZ` - 1).
+pub const INTERFACE_NAME_OCTETS_MAX: usize = 15;
+
+/// How often, and how long, the opening of a socket waits for a busy queue. The kernel tears a closed socket down within
+/// some milliseconds; a queue that is busy after half a second belongs to somebody else.
+pub const BIND_WAITS_MAX: u32 = 50;
+/// See [`BIND_WAITS_MAX`].
+pub const BIND_WAIT: Duration = Duration::from_millis(10);

@@ -6,7 +6,6 @@ use crate::packet::{Mac, outer, udp_frame};
 use crate::plan::Plan;
 use crate::seed::Lots;
 use rand_chacha::ChaCha8Rng;
-use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use warren_engine::{EnginePort, Handle, Settings, Worker, WorkerParts, build};
@@ -18,7 +17,7 @@ use warren_port::{Link, MemoryLink, MemoryPort, Umem, UmemConfig};
 use warren_seam::{
     Command, ForwardingTable, MacAddress, Neighbour, PortIndex, PortInfo, Route, Side, limits::WINDOW_PACKETS_DEFAULT,
 };
-use warren_tunnels::{Output, Tunnels, TunnelConfig, TunnelsConfig};
+use warren_tunnels::{Output, State, TunnelConfig, Tunnels, TunnelsConfig};
 
 const INSIDE: PortIndex = PortIndex(0);
 const OUTSIDE: PortIndex = PortIndex(1);
@@ -76,7 +75,7 @@ impl Gateway {
             ],
             tun: None,
         };
-        let (handle, workers) = build(vec![parts], Settings::default());
+        let (handle, workers) = build(vec![parts], &Settings::default()).expect("two descriptors can be had");
         let mut gateway = Self {
             end,
             stations: Stations::of(end),
@@ -193,7 +192,7 @@ impl Gateway {
     /// X-4, issue 1: every packet in ends in exactly one counter.
     fn check_conservation(&self) -> Result<(), Violation> {
         let counters = self.handle.counters();
-        if counters.is_conserved() {
+        if counters.conserved() {
             Ok(())
         } else {
             Err(Violation::NotConserved(format!("{:?} gateway: {counters:?}", self.end)))
@@ -203,19 +202,13 @@ impl Gateway {
     /// Whether a tunnel is up, as control sees it.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.tunnels.status().iter().all(|tunnel| tunnel.state == warren_tunnels::State::Up)
+        self.tunnels.status().iter().all(|tunnel| matches!(tunnel.state, State::Up { .. } | State::Rekeying { .. }))
     }
 
     /// Every drop so far, for the report of a run.
     #[must_use]
     pub fn drops(&self) -> Vec<(&'static str, u64)> {
-        self.handle.counters().drops()
-    }
-
-    /// Inbound SAs that a worker still holds; used to find orphans.
-    #[must_use]
-    pub fn installed(&self) -> HashSet<RuleId> {
-        self.tunnels.status().iter().map(|tunnel| tunnel.rule).collect()
+        self.handle.counters().drops().map(|(reason, count)| (reason.word(), count)).collect()
     }
 }
 

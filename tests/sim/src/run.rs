@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::seed::{Seed, below};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub struct Report {
     /// Steps of the clock.
     pub steps: u64,
     /// Drops of both gateways by reason.
-    pub drops: Vec<(&'static str, u64)>,
+    pub drops: BTreeMap<&'static str, u64>,
 }
 
 /// A broken promise, and when.
@@ -211,11 +211,10 @@ impl World {
     }
 
     fn report(&self) -> Report {
-        let mut drops = self.gateways[0].drops();
-        for (at, (_, count)) in self.gateways[1].drops().into_iter().enumerate() {
-            drops[at].1 += count;
+        let mut drops = BTreeMap::new();
+        for (reason, count) in self.gateways.iter().flat_map(Gateway::drops) {
+            *drops.entry(reason).or_default() += count;
         }
-        drops.retain(|(_, count)| *count > 0);
         Report {
             sent: self.sent,
             received: self.arrived.len() as u64,

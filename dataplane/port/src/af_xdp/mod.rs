@@ -19,5 +19,5 @@ mod port;
 mod ring;
 mod socket;
 
-pub use port::{AfXdpConfig, AfXdpPort};
+pub use port::{AfXdpConfig, AfXdpPort, interface_index};
 pub use socket::{OpenError, Socket, SocketConfig, Statistics};

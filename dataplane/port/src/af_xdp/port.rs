@@ -165,7 +165,11 @@ impl Port for AfXdpPort {
     }
 }
 
-fn interface_index(name: &str) -> Result<u32, OpenError> {
+/// The kernel's number of an interface, in the network namespace of the calling thread.
+///
+/// # Errors
+/// When there is none of this name.
+pub fn interface_index(name: &str) -> Result<u32, OpenError> {
     let ask = || {
         let any = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
         netdevice::name_to_index(&any, name)

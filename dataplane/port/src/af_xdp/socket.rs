@@ -14,7 +14,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 use super::options;
 use super::ring::{ConsumerRing, Descriptor, ProducerRing};
 use crate::limits::{
-    KERNEL_HEADROOM_OCTETS, REGISTRATIONS_MAX, RING_ENTRIES_MAX, RING_ENTRIES_MIN, WAKEUPS_MAX,
+    BIND_WAIT, BIND_WAITS_MAX, KERNEL_HEADROOM_OCTETS, REGISTRATIONS_MAX, RING_ENTRIES_MAX, RING_ENTRIES_MIN,
+    WAKEUPS_MAX,
 };
 use crate::umem::{Mapping, Registration};
 use crate::{BusyPoll, Frame, PortCounters, Umem};
@@ -94,6 +95,7 @@ pub struct Socket {
     config: SocketConfig,
     zero_copy: bool,
     need_wakeup: bool,
+    shares_registration: bool,
     busy_poll: BusyPoll,
     /// Chunks lent for receiving, wherever the kernel keeps them.
     lent_for_receive: u32,
@@ -113,7 +115,8 @@ struct Attempt {
 
 impl Socket {
     /// Opens a socket over `umem`, in the best mode that the kernel gives: zero-copy before copy, a shared
-    /// registration of the memory before one more.
+    /// registration of the memory before one more. Waits up to half a second for a queue that is busy: the one socket
+    /// of a process that ended a moment ago is still being torn down.
     ///
     /// # Errors
     /// What the kernel said to the last mode that was tried.
@@ -122,17 +125,26 @@ impl Socket {
         if !entries.is_power_of_two() || !(RING_ENTRIES_MIN..=RING_ENTRIES_MAX).contains(&entries) {
             return Err(OpenError::Config("a ring has a power of two between 64 and 32768 entries"));
         }
+        let mut waits = BIND_WAITS_MAX;
         let mut refusal = OpenError::Config("no way to bind was tried");
         for attempt in attempts(umem, &config) {
-            match Self::try_open(umem, config, &attempt) {
-                Ok(mut socket) => {
-                    socket.register(umem);
-                    socket.fill_up(umem);
-                    return Ok(socket);
+            loop {
+                let (step, source) = match Self::try_open(umem, config, &attempt) {
+                    Ok(mut socket) => {
+                        socket.register(umem);
+                        socket.fill_up(umem);
+                        return Ok(socket);
+                    }
+                    Err(refused) => refused,
+                };
+                let is_busy = source.raw_os_error() == Some(libc::EBUSY);
+                refusal = OpenError::Kernel { queue: config.queue, step, source };
+                if !is_busy || waits == 0 {
+                    break;
                 }
-                Err((step, source)) => {
-                    refusal = OpenError::Kernel { queue: config.queue, step, source };
-                }
+                // The kernel takes a moment to let go of a queue whose socket was closed.
+                waits -= 1;
+                std::thread::sleep(BIND_WAIT);
             }
         }
         Err(refusal)
@@ -196,6 +208,7 @@ impl Socket {
             config,
             zero_copy,
             need_wakeup: attempt.need_wakeup,
+            shares_registration: attempt.share.is_some(),
             busy_poll,
             lent_for_receive: 0,
             lent_for_transmit: 0,
@@ -230,6 +243,12 @@ impl Socket {
     #[must_use]
     pub fn need_wakeup(&self) -> bool {
         self.need_wakeup
+    }
+
+    /// Whether it uses another socket's registration of the memory (`XDP_SHARED_UMEM`) and not one of its own.
+    #[must_use]
+    pub fn shares_registration(&self) -> bool {
+        self.shares_registration
     }
 
     /// Whether the driver is polled from our loop.

@@ -1,82 +1,17 @@
 //! The decision: a table of packets with the answer that is meant, and the program in the kernel compared with the model
 //! on that table and on random packets.
 
-#![allow(clippy::print_stdout)] // Whoever runs the tests must see what was skipped, and why.
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 use warren_bpf::{Decision, Locality, Program, model};
 
-const MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
-const OTHER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x99];
-const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const SUBNET_BROADCAST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 255);
-const REMOTE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
-const LOCAL6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-const REMOTE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1);
-const LINK_LOCAL6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 5);
+use crate::packets::*;
 
 fn locality() -> Locality {
     let addresses = [IpAddr::V4(LOCAL), IpAddr::V4(SUBNET_BROADCAST), IpAddr::V6(LOCAL6)];
     Locality { mac: MAC, addresses: addresses.into_iter().collect() }
 }
-
-fn ethernet(to: [u8; 6], kind: u16, packet: &[u8]) -> Vec<u8> {
-    let mut frame = to.to_vec();
-    frame.extend([0x02, 0, 0, 0, 0, 0x02]);
-    frame.extend(kind.to_be_bytes());
-    frame.extend(packet);
-    frame.resize(frame.len().max(60), 0);
-    frame
-}
-
-fn ipv4_with(to: Ipv4Addr, protocol: u8, fragment: u16, options: &[u8], payload: &[u8]) -> Vec<u8> {
-    assert_eq!(options.len() % 4, 0);
-    let header = 20 + options.len();
-    let mut packet = vec![0x40 | (header / 4) as u8, 0];
-    packet.extend(((header + payload.len()) as u16).to_be_bytes());
-    packet.extend([0, 1]);
-    packet.extend(fragment.to_be_bytes());
-    packet.extend([64, protocol, 0, 0]);
-    packet.extend(REMOTE.octets());
-    packet.extend(to.octets());
-    packet.extend(options);
-    packet.extend(payload);
-    ethernet(MAC, 0x0800, &packet)
-}
-
-fn ipv4(to: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
-    ipv4_with(to, protocol, 0, &[], payload)
-}
-
-fn ipv6(to: Ipv6Addr, next: u8, payload: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x60, 0, 0, 0];
-    packet.extend((payload.len() as u16).to_be_bytes());
-    packet.extend([next, 64]);
-    packet.extend(REMOTE6.octets());
-    packet.extend(to.octets());
-    packet.extend(payload);
-    ethernet(MAC, 0x86dd, &packet)
-}
-
-fn udp(to: u16, payload: &[u8]) -> Vec<u8> {
-    let mut datagram = 4500u16.to_be_bytes().to_vec();
-    datagram.extend(to.to_be_bytes());
-    datagram.extend((8 + payload.len() as u16).to_be_bytes());
-    datagram.extend([0, 0]);
-    datagram.extend(payload);
-    datagram
-}
-
-/// An extension header of 8 octets: next header, length, then what the kind makes of it.
-fn extension(next: u8, third: u8, fourth: u8, rest: &[u8]) -> Vec<u8> {
-    let mut header = vec![next, 0, third, fourth, 0, 0, 0, 7];
-    header.extend(rest);
-    header
-}
-
-const ESP_HEAD: [u8; 16] = [0, 0, 0x10, 1, 0, 0, 0, 1, 9, 9, 9, 9, 9, 9, 9, 9];
 
 fn table_of_ipv4() -> Vec<(&'static str, Vec<u8>, Decision)> {
     use Decision::{Esp, Pass, SourceRouted, Transit, UdpEsp};
