@@ -1,1 +1,30 @@
-//! Sans-IO IKE negotiation.
+//! Sans-IO IKEv1 (RFC 2407, 2408, 2409): inputs are calls, outputs are values, time and randomness are arguments.
+//!
+//! ```text
+//! datagram -> Endpoint::handle_datagram -> header -> admission -> state `open` -> payloads -> state `handle`
+//!          -> policy -> keys -> outbox: install inbound, then answer, then use outbound
+//! ```
+//!
+//! [`Endpoint`] owns every negotiation and every ISAKMP SA. Its user calls one of the inputs and then takes
+//! outputs with [`Endpoint::poll_output`] until there are none, strictly in their order.
+
+mod config;
+mod counters;
+mod crypto;
+mod entropy;
+pub mod limits;
+mod notice;
+mod output;
+mod path;
+mod status;
+#[cfg(test)]
+mod testing;
+pub mod wire;
+
+pub use config::{ChildConfig, Dpd, NatTraversal, PeerConfig, Retransmit};
+pub use counters::{Counters, Discard};
+pub use entropy::Entropy;
+pub use notice::Notice;
+pub use output::{Down, Failure, Output, Role};
+pub use path::Path;
+pub use status::{ChildStatus, PeerState, PeerStatus};

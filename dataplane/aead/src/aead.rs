@@ -130,3 +130,81 @@ fn rustcrypto_seal(key: &impl Gcm, nonce: &Nonce, aad: &[u8], text: &mut [u8]) -
 fn rustcrypto_open(key: &impl Gcm, nonce: &Nonce, aad: &[u8], text: &mut [u8], tag: &Tag) -> bool {
     key.decrypt_inout_detached(&(*nonce).into(), aad, InOutBuf::from(text), &(*tag).into()).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/primitives/");
+
+    fn octets(value: &Value, field: &str) -> Vec<u8> {
+        hex::decode(value[field].as_str().unwrap()).unwrap()
+    }
+
+    fn gcm(key: &[u8]) -> Transform {
+        Transform::AesGcm16(match key.len() {
+            16 => KeyLength::B128,
+            24 => KeyLength::B192,
+            _ => KeyLength::B256,
+        })
+    }
+
+    fn by_every_backend(transform: Transform, key: &[u8], test: impl Fn(Backend, Aead)) {
+        for backend in Backend::available().into_iter().filter(|backend| backend.supports(transform)) {
+            test(backend, Aead::new(backend, transform, key).unwrap());
+        }
+    }
+
+    /// How many tests of the file could be run: those with our sizes of nonce and tag.
+    fn wycheproof(file: &str, transform: impl Fn(&[u8]) -> Transform) -> usize {
+        let text = std::fs::read_to_string(format!("{VECTORS}{file}")).unwrap();
+        let all: Value = serde_json::from_str(&text).unwrap();
+        let ours = |group: &&Value| group["ivSize"] == 96 && group["tagSize"] == 128;
+        let groups = all["testGroups"].as_array().unwrap().iter().filter(ours);
+        let tests: Vec<&Value> = groups.flat_map(|group| group["tests"].as_array().unwrap()).collect();
+        for test in &tests {
+            let (key, aad, tag) = (octets(test, "key"), octets(test, "aad"), octets(test, "tag"));
+            let (message, ciphertext) = (octets(test, "msg"), octets(test, "ct"));
+            let nonce: Nonce = octets(test, "iv").try_into().unwrap();
+            let valid = test["result"] != "invalid";
+            by_every_backend(transform(&key), &key, |backend, aead| {
+                let which = format!("{file} {} {backend}", test["tcId"]);
+                let mut text = ciphertext.clone();
+                let opened = aead.open(&nonce, &aad, &mut text, &tag.clone().try_into().unwrap());
+                assert_eq!(opened, valid, "{which}");
+                if valid {
+                    assert_eq!(text, message, "{which}");
+                    assert_eq!(aead.seal(&nonce, &aad, &mut text).as_slice(), tag, "{which}");
+                    assert_eq!(text, ciphertext, "{which}");
+                }
+            });
+        }
+        tests.len()
+    }
+
+    #[test]
+    fn wycheproof_is_satisfied_by_every_backend() {
+        assert!(wycheproof("aes_gcm_test.dev.json", gcm) > 50);
+        assert!(wycheproof("chacha20_poly1305_test.dev.json", |_| Transform::ChaCha20Poly1305) > 50);
+    }
+
+    #[test]
+    fn nist_ciphertexts_and_tags_come_out_of_every_backend() {
+        for bits in [128, 192, 256] {
+            let text = std::fs::read_to_string(format!("{VECTORS}nist_gcm_encrypt_{bits}.jsonl")).unwrap();
+            for (line, row) in text.lines().enumerate() {
+                let row: Value = serde_json::from_str(row).unwrap();
+                let (key, aad, tag) = (octets(&row, "key"), octets(&row, "aad"), octets(&row, "tag"));
+                let nonce: Nonce = octets(&row, "iv").try_into().unwrap();
+                by_every_backend(gcm(&key), &key, |backend, aead| {
+                    let mut text = octets(&row, "pt");
+                    let full = aead.seal(&nonce, &aad, &mut text);
+                    // NIST also shortens tags; ours starts with the short one.
+                    assert_eq!(full[..tag.len()], tag, "{bits} line {line} {backend}");
+                    assert_eq!(text, octets(&row, "ct"), "{bits} line {line} {backend}");
+                });
+            }
+        }
+    }
+}

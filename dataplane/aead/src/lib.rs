@@ -12,10 +12,13 @@ pub mod backend;
 mod batch;
 mod cbc;
 mod key;
+mod known_answers;
 pub mod limits;
+mod self_test;
 pub mod transform;
 
 pub use backend::Backend;
 pub use batch::{OpenJob, SealJob, Verdict, open, seal};
 pub use key::{BadKey, KeyMaterial, OpeningKey, SealingKey};
+pub use self_test::{Fault, SelfTestFailure, self_test};
 pub use transform::{HEADER_OCTETS, Integrity, KeyLength, Transform};

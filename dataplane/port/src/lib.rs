@@ -16,13 +16,20 @@
 //! described in safe Rust. Every block says what makes it sound.
 #![allow(unsafe_code)]
 
+pub mod af_xdp;
 mod frame;
 pub mod limits;
 mod memory;
+mod pcap;
 mod port;
+mod tun;
 mod umem;
+mod xdp_link;
 
 pub use frame::Frame;
 pub use memory::{MemoryLink, MemoryPort};
+pub use pcap::{CaptureError, CaptureReader, CaptureWriter, CapturedPacket, PcapPort};
 pub use port::{BusyPoll, Link, Port, PortCounters, PortMode, XdpAttach};
+pub use tun::TunPort;
 pub use umem::{Umem, UmemConfig};
+pub use xdp_link::attach_xdp;

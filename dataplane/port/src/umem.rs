@@ -152,6 +152,53 @@ impl Umem {
     pub(crate) fn mapping(&self) -> &Arc<Mapping> {
         &self.mapping
     }
+
+    /// Takes a chunk off the free list for the kernel and returns its offset in the memory.
+    #[inline]
+    pub(crate) fn lend(&mut self) -> Option<u64> {
+        self.free.pop().map(|index| u64::from(index) << self.mapping.frame_shift)
+    }
+
+    /// Turns a frame into what the kernel calls an address: the packet's offset in the memory.
+    ///
+    /// # Panics
+    /// When the frame belongs to another memory, which the kernel could not address.
+    #[inline]
+    pub(crate) fn lend_frame(&self, frame: Frame) -> u64 {
+        let index =
+            self.mapping.index(frame.chunk()).expect("a frame is transmitted over the UMEM it came from");
+        (u64::from(index) << self.mapping.frame_shift) + frame.headroom() as u64
+    }
+
+    /// Puts the chunk around `address` back on the free list; `false` when there is no such chunk.
+    ///
+    /// # Safety
+    /// The chunk was lent and the kernel has given it back; nobody else holds it.
+    #[inline]
+    pub(crate) unsafe fn reclaim(&mut self, address: u64) -> bool {
+        let index = address >> self.mapping.frame_shift;
+        let known = index < u64::from(self.mapping.frames);
+        if known {
+            self.free.push(index as u32);
+        }
+        known
+    }
+
+    /// A frame over the packet that the kernel wrote at `address`; `None` when it does not lie in one chunk.
+    ///
+    /// # Safety
+    /// As for [`reclaim`](Self::reclaim).
+    #[inline]
+    pub(crate) unsafe fn reclaim_frame(&self, address: u64, octets: u32) -> Option<Frame> {
+        let index = u32::try_from(address >> self.mapping.frame_shift).ok()?;
+        let start = (address & u64::from(self.mapping.frame_octets - 1)) as u32;
+        if index >= self.mapping.frames || octets > self.mapping.frame_octets - start {
+            return None;
+        }
+        // SAFETY: the chunk is inside the mapping, the packet inside the chunk, and the caller vouches that we are
+        // the only holder.
+        Some(unsafe { Frame::new(self.mapping.chunk(index), self.mapping.frame_octets, start, octets) })
+    }
 }
 
 impl Drop for Umem {
@@ -172,7 +219,17 @@ pub(crate) struct Mapping {
     /// Chunks on the free lists of shares that were dropped.
     home: AtomicUsize,
     /// Sockets over which the kernel knows this memory, so that the next socket shares instead of pinning it again.
-    pub(crate) registrations: Mutex<Vec<Weak<OwnedFd>>>,
+    pub(crate) registrations: Mutex<Vec<Registration>>,
+}
+
+/// A bound socket over which the kernel knows the memory.
+pub(crate) struct Registration {
+    /// Gone when the socket is.
+    pub(crate) socket: Weak<OwnedFd>,
+    /// Whoever shares it inherits this.
+    pub(crate) zero_copy: bool,
+    /// See `zero_copy`.
+    pub(crate) need_wakeup: bool,
 }
 
 // SAFETY: the pointer is only handed out chunk by chunk, each chunk to one owner; the other fields are plain values,
@@ -193,6 +250,11 @@ impl Mapping {
         let frame_shift = frame_octets.trailing_zeros();
         let (home, registrations) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         Ok(Self { base, octets, frames, frame_octets, frame_shift, huge_pages, home, registrations })
+    }
+
+    /// Where the memory begins, and how many octets of it are chunks: what the kernel is told at registration.
+    pub(crate) fn span(&self) -> (u64, u64) {
+        (self.base.as_ptr() as u64, u64::from(self.frames) << self.frame_shift)
     }
 
     fn chunk(&self, index: u32) -> NonNull<u8> {

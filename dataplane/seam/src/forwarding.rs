@@ -7,6 +7,12 @@ use std::net::IpAddr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortIndex(pub u16);
 
+impl PortIndex {
+    /// No port: a route to it says that there is no way, and hides less specific routes that have one. The kernel's
+    /// own blackholes become such routes, and those that leave by interfaces that are no ports.
+    pub const NOWHERE: Self = Self(u16::MAX);
+}
+
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MacAddress(pub [u8; 6]);
@@ -49,7 +55,7 @@ pub struct Route {
     pub prefix_length: u8,
     /// The next hop; `None` when the destination is on the link.
     pub via: Option<IpAddr>,
-    /// Where it leaves.
+    /// Where it leaves; perhaps [`PortIndex::NOWHERE`].
     pub port: PortIndex,
 }
 

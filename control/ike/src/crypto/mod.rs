@@ -1,0 +1,16 @@
+//! The primitives of IKEv1 and everything that RFC 2409 derives with them.
+
+mod cbc;
+mod dh;
+mod keys;
+mod modp;
+mod prf;
+mod primes;
+
+pub(crate) use cbc::{BLOCK_OCTETS, Cipher, Iv};
+pub(crate) use dh::{BadPublicValue, KeyExchange};
+pub(crate) use keys::{Cookies, PhaseOneKeys, PhaseOneParts, initial_iv, keymat, message_iv};
+pub(crate) use prf::{digest, is_equal, prf};
+
+/// Octets that are wiped when dropped.
+pub(crate) type Wiped = zeroize::Zeroizing<Vec<u8>>;

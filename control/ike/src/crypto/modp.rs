@@ -1,0 +1,75 @@
+//! Diffie-Hellman in the MODP groups (RFC 3526), constant-time in the exponent.
+
+use super::{Wiped, primes};
+use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
+use crypto_bigint::{BoxedUint, Odd, Resize};
+use std::sync::OnceLock;
+use zeroize::{Zeroize, Zeroizing};
+
+/// One group. All have the generator 2 and a safe prime, so that 1 < y < p-1 is the whole check (RFC 6989 §2.1).
+pub(super) struct Modp {
+    bits: u32,
+    /// At least twice the strength of the group (RFC 3526 §8), so that the exponent is not the weak part.
+    exponent_octets: usize,
+    prime: &'static str,
+    params: OnceLock<BoxedMontyParams>,
+}
+
+pub(super) static MODP_2048: Modp = Modp::new(2048, 40, primes::MODP_2048);
+pub(super) static MODP_3072: Modp = Modp::new(3072, 48, primes::MODP_3072);
+pub(super) static MODP_4096: Modp = Modp::new(4096, 56, primes::MODP_4096);
+pub(super) static MODP_6144: Modp = Modp::new(6144, 64, primes::MODP_6144);
+pub(super) static MODP_8192: Modp = Modp::new(8192, 64, primes::MODP_8192);
+
+impl Modp {
+    const fn new(bits: u32, exponent_octets: usize, prime: &'static str) -> Self {
+        Self { bits, exponent_octets, prime, params: OnceLock::new() }
+    }
+
+    fn prime(&self) -> BoxedUint {
+        Option::from(BoxedUint::from_be_hex(self.prime, self.bits)).expect("the constant is hexadecimal")
+    }
+
+    fn params(&self) -> &BoxedMontyParams {
+        self.params.get_or_init(|| {
+            let odd: Option<Odd<BoxedUint>> = Odd::new(self.prime()).into();
+            BoxedMontyParams::new_vartime(odd.expect("a prime above 2 is odd"))
+        })
+    }
+
+    pub(super) const fn exponent_octets(&self) -> usize {
+        self.exponent_octets
+    }
+
+    pub(super) const fn public_octets(&self) -> usize {
+        self.bits as usize / 8
+    }
+
+    /// 2^exponent, left-padded to the length of the prime (RFC 2409 §5).
+    pub(super) fn public(&self, exponent: &[u8]) -> Vec<u8> {
+        self.power(&BoxedUint::from(2u8).resize(self.bits), exponent).to_vec()
+    }
+
+    /// peer^exponent; `None` unless 1 < peer < p-1 and the value has the length of the prime.
+    pub(super) fn agree(&self, exponent: &[u8], peer: &[u8]) -> Option<Wiped> {
+        if peer.len() != self.public_octets() {
+            return None;
+        }
+        let peer = BoxedUint::from_be_slice(peer, self.bits).ok()?;
+        let one = BoxedUint::one_with_precision(self.bits);
+        let last = self.prime().wrapping_sub(&one);
+        (peer > one && peer < last).then(|| self.power(&peer, exponent))
+    }
+
+    fn power(&self, base: &BoxedUint, exponent: &[u8]) -> Wiped {
+        let bits = u32::try_from(exponent.len() * 8).expect("exponents are short");
+        let mut exponent = BoxedUint::from_be_slice(exponent, bits).expect("the precision is the length");
+        let mut power = BoxedMontyForm::new(base.clone(), self.params()).pow(&exponent);
+        let mut value = power.retrieve();
+        let octets = Zeroizing::new(value.to_be_bytes().into_vec());
+        exponent.zeroize();
+        power.zeroize();
+        value.zeroize();
+        octets
+    }
+}

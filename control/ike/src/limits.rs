@@ -1,0 +1,60 @@
+//! Every maximum of this crate, with its reason.
+
+use std::time::Duration;
+
+/// Octets of one IKE message: UDP cannot carry more, and no exchange of ours comes near.
+pub const MESSAGE_OCTETS_MAX: usize = 16 * 1024;
+/// Half-open negotiations remembered in all: with [`SA_OCTETS_MAX`] the table stays below 5 MiB.
+pub const HALF_OPEN_MAX: usize = 1024;
+/// Half-open negotiations remembered of one source address: a spoofer can use up only this share.
+pub const HALF_OPEN_PER_SOURCE_MAX: usize = 16;
+/// How long a half-open negotiation is remembered: longer than the usual first repetitions.
+pub const HALF_OPEN_LIFE: Duration = Duration::from_secs(15);
+/// Octets of SAi_b that are remembered: it enters the hashes, so that all of it is needed.
+pub const SA_OCTETS_MAX: usize = 2048;
+/// First messages answered in one second, over all sources: bounds the work that a flood causes.
+pub const FIRST_MESSAGES_PER_SECOND: u32 = 2000;
+/// Diffie-Hellman exchanges as responder begun in one second, over all sources.
+pub const KEY_EXCHANGES_PER_SECOND: u32 = 500;
+/// Unprotected notifies sent in one second, over all destinations.
+pub const NOTIFIES_PER_SECOND: u32 = 20;
+/// Main modes as responder that proved their address and are not finished, over all peers.
+pub const NEGOTIATIONS_MAX: usize = 1024;
+/// The same for one source address.
+pub const NEGOTIATIONS_PER_SOURCE_MAX: usize = 16;
+/// How long a responder waits for the fifth message.
+pub const NEGOTIATION_LIFE: Duration = Duration::from_secs(30);
+/// Exchanges under one ISAKMP SA that have state at a time, each with its IV (REQUIREMENTS F-6).
+pub const EXCHANGES_MAX: usize = 256;
+/// How long a finished exchange is kept to answer repetitions.
+pub const EXCHANGE_LINGER: Duration = Duration::from_secs(60);
+/// Message IDs remembered for one ISAKMP SA; it is renewed before they are used up.
+pub const MESSAGE_IDS_MAX: usize = 16_384;
+/// Stored responses sent again for one exchange: more than any honest peer asks for.
+pub const RESENDS_MAX: u32 = 16;
+/// Longest pause between repetitions of one message.
+pub const RETRANSMIT_INTERVAL_MAX: Duration = Duration::from_secs(16);
+/// Quick modes that wait for an ISAKMP SA with one peer: one for each rule.
+pub const PENDING_CHILDREN_MAX: usize = 100_000;
+/// Quick modes that we begin under one ISAKMP SA at a time; others wait their turn.
+pub const QUICK_MODES_MAX: usize = 64;
+/// ISAKMP SAs with one peer that are kept; the oldest gives way.
+pub const ISAKMP_PER_PEER_MAX: usize = 8;
+/// Two ISAKMP SAs that were established within this time were begun by both sides at once.
+pub const SIMULTANEOUS: Duration = Duration::from_secs(10);
+/// How long the ISAKMP SA that was replaced stays, so that exchanges under it can end.
+pub const RETIRE_DELAY: Duration = Duration::from_secs(10);
+/// Pause between keepalives when a NAT hides us (RFC 3948 §4).
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// SPIs that were removed and are not chosen again for now (REQUIREMENTS F-20).
+pub const SPI_QUARANTINE_MAX: usize = 4096;
+/// Nonces of this many octets are sent; RFC 2409 §5 allows 8 to 256.
+pub const NONCE_OCTETS: usize = 32;
+/// Shortest nonce that is accepted.
+pub const NONCE_OCTETS_MIN: usize = 8;
+/// Longest nonce that is accepted.
+pub const NONCE_OCTETS_MAX: usize = 256;
+/// Shortest lifetime that is accepted from a peer: less would keep us busy renewing.
+pub const LIFETIME_S_MIN: u32 = 10;
+/// Octets of an identity that is accepted.
+pub const IDENTITY_OCTETS_MAX: usize = 512;

@@ -1,0 +1,184 @@
+//! What an operator may want to read. Typed, so that the log's words are in one place; never a secret.
+
+use crate::{Discard, Down, Failure, Path, Role};
+use std::fmt;
+use warren_policy::{EspProposal, Identity, IkeProposal, RuleId, Selector};
+use warren_seam::Spi;
+
+/// One remark about a negotiation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A main mode has begun.
+    PeerNegotiating {
+        /// The operator's name for the peer.
+        peer: String,
+        /// Who began.
+        role: Role,
+        /// Where it happens.
+        path: Path,
+    },
+    /// An ISAKMP SA is established.
+    PeerEstablished {
+        /// The operator's name for the peer.
+        peer: String,
+        /// Who began.
+        role: Role,
+        /// Who the peer is.
+        identity: Identity,
+        /// What was agreed.
+        proposal: IkeProposal,
+        /// Whether ESP will travel in UDP.
+        udp_encapsulation: bool,
+    },
+    /// A main mode ended without an SA.
+    PeerFailed {
+        /// The operator's name for the peer.
+        peer: String,
+        /// Why.
+        reason: Failure,
+    },
+    /// An ISAKMP SA is gone.
+    PeerClosed {
+        /// The operator's name for the peer.
+        peer: String,
+        /// Why.
+        reason: Down,
+    },
+    /// A pair of SAs is established.
+    ChildEstablished {
+        /// The operator's name for the peer.
+        peer: String,
+        /// The tunnel rule.
+        rule: RuleId,
+        /// What it protects.
+        selector: Selector,
+        /// What was agreed.
+        transform: EspProposal,
+        /// Our SPI.
+        inbound: Spi,
+        /// The peer's SPI.
+        outbound: Spi,
+    },
+    /// A pair of SAs is gone.
+    ChildClosed {
+        /// The operator's name for the peer.
+        peer: String,
+        /// The tunnel rule.
+        rule: RuleId,
+        /// Our SPI.
+        inbound: Spi,
+        /// Why.
+        reason: Down,
+    },
+    /// A quick mode that we began ended without SAs.
+    ChildFailed {
+        /// The operator's name for the peer.
+        peer: String,
+        /// The tunnel rule.
+        rule: RuleId,
+        /// Why.
+        reason: Failure,
+    },
+    /// A message of a negotiation with a configured peer was refused.
+    Refused {
+        /// The operator's name for the peer.
+        peer: String,
+        /// Why.
+        reason: Discard,
+    },
+    /// The first encrypted message could not be decrypted: usually the pre-shared keys differ.
+    SecretsDiffer {
+        /// The operator's name for the peer.
+        peer: String,
+    },
+    /// The peer authenticated as somebody else.
+    IdentityMismatch {
+        /// The operator's name for the peer.
+        peer: String,
+        /// Who it said it is; `None` for an identity of a kind that we do not take.
+        identity: Option<Identity>,
+    },
+    /// The peer notified us.
+    Notified {
+        /// The operator's name for the peer.
+        peer: String,
+        /// Notify message type.
+        notify: u16,
+        /// Whether an ISAKMP SA protected it.
+        authentic: bool,
+    },
+    /// The peer's NAT mapping moved.
+    PeerMoved {
+        /// The operator's name for the peer.
+        peer: String,
+        /// The new path.
+        path: Path,
+    },
+}
+
+/// The name of a notify message type (RFC 2408 §3.14.1, RFC 2407 §4.6.3, RFC 3706).
+pub(crate) fn notify_name(notify: u16) -> String {
+    let name = match notify {
+        1 => "INVALID-PAYLOAD-TYPE",
+        4 => "INVALID-COOKIE",
+        5 => "INVALID-MAJOR-VERSION",
+        7 => "INVALID-EXCHANGE-TYPE",
+        9 => "INVALID-MESSAGE-ID",
+        11 => "INVALID-SPI",
+        14 => "NO-PROPOSAL-CHOSEN",
+        15 => "BAD-PROPOSAL-SYNTAX",
+        16 => "PAYLOAD-MALFORMED",
+        17 => "INVALID-KEY-INFORMATION",
+        18 => "INVALID-ID-INFORMATION",
+        23 => "INVALID-HASH-INFORMATION",
+        24 => "AUTHENTICATION-FAILED",
+        30 => "UNEQUAL-PAYLOAD-LENGTHS",
+        24_576 => "RESPONDER-LIFETIME",
+        24_577 => "REPLAY-STATUS",
+        24_578 => "INITIAL-CONTACT",
+        36_136 => "R-U-THERE",
+        36_137 => "R-U-THERE-ACK",
+        other => return format!("notify {other}"),
+    };
+    name.to_owned()
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerNegotiating { peer, role, path } => write!(f, "{peer}: main mode as {role}, {path}"),
+            Self::PeerEstablished { peer, role, identity, proposal, udp_encapsulation } => {
+                let udp = if *udp_encapsulation { ", ESP in UDP" } else { "" };
+                write!(f, "{peer}: ISAKMP SA with {identity} established as {role}, {proposal}{udp}")
+            }
+            Self::PeerFailed { peer, reason } => write!(f, "{peer}: main mode failed: {reason}"),
+            Self::PeerClosed { peer, reason } => write!(f, "{peer}: ISAKMP SA gone: {reason}"),
+            Self::ChildEstablished { peer, rule, selector, transform, inbound, outbound } => {
+                let rule = rule.0;
+                write!(f, "{peer}: rule {rule}: SAs in {inbound} out {outbound}, {transform}, {selector}")
+            }
+            Self::ChildClosed { peer, rule, inbound, reason } => {
+                write!(f, "{peer}: rule {}: SAs with inbound {inbound} gone: {reason}", rule.0)
+            }
+            Self::ChildFailed { peer, rule, reason } => {
+                write!(f, "{peer}: rule {}: quick mode failed: {reason}", rule.0)
+            }
+            Self::Refused { peer, reason } => write!(f, "{peer}: message refused: {}", reason.word()),
+            Self::SecretsDiffer { peer } => {
+                write!(f, "{peer}: cannot decrypt its identity; do the pre-shared keys differ?")
+            }
+            Self::IdentityMismatch { peer, identity: Some(identity) } => {
+                write!(f, "{peer}: refused, because it says it is {identity}")
+            }
+            Self::IdentityMismatch { peer, identity: None } => {
+                write!(f, "{peer}: refused, because its identity is of a kind that is not supported")
+            }
+            Self::Notified { peer, notify, authentic } => {
+                let how =
+                    if *authentic { "notifies" } else { "seems to notify (unauthenticated, no effect)" };
+                write!(f, "{peer}: {how} {}", notify_name(*notify))
+            }
+            Self::PeerMoved { peer, path } => write!(f, "{peer}: moved, now {path}"),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What the endpoint wants done, as values.
+
+use crate::{Notice, Path};
+use std::fmt;
+use std::net::IpAddr;
+use warren_policy::{EspProposal, Lifetime, PeerId, RuleId};
+use warren_seam::{Encapsulation, InboundSa, OutboundSa, SaId};
+
+/// Who began the exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// We did.
+    Initiator,
+    /// The peer did.
+    Responder,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Initiator => "initiator",
+            Self::Responder => "responder",
+        })
+    }
+}
+
+/// Why a negotiation ended without an SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Failure {
+    /// The peer answered none of our repetitions.
+    #[error("the peer does not answer")]
+    NoAnswer,
+    /// Every repetition went without an acceptable answer, and an unauthenticated notify said why.
+    #[error("the peer does not answer, but notified: {}", crate::notice::notify_name(*.0))]
+    Hinted(u16),
+    /// The peer refused with this notify message type, authenticated.
+    #[error("the peer refused: {}", crate::notice::notify_name(*.0))]
+    Refused(u16),
+    /// The peer's answer broke the protocol or our policy.
+    #[error("the peer's answer is unacceptable")]
+    UnacceptableAnswer,
+    /// The ISAKMP SA that carried the negotiation went away.
+    #[error("the ISAKMP SA went away")]
+    PeerDown,
+    /// No such rule, or its peer is not configured.
+    #[error("the rule is not configured")]
+    NotConfigured,
+    /// IKEv1 identities cannot express the selector (a range of ports).
+    #[error("IKEv1 cannot express the selector")]
+    Inexpressible,
+    /// Our own tables are full.
+    #[error("too many negotiations at once")]
+    Busy,
+    /// The configuration changed meanwhile.
+    #[error("the configuration changed")]
+    Reconfigured,
+    /// The operator closed the peer meanwhile.
+    #[error("closed here")]
+    Closed,
+}
+
+/// Why an SA went away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Down {
+    /// The peer sent a Delete.
+    #[error("deleted by the peer")]
+    DeletedByPeer,
+    /// The peer no longer answers (RFC 3706).
+    #[error("the peer is dead")]
+    DeadPeer,
+    /// The peer restarted and knows nothing of earlier SAs.
+    #[error("the peer restarted")]
+    InitialContact,
+    /// Closed here.
+    #[error("closed here")]
+    Closed,
+    /// The configuration changed.
+    #[error("the configuration changed")]
+    Reconfigured,
+    /// The ISAKMP SA reached the end of its lifetime and could not be renewed.
+    #[error("expired")]
+    Expired,
+    /// The peer never confirmed a quick mode that it began.
+    #[error("never confirmed by the peer")]
+    Unconfirmed,
+}
+
+/// Something to be done, strictly in the order in which it is polled.
+pub enum Output {
+    /// A datagram to send; the non-ESP marker is already in front where the path needs one.
+    Transmit {
+        /// From where to where.
+        path: Path,
+        /// The datagram.
+        octets: Vec<u8>,
+    },
+    /// Accept traffic on this SA from now on.
+    InstallInbound(Box<InboundSa>),
+    /// The peer accepts traffic on this SA.
+    InstallOutbound(Box<OutboundSa>),
+    /// A pair is complete and may be bound.
+    ChildUp {
+        /// The tunnel rule.
+        rule: RuleId,
+        /// The SA that protects what comes in.
+        inbound: SaId,
+        /// The SA that protects what goes out.
+        outbound: SaId,
+        /// Whether we began the quick mode.
+        role: Role,
+        /// What both sides agreed to.
+        lifetime: Lifetime,
+        /// What both sides agreed to.
+        transform: EspProposal,
+    },
+    /// A negotiation that `open_child` began ended without a pair.
+    ChildFailed {
+        /// The tunnel rule.
+        rule: RuleId,
+        /// Why.
+        reason: Failure,
+    },
+    /// A pair is gone. Also said of an inbound SA that was installed and never became part of a pair; then
+    /// `outbound` names an SA that was never installed.
+    ChildDown {
+        /// The tunnel rule.
+        rule: RuleId,
+        /// The inbound SA.
+        inbound: SaId,
+        /// The outbound SA.
+        outbound: SaId,
+        /// Why.
+        reason: Down,
+    },
+    /// There is an ISAKMP SA with the peer, the first one.
+    PeerUp {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// There is no ISAKMP SA with the peer any more.
+    PeerDown {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: Down,
+    },
+    /// The peer is reached elsewhere from now on.
+    MovePeer {
+        /// The SA.
+        sa: SaId,
+        /// The peer's address.
+        remote: IpAddr,
+        /// The encapsulation with its ports.
+        encapsulation: Encapsulation,
+    },
+    /// Something that an operator may want to read.
+    Log(Notice),
+}

@@ -1,0 +1,99 @@
+//! The list of cases.
+
+use xtask::Failure;
+use xtask::packages::Purpose;
+
+use crate::{kernel, strongswan};
+
+/// Which peer a case needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    StrongSwan,
+    Kernel,
+}
+
+impl Group {
+    pub(crate) const ALL: [Self; 2] = [Self::StrongSwan, Self::Kernel];
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::StrongSwan => "strongswan",
+            Self::Kernel => "linux",
+        }
+    }
+
+    pub(crate) const fn purpose(self) -> Purpose {
+        match self {
+            Self::StrongSwan => Purpose::StrongSwan,
+            Self::Kernel => Purpose::Kernel,
+        }
+    }
+}
+
+/// Who starts the negotiation, through Warren's eyes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Initiator,
+    Responder,
+}
+
+impl Role {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Initiator => "initiator",
+            Self::Responder => "responder",
+        }
+    }
+}
+
+/// One case.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Case {
+    /// Negotiated with strongSwan, ESP inside UDP.
+    StrongSwan(&'static strongswan::Scene, Role),
+    /// Negotiated with the charon of a Linux kernel, raw ESP.
+    KernelIke(Role),
+    /// Manual keys on both sides, raw ESP.
+    KernelManual(kernel::Manual),
+}
+
+impl Case {
+    pub(crate) fn group(self) -> Group {
+        match self {
+            Self::StrongSwan(..) => Group::StrongSwan,
+            Self::KernelIke(_) | Self::KernelManual(_) => Group::Kernel,
+        }
+    }
+
+    pub(crate) fn name(self) -> String {
+        let group = self.group().word();
+        match self {
+            Self::StrongSwan(scene, role) => format!("{group}/{}/{}", scene.name, role.word()),
+            Self::KernelIke(role) => format!("{group}/ikev1-main-raw-esp/{}", role.word()),
+            Self::KernelManual(manual) => format!("{group}/manual/{manual}"),
+        }
+    }
+
+    /// A remark about what was measured, or what went wrong.
+    pub(crate) fn run(self) -> Result<String, Failure> {
+        match self {
+            Self::StrongSwan(scene, role) => strongswan::run(scene, role),
+            Self::KernelIke(role) => kernel::negotiated(role),
+            Self::KernelManual(manual) => kernel::manual(manual),
+        }
+    }
+}
+
+/// All of them, in the order in which they run.
+pub(crate) fn all() -> Vec<Case> {
+    let roles = [Role::Initiator, Role::Responder];
+    let mut cases = Vec::new();
+    for scene in strongswan::SCENES {
+        cases.extend(roles.map(|role| Case::StrongSwan(scene, role)));
+    }
+    cases.extend(roles.map(Case::KernelIke));
+    for bits in [128, 256] {
+        cases.extend([false, true].map(|esn| Case::KernelManual(kernel::Manual { bits, esn })));
+    }
+    cases
+}

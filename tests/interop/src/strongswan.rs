@@ -1,0 +1,219 @@
+//! Cases against strongSwan. Its userland ESP is UDP-encapsulated only and pretends that there is a NAT, so these
+//! cases prove NAT traversal at the same time.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use xtask::gateway::{Gateway, Settings};
+use xtask::lab::{Lab, Namespace};
+use xtask::listener::Listener;
+use xtask::peer::StrongSwan;
+use xtask::topology::{SITE_A, SITE_B, Topology};
+use xtask::traffic::{self, Client, Pinging, Server, Way};
+use xtask::{Context, Failure, repository};
+
+use crate::cases::Role;
+
+/// One configuration and what happens under it.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    /// The folder under `peers/conf`.
+    pub(crate) name: &'static str,
+    ike: &'static [&'static str],
+    esp: &'static [&'static str],
+    peer: &'static str,
+    tunnel: &'static str,
+    is_rekeyed: bool,
+}
+
+/// Phase 1 of all scenes, as the peer's configuration has it.
+const IKE: &[&str] = &["aes128-sha256-modp2048"];
+
+pub(crate) const SCENES: &[Scene] = &[
+    Scene {
+        name: "ikev1-main-aes128gcm",
+        ike: IKE,
+        esp: &["aes128gcm16"],
+        peer: "",
+        tunnel: "",
+        is_rekeyed: false,
+    },
+    Scene {
+        name: "ikev1-main-aes128cbc-sha256",
+        ike: IKE,
+        esp: &["aes128-sha256"],
+        peer: "",
+        tunnel: "",
+        is_rekeyed: false,
+    },
+    Scene {
+        name: "ikev1-main-rekey-pfs-dpd",
+        ike: IKE,
+        esp: &["aes128gcm16-modp2048"],
+        peer: "nat_traversal = \"force\"\ndpd_delay = \"2s\"\ndpd_timeout = \"10s\"\n",
+        tunnel: "lifetime_volume = \"64MiB\"\n",
+        is_rekeyed: true,
+    },
+];
+
+impl Scene {
+    fn settings(&self) -> Settings {
+        let (ike, esp, peer, tunnel) = (self.ike, self.esp, self.peer, self.tunnel);
+        Settings { ike, esp, peer, tunnel, has_ipv6: false, ..Settings::default() }
+    }
+}
+
+/// strongSwan on both sides: the lab, the listener and the peer work, so what fails later is Warren's.
+pub(crate) fn meets_itself() -> Result<(), Failure> {
+    let mut lab = Lab::new(&repository::target())?;
+    let topology = Topology::new(&mut lab)?;
+    let program = std::env::current_exe().context("our own path")?;
+    let listener = Listener::start(&program, &topology.wide_area, traffic::MARKER, None)?;
+    let name = SCENES[0].name;
+    let left = StrongSwan::start(&lab, &topology.a.gateway, name, "left")?;
+    let _right = StrongSwan::start(&lab, &topology.b.gateway, name, "right")?;
+    left.initiate("net")?;
+    traffic::wait_for_first_answer(&topology.a.host, SITE_B.host()[0])?;
+    pinged(&topology.a.host, SITE_B.host()[0])?;
+    let wire = listener.finish()?;
+    match (wire.udp_esp, wire.clear_text_leaks) {
+        (1.., 0) => Ok(()),
+        (seen, leaks) => Err(Failure::new(format!("{seen} ESP packets and {leaks} leaks were seen outside"))),
+    }
+}
+
+/// Warren at site A, strongSwan at site B.
+struct Meeting {
+    gateway: Gateway,
+    peer: StrongSwan,
+    listener: Listener,
+    topology: Topology,
+    _lab: Lab,
+}
+
+/// Runs a scene; what went wrong is told with both daemons' last words.
+pub(crate) fn run(scene: &Scene, role: Role) -> Result<String, Failure> {
+    let meeting = Meeting::new(scene)?;
+    match meeting.play(scene, role) {
+        Ok(remark) => meeting.conclude(&remark),
+        Err(failure) => Err(Failure::new(format!(
+            "{failure}\n── last words of warrend ──\n{}\ndropped: {:?}\n── last words of strongSwan ──\n{}",
+            meeting.gateway.last_words(),
+            meeting.gateway.drops().unwrap_or_default(),
+            meeting.peer.last_words(),
+        ))),
+    }
+}
+
+impl Meeting {
+    fn new(scene: &Scene) -> Result<Self, Failure> {
+        let mut lab = Lab::new(&repository::target())?;
+        let topology = Topology::new(&mut lab)?;
+        let program = std::env::current_exe().context("our own path")?;
+        let listener = Listener::start(&program, &topology.wide_area, traffic::MARKER, None)?;
+        let peer = StrongSwan::start(&lab, &topology.b.gateway, scene.name, "right")?;
+        let mut gateway = Gateway::start(&lab, &topology.a, SITE_B, &scene.settings())?;
+        gateway.wait_until_ready()?;
+        Ok(Self { gateway, peer, listener, topology, _lab: lab })
+    }
+
+    fn play(&self, scene: &Scene, role: Role) -> Result<String, Failure> {
+        let (a, b) = (&self.topology.a.host, &self.topology.b.host);
+        let (host_a, host_b) = (SITE_A.host()[0], SITE_B.host()[0]);
+        let unanswered = match role {
+            Role::Initiator => traffic::wait_for_first_answer(a, host_b)?,
+            Role::Responder => {
+                self.peer.initiate("net")?;
+                traffic::wait_for_first_answer(b, host_a)?
+            }
+        };
+        pinged(a, host_b)?;
+        pinged(b, host_a)?;
+        let _server = Server::start(b)?;
+        let forth = Client::start(a, host_b, Way::Forth, 2)?.finish()?;
+        let back = Client::start(a, host_b, Way::Back, 2)?.finish()?;
+        if forth.octets == 0 || back.octets == 0 {
+            return Err(Failure::new("iperf3 moved nothing in one direction"));
+        }
+        let rekeyed = if scene.is_rekeyed { self.rekey()? } else { String::new() };
+        Ok(format!(
+            "{unanswered} unanswered first, iperf3 {:.2} and {:.2} Gbit/s{rekeyed}",
+            forth.gbit_s, back.gbit_s
+        ))
+    }
+
+    /// The rekey steps, under a ping that runs all the while: the peer renews the child, the peer renews phase 1,
+    /// and Warren renews the child because its volume is used up.
+    fn rekey(&self) -> Result<String, Failure> {
+        let (a, host_b) = (&self.topology.a.host, SITE_B.host()[0]);
+        // Longer than the DPD delay: questions and answers of both sides pass here.
+        std::thread::sleep(Duration::from_secs(5));
+        pinged(a, host_b)?;
+        let running = Pinging::start(a, host_b, Duration::from_secs(8))?;
+        self.renewed("the peer renewed the child", || {
+            self.peer.control(&["--rekey", "--child", "net"]).map(drop)
+        })?;
+        pinged(a, host_b)?;
+        self.peer.control(&["--rekey", "--ike", "gw"])?;
+        std::thread::sleep(Duration::from_secs(3));
+        pinged(a, host_b)?;
+        let during = running.finish()?;
+        self.renewed("Warren renewed the child when its volume was used up", || {
+            Client::limited(a, host_b, "60M", 12)?.finish().map(drop)
+        })?;
+        pinged(a, host_b)?;
+        Ok(format!("; {} of {} pings lost while the peer rekeyed", during.lost(), during.sent))
+    }
+
+    /// Does something after which there must be an outbound SA that was not there before.
+    fn renewed(&self, what: &str, step: impl Fn() -> Result<(), Failure>) -> Result<(), Failure> {
+        let before = self.outbound()?;
+        step()?;
+        for _ in 0..40 {
+            if self.outbound()?.iter().any(|spi| !before.contains(spi)) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Err(Failure::new(format!("it does not show that {what}: outbound SPIs are still {before:?}")))
+    }
+
+    fn outbound(&self) -> Result<Vec<String>, Failure> {
+        let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        let rows = self.gateway.sas()?;
+        Ok(rows
+            .iter()
+            .filter(|row| text(row, "direction") == "outbound")
+            .map(|row| text(row, "spi"))
+            .collect())
+    }
+
+    fn conclude(self, remark: &str) -> Result<String, Failure> {
+        let wire = self.listener.finish()?;
+        if wire.clear_text_leaks > 0 {
+            let first = wire.first_leak.unwrap_or_default();
+            return Err(Failure::new(format!(
+                "{} frames in clear, the first: {first}",
+                wire.clear_text_leaks
+            )));
+        }
+        match wire.udp_esp {
+            0 => Err(Failure::new("no ESP was seen outside")),
+            seen => Ok(format!("{remark}; {seen} ESP packets outside, none in clear")),
+        }
+    }
+}
+
+/// Ten pings, all of which must come back.
+pub(crate) fn pinged(from: &Namespace, to: IpAddr) -> Result<(), Failure> {
+    let pings = traffic::pings(from, to, 10)?;
+    match pings.lost() {
+        0 => Ok(()),
+        lost => Err(Failure::new(format!(
+            "{lost} of {} pings from {} to {to} were lost",
+            pings.sent,
+            from.name()
+        ))),
+    }
+}

@@ -1,0 +1,133 @@
+//! The command line.
+
+use crate::limits::{INTERVAL_MAX, INTERVAL_MIN};
+use crate::psk::Encoding;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Shows and explains a running warrend.
+#[derive(Debug, Parser)]
+#[command(name = "dpctl", version, max_term_width = 100, after_help = EXIT_STATUS)]
+pub(crate) struct Arguments {
+    /// The daemon's control socket
+    #[arg(long, global = true, value_name = "PATH", env = "WARREN_SOCKET", default_value = warren_api::DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXIT_STATUS: &str = "Exit status: 0 done, 1 refused or failed, 2 wrong usage.";
+
+/// How lists are written.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Format {
+    /// JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Counters of ports, workers, IKE and steering
+    Stats {
+        /// Shows rates, again and again, until interrupted
+        #[arg(long)]
+        watch: bool,
+        /// Seconds between two looks
+        #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval, requires = "watch")]
+        interval: Duration,
+        /// Ends after that many looks
+        #[arg(long, value_name = "LOOKS", requires = "watch")]
+        count: Option<u64>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Security associations with their counters and ages
+    Sa {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Tunnels: how they stand, and their switches
+    #[command(args_conflicts_with_subcommands = true)]
+    Tunnel {
+        #[command(subcommand)]
+        verb: Option<TunnelVerb>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Transport and tunnel rules in the order in which they are tried
+    Rule {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Why packets were dropped, in words
+    Drops {
+        /// Also the reasons that never occurred
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Which daemon is running
+    Version {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Pre-shared keys; needs no daemon
+    Psk {
+        #[command(subcommand)]
+        verb: PskVerb,
+    },
+    /// Checks a configuration file as warrend would; needs no daemon
+    Check {
+        /// The configuration file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TunnelVerb {
+    /// All tunnels and how they stand
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Negotiates a tunnel now
+    Up {
+        /// A tunnel rule's name
+        name: String,
+        /// Waits until it is up, and fails if it is not by then
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30", value_parser = interval)]
+        wait: Option<Duration>,
+    },
+    /// Takes a tunnel down; traffic that wants it negotiates again
+    Down {
+        /// A tunnel rule's name
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PskVerb {
+    /// Makes a key of 256 random bits
+    New {
+        /// Writes it to a new file that only its owner can read, instead of standard output
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// How it is written
+        #[arg(long, value_enum, default_value = "hex")]
+        encoding: Encoding,
+    },
+}
+
+/// Seconds, also with a fraction.
+fn interval(text: &str) -> Result<Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|interval| (INTERVAL_MIN..=INTERVAL_MAX).contains(interval))
+        .ok_or_else(|| {
+            format!("{} to {} seconds are accepted", INTERVAL_MIN.as_secs_f64(), INTERVAL_MAX.as_secs())
+        })
+}

@@ -1,0 +1,13 @@
+//! Answers as people read them. Each function gives `None` for an answer to another question.
+
+mod drops;
+mod rules;
+mod sas;
+mod stats;
+mod tunnels;
+
+pub(crate) use drops::drops;
+pub(crate) use rules::rules;
+pub(crate) use sas::sas;
+pub(crate) use stats::{headline, stats, version};
+pub(crate) use tunnels::tunnels;

@@ -1,0 +1,184 @@
+//! The program itself against a daemon made of one thread, judged by golden texts.
+//!
+//! `WARREN_REGENERATE=1 cargo test -p dpctl` writes the golden texts anew; the difference is for a person to judge.
+#![allow(clippy::unwrap_used)]
+
+mod daemon;
+
+use daemon::{Daemon, dpctl, drops, rules, sas, stats, tunnels};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command as Process, Output, Stdio};
+use warren_api::{DropCount, Rules, Sa, Stats, Tunnel};
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8(octets.to_vec()).unwrap()
+}
+
+/// Compares with `tests/golden/NAME`, or writes it.
+fn golden(name: &str, output: &Output) {
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{name}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let said = text(&output.stdout);
+    if std::env::var_os("WARREN_REGENERATE").is_some() {
+        fs::write(&path, &said).unwrap();
+    }
+    assert_eq!(said, fs::read_to_string(&path).unwrap(), "{name}");
+}
+
+#[test]
+fn every_list_looks_as_it_was_agreed() {
+    let daemon = Daemon::start();
+    golden("stats.txt", &daemon.dpctl(&["stats"]));
+    golden("sa.txt", &daemon.dpctl(&["sa"]));
+    golden("sa-wide.txt", &dpctl(&daemon.socket(), &["sa"], "130"));
+    golden("tunnel.txt", &daemon.dpctl(&["tunnel"]));
+    golden("tunnel.txt", &daemon.dpctl(&["tunnel", "list"]));
+    golden("rule.txt", &daemon.dpctl(&["rule"]));
+    golden("drops.txt", &daemon.dpctl(&["drops"]));
+    golden("drops-all.txt", &dpctl(&daemon.socket(), &["drops", "--all"], "80"));
+    golden("version.txt", &daemon.dpctl(&["version"]));
+}
+
+#[test]
+fn the_live_view_shows_rates_of_a_second() {
+    let daemon = Daemon::start();
+    golden("watch.txt", &daemon.dpctl(&["stats", "--watch", "--interval", "0.1", "--count", "2"]));
+}
+
+#[test]
+fn no_table_is_wider_than_the_terminal() {
+    let daemon = Daemon::start();
+    for columns in ["80", "100", "120"] {
+        for list in [&["stats"][..], &["sa"], &["tunnel"], &["rule"], &["drops", "--all"]] {
+            let said = text(&dpctl(&daemon.socket(), list, columns).stdout);
+            // Sentences may be longer; a terminal wraps them well enough.
+            let widest =
+                said.lines().filter(|line| line.contains("  ")).map(|line| line.chars().count()).max();
+            assert!(widest.unwrap_or(0) <= columns.parse().unwrap(), "{list:?} at {columns}:\n{said}");
+        }
+    }
+}
+
+#[test]
+fn json_is_the_list_itself_and_reads_back() {
+    let daemon = Daemon::start();
+    let json = |arguments: &[&str]| daemon.dpctl(arguments).stdout;
+    assert_eq!(serde_json::from_slice::<Stats>(&json(&["stats", "--json"])).unwrap(), stats(0));
+    assert_eq!(serde_json::from_slice::<Vec<Sa>>(&json(&["sa", "--json"])).unwrap(), sas());
+    assert_eq!(serde_json::from_slice::<Vec<Tunnel>>(&json(&["tunnel", "--json"])).unwrap(), tunnels());
+    assert_eq!(
+        serde_json::from_slice::<Vec<Tunnel>>(&json(&["tunnel", "list", "--json"])).unwrap(),
+        tunnels()
+    );
+    assert_eq!(serde_json::from_slice::<Rules>(&json(&["rule", "--json"])).unwrap(), rules());
+    assert_eq!(serde_json::from_slice::<Vec<DropCount>>(&json(&["drops", "--json"])).unwrap(), drops(0));
+    let looks = text(&json(&["stats", "--watch", "--interval", "0.1", "--count", "3", "--json"]));
+    assert_eq!(looks.lines().count(), 3);
+    for line in looks.lines() {
+        let look: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(look["stats"]["uptime_ms"].is_u64() && look["drops"].is_array());
+    }
+}
+
+#[test]
+fn switches_report_what_was_asked_for_and_what_was_refused() {
+    let daemon = Daemon::start();
+    let said = daemon.dpctl(&["tunnel", "up", "sites"]);
+    assert_eq!(said.status.code(), Some(0));
+    assert!(text(&said.stdout).contains("sites: negotiation started"));
+    assert!(text(&daemon.dpctl(&["tunnel", "down", "sites"]).stdout).contains("sites: taken down"));
+    assert!(text(&daemon.dpctl(&["tunnel", "up", "sites", "--wait"]).stdout).contains("sites: up after"));
+
+    let refused = daemon.dpctl(&["tunnel", "up", "stranger"]);
+    assert_eq!((refused.status.code(), text(&refused.stdout).as_str()), (Some(1), ""));
+    assert_eq!(text(&refused.stderr), "dpctl: no tunnel rule is called `stranger` (unknown-tunnel)\n");
+
+    let late = daemon.dpctl(&["tunnel", "up", "printers", "--wait", "0.1"]);
+    assert_eq!(late.status.code(), Some(1));
+    assert!(text(&late.stderr).contains("printers is not up but held-down: no proposal was"));
+    assert!(!text(&late.stderr).contains('\u{1b}'), "a peer's words do not reach the terminal as commands");
+}
+
+#[test]
+fn a_missing_daemon_is_explained_and_wrong_usage_is_told_from_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("none.sock");
+    let failed = dpctl(&socket, &["stats"], "100");
+    assert_eq!(failed.status.code(), Some(1));
+    let said = text(&failed.stderr);
+    assert!(
+        said.contains("is it running?") && said.contains("none.sock") && said.contains("--socket"),
+        "{said}"
+    );
+    let wrong: [&[&str]; 5] = [
+        &["frobnicate"],
+        &[],
+        &["tunnel", "up"],
+        &["stats", "--interval", "2"],
+        &["stats", "--watch", "--interval", "0"],
+    ];
+    for wrong in wrong {
+        assert_eq!(dpctl(&socket, wrong, "100").status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let daemon = Daemon::start();
+    let mut process = Process::new(env!("CARGO_BIN_EXE_dpctl"))
+        .args(["stats", "--watch", "--interval", "0.1"])
+        .env("WARREN_SOCKET", daemon.socket())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("warrend up"));
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+}
+
+#[test] // F-1
+fn a_new_key_is_written_once_to_a_file_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gw2.psk");
+    let arguments = ["psk", "new", "--out", path.to_str().unwrap()];
+    let nowhere = Path::new("/nonexistent");
+    let made = dpctl(nowhere, &arguments, "100");
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    let key = fs::read_to_string(&path).unwrap();
+    assert_eq!(key.trim_end().len(), 64);
+    let said = format!("{}{}", text(&made.stdout), text(&made.stderr));
+    assert!(!said.contains(key.trim_end()), "F-33: the key stands in the file only");
+    let again = dpctl(nowhere, &arguments, "100");
+    assert_eq!((again.status.code(), fs::read_to_string(&path).unwrap()), (Some(1), key));
+
+    let shown = text(&dpctl(nowhere, &["psk", "new", "--encoding", "base64"], "100").stdout);
+    assert_eq!(shown.trim_end().len(), 44);
+}
+
+#[test]
+fn a_file_is_checked_with_the_keys_it_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/site-to-site/gw1.toml");
+    let file = directory.path().join("gw1.toml");
+    fs::write(&file, fs::read_to_string(example).unwrap()).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let check = || dpctl(Path::new("/nonexistent"), &["check", file.to_str().unwrap()], "100");
+    let missing = check();
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("`secret` names no file"), "{}", text(&missing.stderr));
+
+    let key = directory.path().join("site2.psk");
+    dpctl(Path::new("/nonexistent"), &["psk", "new", "--out", key.to_str().unwrap()], "100");
+    let right = check();
+    assert_eq!(right.status.code(), Some(0), "{}", text(&right.stderr));
+    let said = text(&right.stdout);
+    assert!(
+        said.contains("is right: 2 ports, 1 peer, 2 transport rules, 2 tunnel rules, 1 warning"),
+        "{said}"
+    );
+}

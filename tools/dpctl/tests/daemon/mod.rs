@@ -1,0 +1,246 @@
+//! A daemon that answers every connection with made-up numbers that grow with each look.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Output};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use warren_api::{
+    Answer, Command, DropCount, Port, Refusal, RefusalWord, Response, Rule, RuleClass, Rules, Sa,
+    SaDirection, Stats, Totals, Tunnel, TunnelState, VersionInfo, Worker, decode_request, encode_response,
+};
+
+pub(crate) struct Daemon {
+    directory: tempfile::TempDir,
+}
+
+impl Daemon {
+    pub(crate) fn start() -> Self {
+        let daemon = Self { directory: tempfile::tempdir().unwrap() };
+        let listener = UnixListener::bind(daemon.socket()).unwrap();
+        thread::spawn(move || {
+            let looks = AtomicU64::new(0);
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                for line in BufReader::new(stream.try_clone().unwrap()).split(b'\n') {
+                    let Ok(line) = line else { break };
+                    let answer = decode_request(&line).and_then(|request| answer(&request.command, &looks));
+                    if stream.write_all(&encode_response(&Response::from(answer))).is_err() {
+                        break;
+                    }
+                }
+            }
+        });
+        daemon
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("warrend.sock")
+    }
+
+    pub(crate) fn dpctl(&self, arguments: &[&str]) -> Output {
+        dpctl(&self.socket(), arguments, "100")
+    }
+}
+
+pub(crate) fn dpctl(socket: &Path, arguments: &[&str], columns: &str) -> Output {
+    Process::new(env!("CARGO_BIN_EXE_dpctl"))
+        .args(arguments)
+        .env("WARREN_SOCKET", socket)
+        .env("COLUMNS", columns)
+        .output()
+        .unwrap()
+}
+
+fn answer(command: &Command, looks: &AtomicU64) -> Result<Answer, Refusal> {
+    let look = match command {
+        Command::Stats => looks.fetch_add(1, Ordering::SeqCst),
+        _ => looks.load(Ordering::SeqCst).saturating_sub(1),
+    };
+    match command {
+        Command::Version => Ok(Answer::Version(VersionInfo {
+            warrend: "0.1.0".into(),
+            pid: 4711,
+            uptime_ms: 3_723_000,
+            aead: "aws-lc".into(),
+        })),
+        Command::Stats => Ok(Answer::Stats(Box::new(stats(look)))),
+        Command::SaList => Ok(Answer::SaList(sas())),
+        Command::TunnelList => Ok(Answer::TunnelList(tunnels())),
+        Command::RuleList => Ok(Answer::RuleList(rules())),
+        Command::Drops => Ok(Answer::Drops(drops(look))),
+        Command::TunnelUp { name } | Command::TunnelDown { name } if name == "stranger" => {
+            Err(Refusal::new(RefusalWord::UnknownTunnel, format!("no tunnel rule is called `{name}`")))
+        }
+        Command::TunnelUp { .. } | Command::TunnelDown { .. } => Ok(Answer::Done),
+    }
+}
+
+fn counters(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    pairs.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect()
+}
+
+pub(crate) fn stats(look: u64) -> Stats {
+    let port = |name: &str, interface: &str, side: &str, mode: &str| Port {
+        name: name.into(),
+        interface: interface.into(),
+        side: side.into(),
+        mode: mode.into(),
+        queues: 1,
+        received: 1_234_567 + look * 1_000_000,
+        received_octets: 1_850_000_000 + look * 1_250_000_000,
+        transmitted: 1_200_000 + look * 990_000,
+        transmitted_octets: 1_900_000_000 + look * 1_300_000_000,
+        receive_dropped: 12 + look * 10_000,
+        transmit_failed: 0,
+    };
+    let worker = Worker {
+        id: 0,
+        core: Some(2),
+        received: 2_469_134 + look * 2_000_000,
+        delivered: 2_469_000 + look * 1_980_000,
+        held: 4,
+        dropped: 130 + look * 20_000,
+        sealed: 1_200_000 + look * 990_000,
+        opened: 1_190_000,
+        ..Worker::default()
+    };
+    Stats {
+        uptime_ms: 3_723_000 + look * 1000,
+        aead: "aws-lc".into(),
+        ports: vec![
+            port("lan", "eth1", "inside", "native XDP, zero-copy"),
+            Port { queues: 4, ..port("wan", "eth0", "outside", "generic XDP, copy") },
+            Port {
+                name: "warren0".into(),
+                interface: "warren0".into(),
+                side: "local".into(),
+                mode: "tun".into(),
+                queues: 1,
+                ..Port::default()
+            },
+        ],
+        totals: Totals {
+            received: worker.received,
+            originated: 0,
+            delivered: worker.delivered,
+            held: worker.held,
+            dropped: worker.dropped,
+            sealed: worker.sealed,
+            opened: worker.opened,
+            sas: 4,
+            tunnels_up: 2,
+            tunnels: 3,
+        },
+        workers: vec![worker],
+        tallies: counters(&[("flow-hit", 2_400_000), ("flow-miss", 120), ("icmp-sent", 0)]),
+        ike: counters(&[("messages-received", 34), ("unknown-peer", 2)]),
+        steering: counters(&[("passed-to-kernel", 99), ("redirected", 2_469_134)]),
+    }
+}
+
+pub(crate) fn sas() -> Vec<Sa> {
+    let sa = |id, spi: &str, direction, rule: &str| Sa {
+        id,
+        spi: spi.into(),
+        direction,
+        peer: "site2".into(),
+        rule: rule.into(),
+        transform: "aes256gcm16".into(),
+        esn: true,
+        encapsulation: "raw".into(),
+        local: "192.0.2.1".into(),
+        remote: "198.51.100.2".into(),
+        selector: "10.1.0.0/16 -> 10.2.0.0/16".into(),
+        packets: 1_190_000,
+        octets: 1_666_000_000,
+        sequence: 1_190_000,
+        age_s: 310,
+        expires_in_s: 3290,
+        last_used_s: Some(0),
+        window_packets: (direction == SaDirection::Inbound).then_some(4096),
+    };
+    vec![
+        sa(2, "9b1d0002", SaDirection::Outbound, "sites#1"),
+        sa(1, "c0ffee01", SaDirection::Inbound, "sites#1"),
+        Sa {
+            esn: false,
+            encapsulation: "udp 4500:61234".into(),
+            packets: 0,
+            octets: 0,
+            last_used_s: None,
+            ..sa(3, "0badcafe", SaDirection::Inbound, "printers")
+        },
+    ]
+}
+
+pub(crate) fn tunnels() -> Vec<Tunnel> {
+    let tunnel = |name: &str, state, selector: &str| Tunnel {
+        name: name.into(),
+        peer: "site2".into(),
+        state,
+        selector: selector.into(),
+        local: "192.0.2.1".into(),
+        remote: "198.51.100.2".into(),
+        since_s: 310,
+        spi_in: Some("c0ffee01".into()),
+        spi_out: Some("9b1d0002".into()),
+        transform: Some("aes256gcm16-esn".into()),
+        last_error: None,
+    };
+    vec![
+        tunnel("sites#1", TunnelState::Up, "10.1.0.0/16 -> 10.2.0.0/16"),
+        tunnel("sites#2", TunnelState::Rekeying, "2001:db8:1::/48 -> 2001:db8:2::/48"),
+        Tunnel {
+            peer: "site3".into(),
+            spi_in: None,
+            spi_out: None,
+            transform: None,
+            last_error: Some("no proposal was\u{1b}[31m chosen".into()),
+            ..tunnel("printers", TunnelState::HeldDown, "10.1.9.0/24 -> 10.3.0.0/24 tcp port any -> 9100")
+        },
+    ]
+}
+
+pub(crate) fn rules() -> Rules {
+    let rule = |name: &str, class, action: &str, selector: &str| Rule {
+        name: name.into(),
+        class,
+        selector: selector.into(),
+        action: action.into(),
+        peer: (class == RuleClass::Tunnel).then(|| "site2".into()),
+        hits: (class == RuleClass::Tunnel).then_some(1_234_567),
+    };
+    Rules {
+        transport: vec![
+            rule(
+                "no-telnet",
+                RuleClass::Transport,
+                "discard",
+                "10.1.0.0/16 -> 10.2.0.0/16 tcp port any -> 23",
+            ),
+            rule("between-sites", RuleClass::Transport, "permit", "10.1.0.0/16 -> 10.2.0.0/16"),
+        ],
+        tunnel: vec![rule("sites", RuleClass::Tunnel, "protect", "10.1.0.0/16 -> 10.2.0.0/16")],
+    }
+}
+
+pub(crate) fn drops(look: u64) -> Vec<DropCount> {
+    let drop = |reason: &str, explanation: &str, count| DropCount {
+        reason: reason.into(),
+        explanation: explanation.into(),
+        count,
+    };
+    let mismatch = "Decrypted fine, but outside the selectors the SA was negotiated for: the peer's policy differs from ours.";
+    vec![
+        drop(
+            "no-sa",
+            "A rule protects it and no SA is ready; a negotiation was asked for.",
+            128 + look * 20_000,
+        ),
+        drop("replayed", "Seen before, or left of the window.", 2),
+        drop("selector-mismatch", mismatch, 0),
+    ]
+}
