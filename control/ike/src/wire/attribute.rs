@@ -1,0 +1,115 @@
+//! Data attributes (RFC 2408 §3.3): a class, and a value of two octets (TV) or of any length (TLV).
+
+use super::limits::ATTRIBUTES_MAX;
+use super::malformed::Malformed;
+use super::reader::Reader;
+use std::borrow::Cow;
+
+/// Attribute format bit: set for TV.
+const SHORT: u16 = 0x8000;
+
+/// The value of an attribute, in the form in which it travels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Value<'a> {
+    /// TV: two octets.
+    Short(u16),
+    /// TLV: any number of octets.
+    Long(Cow<'a, [u8]>),
+}
+
+/// One attribute. Classes mean different things in phase 1, phase 2 and mode configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Attribute<'a> {
+    /// Its class, 15 bits.
+    pub class: u16,
+    /// Its value.
+    pub value: Value<'a>,
+}
+
+impl<'a> Attribute<'a> {
+    /// An attribute in TV form.
+    #[must_use]
+    pub const fn short(class: u16, value: u16) -> Self {
+        Self { class, value: Value::Short(value) }
+    }
+
+    /// A number in the form every peer expects: TV where it fits, else a TLV of four or eight octets.
+    #[must_use]
+    pub fn number(class: u16, value: u64) -> Self {
+        let value = match (u16::try_from(value), u32::try_from(value)) {
+            (Ok(short), _) => Value::Short(short),
+            (_, Ok(long)) => Value::Long(long.to_be_bytes().to_vec().into()),
+            _ => Value::Long(value.to_be_bytes().to_vec().into()),
+        };
+        Self { class, value }
+    }
+
+    /// The value as a number, whichever form it has and however many leading zeros; `None` for an empty value
+    /// and for one beyond 64 bits.
+    #[must_use]
+    pub fn as_number(&self) -> Option<u64> {
+        match &self.value {
+            Value::Short(value) => Some(u64::from(*value)),
+            Value::Long(octets) if octets.is_empty() => None,
+            Value::Long(octets) => {
+                octets.iter().try_fold(0u64, |sum, octet| Some(sum.checked_mul(256)? | u64::from(*octet)))
+            }
+        }
+    }
+
+    /// Decodes attributes up to the end of `octets`.
+    ///
+    /// # Errors
+    /// When one ends early, or for more than [`ATTRIBUTES_MAX`].
+    pub fn decode_all(octets: &'a [u8]) -> Result<Vec<Self>, Malformed> {
+        let mut reader = Reader::new(octets);
+        let mut attributes = Vec::new();
+        while !reader.is_empty() {
+            if attributes.len() == ATTRIBUTES_MAX {
+                return Err(Malformed::TooManyAttributes);
+            }
+            attributes.push(Self::decode(&mut reader).ok_or(Malformed::AttributeTruncated)?);
+        }
+        Ok(attributes)
+    }
+
+    fn decode(reader: &mut Reader<'a>) -> Option<Self> {
+        let (format_and_class, value_or_length) = (reader.u16()?, reader.u16()?);
+        let value = if format_and_class & SHORT != 0 {
+            Value::Short(value_or_length)
+        } else {
+            Value::Long(Cow::Borrowed(reader.take(usize::from(value_or_length))?))
+        };
+        Some(Self { class: format_and_class & !SHORT, value })
+    }
+
+    /// Appends the attribute.
+    ///
+    /// # Panics
+    /// For a class beyond 15 bits or a value beyond a 16-bit length: neither is ever built.
+    pub fn encode(&self, octets: &mut Vec<u8>) {
+        assert!(self.class < SHORT, "{} is no attribute class", self.class);
+        match &self.value {
+            Value::Short(value) => {
+                octets.extend_from_slice(&(self.class | SHORT).to_be_bytes());
+                octets.extend_from_slice(&value.to_be_bytes());
+            }
+            Value::Long(value) => {
+                assert!(u16::try_from(value.len()).is_ok(), "an attribute of {} octets", value.len());
+                octets.extend_from_slice(&self.class.to_be_bytes());
+                octets.extend_from_slice(&(value.len() as u16).to_be_bytes());
+                octets.extend_from_slice(value);
+            }
+        }
+    }
+
+    /// The same attribute, owning its value.
+    #[must_use]
+    pub fn into_owned(self) -> Attribute<'static> {
+        let value = match self.value {
+            Value::Short(value) => Value::Short(value),
+            Value::Long(value) => Value::Long(Cow::Owned(value.into_owned())),
+        };
+        Attribute { class: self.class, value }
+    }
+}
