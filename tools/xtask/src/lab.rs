@@ -182,7 +182,7 @@ fn remove_folder(folder: &Path) -> Result<(), Failure> {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(_) if started.elapsed() < crate::limits::GRACE => {
-                std::thread::sleep(Duration::from_millis(50))
+                std::thread::sleep(Duration::from_millis(50));
             }
             Err(error) => return Err(error).context(folder.display()),
         }
