@@ -27,7 +27,6 @@ pub enum Violation {
 /// An outbound SA as the oracle knows it.
 struct KnownSa {
     spi: u32,
-    destination: IpAddr,
     iv_octets: usize,
     /// Key and salt, which name the key; the SA's identifier would hide a key that is used in two SAs.
     key: Vec<u8>,
@@ -62,7 +61,7 @@ impl Oracle {
             EspTransform::AesGcm16(_) => 8,
             EspTransform::AesCbcHmac(..) => 16,
         };
-        self.known.push(KnownSa { spi: sa.spi.0, destination: sa.remote, iv_octets, key });
+        self.known.push(KnownSa { spi: sa.spi.0, iv_octets, key });
     }
 
     /// A gateway put this frame on the wire.
@@ -78,15 +77,16 @@ impl Oracle {
             return Err(Violation::ClearText(format!("the inner address {host}")));
         }
         match esp_packet(&outer) {
-            Some(esp) => self.see_esp(outer.destination, esp),
+            Some(esp) => self.see_esp(esp),
             None => Ok(()),
         }
     }
 
-    fn see_esp(&mut self, destination: IpAddr, esp: &[u8]) -> Result<(), Violation> {
+    fn see_esp(&mut self, esp: &[u8]) -> Result<(), Violation> {
         self.esp_packets += 1;
         let spi = esp.get(..4).map_or(0, |spi| u32::from_be_bytes([spi[0], spi[1], spi[2], spi[3]]));
-        let sa = self.known.iter().rev().find(|sa| sa.spi == spi && sa.destination == destination);
+        // Not by destination: a NAT, or damage that looks like one, may have moved the peer.
+        let sa = self.known.iter().rev().find(|sa| sa.spi == spi);
         let sa = sa.ok_or(Violation::UnknownSpi(spi))?;
         let iv = esp.get(8..8 + sa.iv_octets).unwrap_or_default().to_vec();
         if self.used.insert((sa.key.clone(), iv.clone())) {
