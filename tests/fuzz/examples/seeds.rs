@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use warren_api::{
+    Answer, Command, DropCount, Refusal, RefusalWord, Request, Response, Rules, Stats, Worker,
+    encode_request, encode_response,
+};
 use warren_ike::wire::{Body, Delete, Header, Notify, NotifyType, PayloadType, Sa};
 
 #[path = "../../../control/ike/tests/common/golden.rs"]
@@ -84,8 +88,105 @@ fn add_notifications(seeds: &mut Seeds) {
     seeds.add("ike_attributes", &lifetime);
 }
 
+/// Whole configurations from the documentation, and one with every key.
+fn add_configurations(seeds: &mut Seeds) -> std::io::Result<()> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    for example in ["gw1.toml", "gw2.toml"] {
+        seeds.add("config_file", &std::fs::read(docs.join("examples/site-to-site").join(example))?);
+    }
+    let reference = std::fs::read_to_string(docs.join("configuration.md"))?;
+    for block in reference.split("```toml\n").skip(1) {
+        seeds.add("config_file", block.split("```").next().unwrap_or("").as_bytes());
+    }
+    seeds.add("config_file", EVERY_KEY.as_bytes());
+    Ok(())
+}
+
+const EVERY_KEY: &str = r#"
+[gateway]
+control_socket = "/run/w.sock"
+workers = 4
+poll = "busy"
+aead = "ring"
+tun = "w0"
+mss_clamp = false
+log = "debug"
+[[port]]
+name = "lan"
+interface = "eth1"
+side = "inside"
+queues = 4
+mode = "native"
+zero_copy = "on"
+[[peer]]
+name = "gw2"
+ike = "v1-main"
+local = "192.0.2.1"
+address = "198.51.100.2"
+local_identity = "left.test"
+identity = "keyid:0102"
+secret = "weak"
+weak_secret = true
+proposals = ["aes128-sha1-modp2048", "aes256-sha512-ecp521"]
+proposal_order = "as-written"
+lifetime = "4h"
+dpd_delay = "10s"
+dpd_timeout = "45s"
+nat_traversal = "force"
+retransmit_first = "500ms"
+retransmit_tries = 3
+[[transport]]
+name = "dns"
+source = "any"
+destination = ["10.2.0.53", "2001:db8::/32", "10.3.0.1-10.3.0.9"]
+protocol = ["tcp", 17]
+source_port = "1024-65535"
+destination_port = [53, "any"]
+action = "bypass"
+[[tunnel]]
+name = "net"
+source = "10.1.0.0/16"
+destination = "0.0.0.0/0"
+peer = "gw2"
+esp = ["aes128-sha256-modp2048-esn"]
+lifetime = "1h30m"
+lifetime_volume = "50GiB"
+window = 1024
+start = "immediately"
+"#;
+
+/// Lines of the control protocol, and one of another version.
+fn add_lines(seeds: &mut Seeds) {
+    let name = || "net#1".to_owned();
+    for command in [
+        Command::Stats,
+        Command::SaList,
+        Command::TunnelList,
+        Command::TunnelUp { name: name() },
+        Command::TunnelDown { name: name() },
+        Command::RuleList,
+        Command::Drops,
+        Command::Version,
+    ] {
+        seeds.add("api_request", &encode_request(&Request::new(command)));
+    }
+    let drop = DropCount { reason: "replayed".into(), explanation: "Seen before.".into(), count: 7 };
+    for answer in [
+        Ok(Answer::Stats(Box::new(Stats { workers: vec![Worker::default()], ..Stats::default() }))),
+        Ok(Answer::Drops(vec![drop])),
+        Ok(Answer::RuleList(Rules::default())),
+        Ok(Answer::Done),
+        Err(Refusal::new(RefusalWord::UnknownTunnel, "no tunnel rule is called `x`")),
+    ] {
+        seeds.add("api_request", &encode_response(&Response::from(answer)));
+    }
+    seeds.add("api_request", b"{\"version\":2,\"command\":\"explain\"}");
+}
+
 fn main() -> std::io::Result<()> {
     let mut seeds = Seeds::default();
+    add_configurations(&mut seeds)?;
+    add_lines(&mut seeds);
     let malformed = golden::files("malformed", "pcap");
     let broken = malformed.iter().flat_map(|path| golden::capture(path));
     let messages = golden::messages().into_iter().map(|(_, octets)| octets);

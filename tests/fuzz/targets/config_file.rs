@@ -1,0 +1,5 @@
+//! Fuzzes the configuration file.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| warren_fuzz::config::file(octets));
