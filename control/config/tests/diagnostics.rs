@@ -352,6 +352,16 @@ fn long_and_hostile_lines_are_quoted_safely() {
 }
 
 #[test]
+fn a_place_at_the_end_of_a_line_is_shown_whatever_ends_it() {
+    for text in
+        ["interface = \"eth0\r\n", "a = \"\r\n\r\n", "a\r\n", "a\r", "a = [\r\n", "\u{feff}a", "a = \"é\r\n"]
+    {
+        let errors = errors(text);
+        assert!(errors.0.iter().all(|error| error.line > 0 && error.column > 0), "{errors}");
+    }
+}
+
+#[test]
 fn more_errors_than_anyone_reads_are_counted() {
     let many: String = (0..200).map(|n| format!("unknown{n} = 1\n")).collect();
     let errors = errors(&format!("{many}{BASE}"));
