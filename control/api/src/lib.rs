@@ -1,1 +1,26 @@
-//! What dpctl and warrend say to each other.
+//! What `dpctl` and `warrend` say to each other.
+//!
+//! One JSON value on a line each way over a Unix stream socket: a [`Request`] down, a [`Response`] up, any number of
+//! pairs on one connection. Both carry [`VERSION`]; another version is refused with a word that says so, before
+//! anything else in the line is looked at.
+
+mod answer;
+pub mod client;
+mod codec;
+pub mod limits;
+mod refusal;
+mod request;
+mod rows;
+mod stats;
+
+pub use answer::{Answer, Outcome, Response};
+pub use codec::{decode_request, decode_response, encode_request, encode_response};
+pub use refusal::{Refusal, RefusalWord};
+pub use request::{Command, Request};
+pub use rows::{DropCount, Rule, RuleClass, Rules, Sa, SaDirection, Tunnel, TunnelState};
+pub use stats::{Port, Stats, Totals, VersionInfo, Worker};
+
+/// The version of everything in this crate. It grows with each change an older program would misread.
+pub const VERSION: u32 = 1;
+/// Where the daemon listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/warren/warrend.sock";

@@ -1,1 +1,34 @@
-//! Desired state of every tunnel, sans IO.
+//! The desired state of every tunnel, sans IO.
+//!
+//! ```text
+//! Acquire, up ──> open_child ──> [install inbound, answer, install outbound] ──> Bind
+//! soft limit  ──> open_child ──> … ──> Bind to the new pair ── grace ──> close_child(old) ── linger ──> Remove
+//! hard limit  ──> unbind ──> close_child ──> Remove ──> acquires again
+//! failure     ──> pause, longer each time ──> Rearm
+//! ```
+//!
+//! [`Tunnels`] owns the negotiator and speaks to the workers in commands. Three things hold after every output:
+//! traffic is only bound to an installed SA, no bound SA is removed, and a rule without a pair drops its traffic.
+//!
+//! When both sides negotiate the same tunnel at once there are two pairs. Whoever began a negotiation knows which
+//! pairs it replaces and deletes those; pairs that overlapped are ranked by their SPIs, which both sides see alike,
+//! and whoever noticed deletes the lower one. The two reasons cannot contradict each other (see `pair.rs`).
+
+mod config;
+pub mod limits;
+mod negotiator;
+mod notice;
+mod outcome;
+mod pair;
+mod schedule;
+mod status;
+mod timers;
+mod tunnel;
+mod tunnels;
+
+pub use config::{Start, TunnelConfig, TunnelsConfig};
+pub use negotiator::Negotiator;
+pub use notice::Notice;
+pub use pair::SaFacts;
+pub use status::{PairStatus, State, TunnelStatus};
+pub use tunnels::{Output, Tunnels};

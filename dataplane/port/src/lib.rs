@@ -1,1 +1,31 @@
 //! Where frames come from and go.
+//!
+//! A [`Frame`] is one chunk of a [`Umem`]. A [`Port`] fills frames with packets and takes frames with packets away:
+//! over `AF_XDP` sockets, over a queue in memory, out of a capture file, or over a tun device. The engine sees only
+//! the trait, so everything it does to a packet on a wire can be done to the same packet in a test.
+//!
+//! ```text
+//!           allocate / release
+//!   Umem <---------------------> engine --- frames ---> Port::transmit --> kernel, queue, file
+//!    ^                              ^                        |
+//!    |                              +------- frames ---- Port::receive <-- kernel, queue, file
+//!    +------- fill ring, completion ring (frames that the kernel holds) ------+
+//! ```
+//!
+//! This crate and `warren-aead` are the only ones that may contain `unsafe`: memory shared with the kernel cannot be
+//! described in safe Rust. Every block says what makes it sound.
+#![allow(unsafe_code)]
+
+pub mod af_xdp;
+mod frame;
+pub mod limits;
+mod memory;
+mod port;
+mod umem;
+mod xdp_link;
+
+pub use frame::Frame;
+pub use memory::{MemoryLink, MemoryPort};
+pub use port::{BusyPoll, Link, Port, PortCounters, PortMode, XdpAttach};
+pub use umem::{Umem, UmemConfig};
+pub use xdp_link::attach_xdp;

@@ -113,3 +113,84 @@ impl<'a> Attribute<'a> {
         Attribute { class: self.class, value }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn long(class: u16, octets: &[u8]) -> Attribute<'_> {
+        Attribute { class, value: Value::Long(octets.into()) }
+    }
+
+    #[test]
+    fn both_forms_are_told_apart_by_the_first_bit() {
+        let octets = [0x80, 1, 0, 7, 0, 12, 0, 4, 0, 1, 0x51, 0x80, 0xff, 0xff, 0, 0, 0x40, 0, 0, 0];
+        let expected = [
+            Attribute::short(1, 7),
+            long(12, &[0, 1, 0x51, 0x80]),
+            Attribute::short(0x7fff, 0),
+            long(0x4000, &[]),
+        ];
+        assert_eq!(Attribute::decode_all(&octets).as_deref(), Ok(&expected[..]));
+    }
+
+    #[test]
+    fn a_number_reads_the_same_in_either_form_and_any_length() {
+        for (octets, number) in [
+            (&[][..], None),
+            (&[7], Some(7)),
+            (&[0, 0, 0x70, 0x80], Some(28_800)),
+            (&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1], Some(1)),
+            (&[0xff; 8], Some(u64::MAX)),
+            (&[1, 0, 0, 0, 0, 0, 0, 0, 0], None),
+        ] {
+            assert_eq!(long(12, octets).as_number(), number, "{octets:?}");
+        }
+        assert_eq!(Attribute::short(12, 28_800).as_number(), Some(28_800));
+    }
+
+    #[test]
+    fn a_number_travels_in_the_form_every_peer_expects() {
+        assert_eq!(Attribute::number(2, 65_535), Attribute::short(2, 65_535));
+        assert_eq!(Attribute::number(2, 65_536), long(2, &[0, 1, 0, 0]));
+        assert_eq!(Attribute::number(2, 1 << 32), long(2, &[0, 0, 0, 1, 0, 0, 0, 0]));
+    }
+
+    #[test] // F-36
+    fn attributes_that_end_early_are_refused() {
+        for octets in [&[0][..], &[0x80, 1, 0], &[0, 1, 0, 1], &[0, 1, 0xff, 0xff, 0], &[0x80, 1, 0, 1, 0]] {
+            assert_eq!(Attribute::decode_all(octets), Err(Malformed::AttributeTruncated), "{octets:?}");
+        }
+        let most = [0x80, 1, 0, 1].repeat(ATTRIBUTES_MAX);
+        assert_eq!(Attribute::decode_all(&most).map(|found| found.len()), Ok(ATTRIBUTES_MAX));
+        let more = [0x80, 1, 0, 1].repeat(ATTRIBUTES_MAX + 1);
+        assert_eq!(Attribute::decode_all(&more), Err(Malformed::TooManyAttributes));
+    }
+
+    proptest! {
+        #[test]
+        fn attributes_read_as_they_were_written(
+            attributes in prop::collection::vec(
+                (0u16..0x8000, prop::result::maybe_err(any::<u16>(), any::<Vec<u8>>())), 0..ATTRIBUTES_MAX)
+        ) {
+            let attributes: Vec<_> = attributes
+                .iter()
+                .map(|(class, value)| match value {
+                    Ok(value) => Attribute::short(*class, *value),
+                    Err(octets) => long(*class, octets),
+                })
+                .collect();
+            let mut octets = Vec::new();
+            attributes.iter().for_each(|attribute| attribute.encode(&mut octets));
+            prop_assert_eq!(Attribute::decode_all(&octets).unwrap(), attributes);
+        }
+
+        #[test]
+        fn a_number_survives_the_round_trip(class in 0u16..0x8000, number: u64) {
+            let attribute = Attribute::number(class, number);
+            prop_assert_eq!(attribute.as_number(), Some(number));
+            prop_assert_eq!(attribute.clone().into_owned(), attribute);
+        }
+    }
+}

@@ -92,3 +92,60 @@ impl<'a> Delete<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn octets(text: &str) -> Vec<u8> {
+        hex::decode(text.replace(' ', "")).unwrap()
+    }
+
+    #[test]
+    fn esp_sas_are_named_by_four_octets_each() {
+        let delete = Delete::esp(&[0xc0de_cafe, 7]);
+        let body = octets("00000001 03 04 0002 c0decafe 00000007");
+        assert_eq!(delete.encode(), body);
+        let decoded = Delete::decode(&body).unwrap();
+        assert_eq!((decoded.doi(), decoded.protocol()), (DOI_IPSEC, ProtocolId::ESP));
+        assert_eq!(decoded.esp_spis().collect::<Vec<_>>(), [0xc0de_cafe, 7]);
+        assert_eq!(decoded.cookies().count(), 0);
+    }
+
+    #[test]
+    fn an_isakmp_sa_is_named_by_both_cookies() {
+        let delete = Delete::isakmp([0x11; 8], [0x22; 8]);
+        let body = octets("00000001 01 10 0001 1111111111111111 2222222222222222");
+        assert_eq!(delete.encode(), body);
+        let decoded = Delete::decode(&body).unwrap();
+        assert_eq!(decoded.cookies().collect::<Vec<_>>(), [([0x11; 8], [0x22; 8])]);
+        assert_eq!(decoded.esp_spis().count(), 0);
+    }
+
+    #[test] // F-36
+    fn payloads_whose_count_is_not_their_length_are_refused() {
+        for (body, reason) in [
+            ("00000001 03 04 00", Malformed::DeleteTruncated),
+            ("00000001 03 04 0002 c0decafe", Malformed::DeleteLength),
+            ("00000001 03 04 0001 c0decafe 00", Malformed::DeleteLength),
+            ("00000001 03 04 ffff", Malformed::DeleteLength),
+            ("00000001 03 00 ffff", Malformed::DeleteLength),
+            ("00000001 03 00 0000 00", Malformed::DeleteLength),
+        ] {
+            assert_eq!(Delete::decode(&octets(body)), Err(reason), "{body}");
+        }
+        assert_eq!(Delete::decode(&octets("00000001 03 00 0000")).map(|found| found.spis().count()), Ok(0));
+    }
+
+    proptest! {
+        #[test]
+        fn deletes_read_as_they_were_written(spis: Vec<u32>) {
+            let delete = Delete::esp(&spis);
+            let body = delete.encode();
+            let decoded = Delete::decode(&body).unwrap();
+            prop_assert_eq!(decoded.esp_spis().collect::<Vec<_>>(), spis);
+            prop_assert_eq!(decoded, delete);
+        }
+    }
+}

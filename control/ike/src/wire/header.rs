@@ -129,3 +129,77 @@ impl Header {
         octets
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// RFC 2408 §3.1, figure 2, field by field.
+    const INFORMATIONAL: &str = "0102030405060708 1112131415161718 08 10 05 01 cafef00d 00000020 deadbeef";
+
+    fn octets(text: &str) -> Vec<u8> {
+        hex::decode(text.replace(' ', "")).unwrap()
+    }
+
+    #[test]
+    fn fields_stand_where_rfc_2408_puts_them() {
+        let datagram = octets(INFORMATIONAL);
+        let (header, body) = Header::decode(&datagram).unwrap();
+        assert_eq!(header.cookie_i, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(header.cookie_r, [0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18]);
+        assert_eq!((header.next_payload, header.exchange), (PayloadType::HASH, ExchangeType::INFORMATIONAL));
+        assert_eq!((header.major(), header.is_encrypted()), (1, true));
+        assert_eq!((header.message_id, header.length), (0xcafe_f00d, 32));
+        assert_eq!(body, [0xde, 0xad, 0xbe, 0xef]);
+        assert_eq!(header.encode_with(PayloadType::HASH, body), datagram);
+    }
+
+    #[test] // F-36
+    fn a_length_that_cannot_be_is_refused() {
+        let datagram = octets(INFORMATIONAL);
+        let refused = |length: u32, kept: usize| {
+            let mut changed = datagram[..kept].to_vec();
+            changed[24..28].copy_from_slice(&length.to_be_bytes());
+            Header::decode(&changed).map(|(_, body)| body.len())
+        };
+        assert_eq!(Header::decode(&datagram[..27]), Err(Malformed::HeaderTruncated));
+        for length in [0, 27, 33, u32::MAX] {
+            assert_eq!(refused(length, 32), Err(Malformed::HeaderLength), "{length}");
+        }
+        assert_eq!(refused(28, 28), Ok(0));
+        assert_eq!(refused(32, 32), Ok(4));
+    }
+
+    #[test]
+    fn octets_behind_the_message_are_not_part_of_it() {
+        let mut datagram = octets(INFORMATIONAL);
+        datagram.extend_from_slice(&[0; 9]);
+        assert_eq!(Header::decode(&datagram).unwrap().1, [0xde, 0xad, 0xbe, 0xef]);
+    }
+
+    #[test]
+    fn an_encoded_message_names_its_first_payload_and_its_length() {
+        let chain = Chain::new().with(PayloadType::NONCE, &[7; 16]);
+        let message = Header::new([1; 8], [2; 8], ExchangeType::QUICK, 0, 9).encode(&chain);
+        let (header, body) = Header::decode(&message).unwrap();
+        assert_eq!((header.next_payload, header.length, header.version), (PayloadType::NONCE, 48, 0x10));
+        assert_eq!(body, chain.octets());
+    }
+
+    proptest! {
+        #[test]
+        fn every_header_survives_the_round_trip(
+            cookies: ([u8; 8], [u8; 8]), numbers: (u8, u8, u8, u8), message_id: u32, body: Vec<u8>
+        ) {
+            let header = Header {
+                next_payload: PayloadType(numbers.0),
+                version: numbers.1,
+                length: 28 + body.len() as u32,
+                ..Header::new(cookies.0, cookies.1, ExchangeType(numbers.2), numbers.3, message_id)
+            };
+            let message = header.encode_with(header.next_payload, &body);
+            prop_assert_eq!(Header::decode(&message), Ok((header, &body[..])));
+        }
+    }
+}

@@ -243,3 +243,173 @@ fn encode_addresses(range: &AddressRange) -> (IdType, Vec<u8>) {
         None => (span, [first, octets(range.last())].concat()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn octets(text: &str) -> Vec<u8> {
+        hex::decode(text.replace(' ', "")).unwrap()
+    }
+
+    fn range(text: &str) -> AddressRange {
+        if let Some((first, last)) = text.split_once('-') {
+            return AddressRange::new(first.parse().unwrap(), last.parse().unwrap()).unwrap();
+        }
+        let (address, length) = text.split_once('/').unwrap();
+        AddressRange::from_prefix(address.parse().unwrap(), length.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn identities_travel_as_rfc_2407_numbers_them() {
+        for (text, body) in [
+            ("192.0.2.1", "01000000 c0000201"),
+            ("a.test", "02000000 612e74657374"),
+            ("u@a.test", "03000000 7540612e74657374"),
+            ("2001:db8::1", "05000000 20010db8000000000000000000000001"),
+            ("keyid:00ff", "0b000000 00ff"),
+        ] {
+            let identity: Identity = text.parse().unwrap();
+            assert_eq!(Identification::of_identity(&identity).encode(), octets(body), "{text}");
+            assert_eq!(Identification::decode(&octets(body)).unwrap().identity(), Ok(identity), "{text}");
+        }
+    }
+
+    #[test]
+    fn traffic_travels_as_rfc_2407_numbers_it() {
+        let v6 = "20010db8000000000000000000000000";
+        for (addresses, protocol, port, body) in [
+            ("192.0.2.1/32", 0, 0, "01000000 c0000201".to_owned()),
+            ("10.1.0.0/16", 0, 0, "04000000 0a010000 ffff0000".to_owned()),
+            ("0.0.0.0/0", 17, 1701, "041106a5 00000000 00000000".to_owned()),
+            ("10.1.0.1-10.1.0.9", 6, 443, "070601bb 0a010001 0a010009".to_owned()),
+            ("2001:db8::/128", 0, 0, format!("05000000 {v6}")),
+            ("2001:db8::/32", 0, 0, format!("06000000 {v6} ffffffff000000000000000000000000")),
+            ("2001:db8::-2001:db8::2", 58, 0, format!("083a0000 {v6} 20010db8000000000000000000000002")),
+        ] {
+            let traffic = Traffic {
+                addresses: range(addresses),
+                protocol: if protocol == 0 { Protocol::Any } else { Protocol::Is(protocol) },
+                ports: if port == 0 { PortRange::ANY } else { PortRange::new(port, port).unwrap() },
+            };
+            assert_eq!(Identification::of_traffic(&traffic).unwrap().encode(), octets(&body), "{addresses}");
+            assert_eq!(Identification::decode(&octets(&body)).unwrap().traffic(), Ok(traffic), "{addresses}");
+        }
+    }
+
+    #[test]
+    fn a_subnet_whose_address_has_host_bits_names_the_subnet() {
+        let id = octets("04000000 0a0102ff ffffff00");
+        let traffic = Identification::decode(&id).unwrap().traffic().unwrap();
+        assert_eq!(traffic.addresses, range("10.1.2.0/24"));
+    }
+
+    #[test] // F-22, F-36
+    fn identifications_that_break_a_rule_are_refused_for_it() {
+        for (body, reason) in [
+            ("", Malformed::IdTruncated),
+            ("010000", Malformed::IdTruncated),
+            ("01000000 c00002", Malformed::IdLength),
+            ("01000000 c000020101", Malformed::IdLength),
+            ("02000000", Malformed::IdLength),
+            ("04000000 0a010000", Malformed::IdLength),
+            ("07000000 0a010000", Malformed::IdLength),
+            ("05000000 c0000201", Malformed::IdLength),
+            ("06000000 20010db8000000000000000000000000", Malformed::IdLength),
+            ("0b000000", Malformed::IdLength),
+        ] {
+            assert_eq!(Identification::decode(&octets(body)), Err(reason), "{body}");
+        }
+        for (body, reason) in [
+            ("04000000 0a010000 ff00ff00", Malformed::MaskNotContiguous),
+            ("07000000 0a010009 0a010001", Malformed::RangeEmpty),
+            ("04000050 0a010000 ffff0000", Malformed::PortWithoutProtocol),
+            ("02000000 612e74657374", Malformed::IdNotAddresses),
+            ("63000000 00", Malformed::IdNotAddresses),
+        ] {
+            let body = octets(body);
+            assert_eq!(Identification::decode(&body).unwrap().traffic(), Err(reason), "{body:?}");
+        }
+        for (body, reason) in [
+            ("02000000 612e7465737400", Malformed::IdNotText),
+            ("02000000 612e20", Malformed::IdNotText),
+            ("03000000 ff40ff", Malformed::IdNotText),
+            ("04000000 0a010000 ffff0000", Malformed::IdNotEntity),
+            ("09000000 3000", Malformed::IdNotEntity),
+        ] {
+            let body = octets(body);
+            assert_eq!(Identification::decode(&body).unwrap().identity(), Err(reason), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_identity_cannot_say_is_not_said_otherwise() {
+        let any = Traffic { addresses: range("10.0.0.0/8"), protocol: Protocol::Any, ports: PortRange::ANY };
+        assert!(Identification::of_traffic(&any).is_some());
+        let ports = PortRange::new(1, 2).unwrap();
+        let zero = PortRange::new(0, 0).unwrap();
+        let one = PortRange::new(80, 80).unwrap();
+        for traffic in [
+            Traffic { protocol: Protocol::Is(6), ports, ..any },
+            Traffic { protocol: Protocol::Is(6), ports: zero, ..any },
+            Traffic { ports: one, ..any },
+            Traffic { protocol: Protocol::Is(0), ..any },
+        ] {
+            assert_eq!(Identification::of_traffic(&traffic), None, "{traffic:?}");
+        }
+    }
+
+    #[test]
+    fn halves_of_different_families_or_protocols_make_no_selector() {
+        let half = |addresses: &str, protocol| Traffic {
+            addresses: range(addresses),
+            protocol,
+            ports: PortRange::ANY,
+        };
+        let tcp = half("10.0.0.0/8", Protocol::Is(6));
+        assert_eq!(tcp.to(&half("::/0", Protocol::Is(6))), None);
+        assert_eq!(tcp.to(&half("10.0.0.0/8", Protocol::Any)), None);
+        let selector = tcp.to(&half("192.0.2.0/24", Protocol::Is(6))).unwrap();
+        assert_eq!(selector.to_string(), "10.0.0.0/8 -> 192.0.2.0/24 tcp");
+        assert_eq!(Traffic::source(&selector), tcp);
+        assert_eq!(Traffic::destination(&selector.mirrored()), tcp);
+    }
+
+    proptest! {
+        #[test]
+        fn traffic_survives_the_round_trip(a: [u8; 16], b: [u8; 16], v6: bool, protocol: u8, port: u16) {
+            let address = |octets: [u8; 16]| match octets {
+                _ if v6 => IpAddr::from(octets),
+                [a, b, c, d, ..] => IpAddr::from([a, b, c, d]),
+            };
+            let (first, last) = (address(a).min(address(b)), address(a).max(address(b)));
+            let traffic = Traffic {
+                addresses: AddressRange::new(first, last).unwrap(),
+                protocol: if protocol == 0 { Protocol::Any } else { Protocol::Is(protocol) },
+                ports: match (protocol, port) {
+                    (0, _) | (_, 0) => PortRange::ANY,
+                    _ => PortRange::new(port, port).unwrap(),
+                },
+            };
+            let body = Identification::of_traffic(&traffic).unwrap().encode();
+            prop_assert_eq!(Identification::decode(&body).unwrap().traffic(), Ok(traffic));
+        }
+
+        #[test]
+        fn prefixes_travel_as_subnets(address: [u8; 16], length in 0u8..128) {
+            let addresses = AddressRange::from_prefix(address.into(), length).unwrap();
+            let traffic = Traffic { addresses, protocol: Protocol::Any, ports: PortRange::ANY };
+            let id = Identification::of_traffic(&traffic).unwrap();
+            prop_assert_eq!(id.kind, IdType::IPV6_ADDR_SUBNET);
+            prop_assert_eq!(id.traffic(), Ok(traffic));
+        }
+
+        #[test] // F-36
+        fn no_octets_panic(kind in 0u8..13, octets: Vec<u8>) {
+            if let Ok(id) = Identification::decode(&[&[kind][..], &octets].concat()) {
+                let _ = (id.identity(), id.traffic());
+            }
+        }
+    }
+}

@@ -28,3 +28,30 @@ pub fn encode_original_address(address: IpAddr) -> Vec<u8> {
         IpAddr::V6(v6) => [&[IdType::IPV6_ADDR.0, 0, 0, 0][..], &v6.octets()].concat(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test] // RFC 3947 §5.2
+    fn original_addresses_survive_the_round_trip() {
+        for address in ["192.0.2.1", "2001:db8::1"] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(decode_original_address(&encode_original_address(address)), Ok(address));
+        }
+        assert_eq!(encode_original_address(Ipv4Addr::new(192, 0, 2, 1).into()), [1, 0, 0, 0, 192, 0, 2, 1]);
+    }
+
+    #[test] // F-36
+    fn what_is_no_address_is_refused() {
+        for (body, reason) in [
+            (&[][..], Malformed::NatOaLength),
+            (&[1, 0, 0, 0, 192, 0, 2], Malformed::NatOaLength),
+            (&[1, 0, 0, 0, 192, 0, 2, 1, 0], Malformed::NatOaLength),
+            (&[5, 0, 0, 0, 192, 0, 2, 1], Malformed::NatOaLength),
+            (&[2, 0, 0, 0, 192, 0, 2, 1], Malformed::NatOaType),
+        ] {
+            assert_eq!(decode_original_address(body), Err(reason), "{body:?}");
+        }
+    }
+}

@@ -112,3 +112,70 @@ impl<'a> Notify<'a> {
         Attribute::decode_all(&self.data)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::iana::esp_attribute;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn octets(text: &str) -> Vec<u8> {
+        hex::decode(text.replace(' ', "")).unwrap()
+    }
+
+    const COOKIES: (Cookie, Cookie) = ([0x11; 8], [0x22; 8]);
+
+    #[test] // RFC 3706 §5.3
+    fn r_u_there_carries_both_cookies_and_a_sequence_number() {
+        let notify = Notify::isakmp(NotifyType::R_U_THERE, COOKIES.0, COOKIES.1, &[0, 0, 0, 9]);
+        let body = octets("00000001 01 10 8d28 1111111111111111 2222222222222222 00000009");
+        assert_eq!(notify.encode(), body);
+        let decoded = Notify::decode(&body).unwrap();
+        assert_eq!((decoded.cookies(), decoded.sequence()), (Some(COOKIES), Some(9)));
+        assert_eq!(decoded, notify);
+    }
+
+    #[test] // RFC 2407 §4.6.3.1
+    fn responder_lifetime_carries_attributes() {
+        let data = octets("80010001 0002000400007080");
+        let notify = Notify::esp(NotifyType::RESPONDER_LIFETIME, 0xc0de_cafe, &data);
+        let body = octets("00000001 03 04 6000 c0decafe 80010001 0002000400007080");
+        assert_eq!(notify.encode(), body);
+        let decoded = Notify::decode(&body).unwrap();
+        assert_eq!(decoded.spi_u32(), Some(0xc0de_cafe));
+        let attributes = decoded.attributes().unwrap();
+        assert_eq!(attributes[0], Attribute::short(esp_attribute::LIFE_TYPE, esp_attribute::SECONDS));
+        assert_eq!(
+            (attributes[1].class, attributes[1].as_number()),
+            (esp_attribute::LIFE_DURATION, Some(28_800))
+        );
+    }
+
+    #[test]
+    fn a_notification_without_spi_and_data_is_a_whole_one() {
+        let body = octets("00000001 01 00 000e");
+        let decoded = Notify::decode(&body).unwrap();
+        assert_eq!((decoded.kind, decoded.kind.is_error()), (NotifyType::NO_PROPOSAL_CHOSEN, true));
+        assert_eq!((decoded.cookies(), decoded.spi_u32(), decoded.sequence()), (None, None, None));
+    }
+
+    #[test] // F-36
+    fn notifications_that_end_early_are_refused() {
+        for body in ["", "00000001 01 00 00", "00000001 03 04 000e c0deca"] {
+            assert_eq!(Notify::decode(&octets(body)), Err(Malformed::NotifyTruncated), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn notifications_read_as_they_were_written(
+            doi: u32, protocol: u8, kind: u16, spi in prop::collection::vec(any::<u8>(), 0..=255), data: Vec<u8>
+        ) {
+            let notify = Notify {
+                doi, protocol: ProtocolId(protocol), kind: NotifyType(kind), spi: spi.into(), data: data.into()
+            };
+            let body = notify.encode();
+            prop_assert_eq!(Notify::decode(&body), Ok(notify));
+        }
+    }
+}

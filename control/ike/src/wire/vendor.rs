@@ -63,3 +63,35 @@ impl Vendor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vendor(text: &str) -> Vendor {
+        Vendor::of(&hex::decode(text).unwrap())
+    }
+
+    #[test]
+    fn versions_and_capabilities_do_not_hide_a_vendor() {
+        for (text, expected) in [
+            ("4a131c81070358455c5728f20e95452f", Vendor::NatTRfc3947),
+            ("7d9419a65310ca6f2c179d9215529d56", Vendor::NatTDraft03),
+            ("90cb80913ebb696e086381b5ec427b1f", Vendor::NatTDraft02),
+            ("cd60464335df21f87cfdb2fc68b6a448", Vendor::NatTDraft02),
+            ("afcad71368a1f1c96b8696fc77570100", Vendor::Dpd),
+            ("afcad71368a1f1c96b8696fc77570103", Vendor::Dpd),
+            ("4048b7d56ebce88525e7de7f00d6c2d3", Vendor::Fragmentation),
+            ("4048b7d56ebce88525e7de7f00d6c2d380000000", Vendor::Fragmentation),
+            ("09002689dfd6b712", Vendor::XAuth),
+            ("12f5f28c457168a9702d9fe274cc0204", Vendor::Unity),
+            ("882fe56d6fd20dbc2251613b2ebe5beb", Vendor::StrongSwan),
+            ("afcad71368a1f1c96b8696fc77570200", Vendor::Unknown),
+            ("afcad71368a1f1c96b8696fc775701", Vendor::Unknown),
+            ("4a131c81070358455c5728f20e95452f00", Vendor::Unknown),
+            ("", Vendor::Unknown),
+        ] {
+            assert_eq!(vendor(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What can be asked.
+
+use serde::{Deserialize, Serialize};
+
+/// One line from `dpctl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// [`crate::VERSION`] of the one who asks.
+    pub version: u32,
+    /// What is wanted.
+    pub command: Command,
+}
+
+impl Request {
+    /// The command in this version.
+    #[must_use]
+    pub const fn new(command: Command) -> Self {
+        Self { version: crate::VERSION, command }
+    }
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+pub enum Command {
+    /// Who is there. Answered with `Answer::Version`.
+    Version,
+    /// All counters. Answered with `Answer::Stats`.
+    Stats,
+    /// Every SA. Answered with `Answer::SaList`.
+    SaList,
+    /// Every tunnel rule and how it stands. Answered with `Answer::TunnelList`.
+    TunnelList,
+    /// Negotiate this tunnel now. Answered with `Answer::Done` as soon as it is asked for, not when it is up.
+    TunnelUp {
+        /// The tunnel rule's name.
+        name: String,
+    },
+    /// Take this tunnel down; traffic that wants it negotiates again. Answered with `Answer::Done`.
+    TunnelDown {
+        /// The tunnel rule's name.
+        name: String,
+    },
+    /// Both classes of rules. Answered with `Answer::RuleList`.
+    RuleList,
+    /// Every reason for a drop with its count. Answered with `Answer::Drops`.
+    Drops,
+}
+
+impl Command {
+    /// Whether it changes anything: such commands need the right to (REQUIREMENTS F-34).
+    #[must_use]
+    pub const fn changes_state(&self) -> bool {
+        matches!(self, Self::TunnelUp { .. } | Self::TunnelDown { .. })
+    }
+}

@@ -1,0 +1,224 @@
+//! The lines themselves, and the client against a daemon made of one thread.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
+use warren_api::client::{CallError, Client};
+use warren_api::limits::{REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX};
+use warren_api::{
+    Answer, Command, DropCount, Outcome, Refusal, RefusalWord, Request, Response, Rule, RuleClass, Rules, Sa,
+    SaDirection, Stats, Tunnel, TunnelState, VERSION, VersionInfo, decode_request, decode_response,
+    encode_request, encode_response,
+};
+
+fn sa() -> Sa {
+    Sa {
+        id: 7,
+        spi: "c0ffee01".into(),
+        direction: SaDirection::Inbound,
+        peer: "gw2".into(),
+        rule: "net".into(),
+        transform: "aes256gcm16".into(),
+        esn: true,
+        encapsulation: "raw".into(),
+        local: "192.0.2.1".into(),
+        remote: "198.51.100.2".into(),
+        selector: "10.2.0.0/16 -> 10.1.0.0/16".into(),
+        packets: u64::MAX,
+        octets: 0,
+        sequence: 1,
+        age_s: 2,
+        expires_in_s: 3,
+        last_used_s: None,
+        window_packets: Some(4096),
+    }
+}
+
+fn answers() -> Vec<Answer> {
+    let rule = Rule {
+        name: "all".into(),
+        class: RuleClass::Transport,
+        selector: "any".into(),
+        action: "permit".into(),
+        peer: None,
+        hits: Some(3),
+    };
+    let tunnel = Tunnel {
+        name: "net".into(),
+        peer: "gw2".into(),
+        state: TunnelState::HeldDown,
+        selector: "10.1.0.0/16 -> 10.2.0.0/16".into(),
+        local: "192.0.2.1".into(),
+        remote: "198.51.100.2".into(),
+        since_s: 5,
+        spi_in: None,
+        spi_out: None,
+        transform: None,
+        last_error: Some("no proposal chosen".into()),
+    };
+    let drop = DropCount { reason: "replayed".into(), explanation: "Seen before.".into(), count: 1 };
+    vec![
+        Answer::Version(VersionInfo::default()),
+        Answer::Stats(Box::new(Stats { workers: vec![warren_api::Worker::default()], ..Stats::default() })),
+        Answer::SaList(vec![sa()]),
+        Answer::TunnelList(vec![tunnel]),
+        Answer::RuleList(Rules { transport: vec![rule.clone()], tunnel: vec![rule] }),
+        Answer::Drops(vec![drop]),
+        Answer::Done,
+    ]
+}
+
+fn commands() -> Vec<Command> {
+    let name = || "net#1".to_owned();
+    vec![
+        Command::Version,
+        Command::Stats,
+        Command::SaList,
+        Command::TunnelList,
+        Command::TunnelUp { name: name() },
+        Command::TunnelDown { name: name() },
+        Command::RuleList,
+        Command::Drops,
+    ]
+}
+
+#[test]
+fn every_request_and_every_response_survives_the_round_trip_on_one_line() {
+    for request in commands().into_iter().map(Request::new) {
+        let line = encode_request(&request);
+        assert_eq!(line.iter().position(|octet| *octet == b'\n'), Some(line.len() - 1));
+        assert_eq!(decode_request(&line).unwrap(), request);
+    }
+    let refusal = Outcome::Refusal(Refusal::new(RefusalWord::Busy, "later\nperhaps"));
+    for outcome in answers().into_iter().map(Outcome::Answer).chain([refusal]) {
+        let response = Response::new(outcome);
+        let line = encode_response(&response);
+        assert_eq!(line.iter().position(|octet| *octet == b'\n'), Some(line.len() - 1));
+        assert_eq!(decode_response(&line).unwrap(), response);
+    }
+}
+
+#[test] // The form that other programs rely on.
+fn the_lines_are_written_like_this() {
+    let line = |command| String::from_utf8(encode_request(&Request::new(command))).unwrap();
+    assert_eq!(line(Command::Stats), "{\"version\":1,\"command\":\"stats\"}\n");
+    assert_eq!(
+        line(Command::TunnelUp { name: "net".into() }),
+        "{\"version\":1,\"command\":{\"tunnel-up\":{\"name\":\"net\"}}}\n"
+    );
+    let refusal = Response::from(Err(Refusal::new(RefusalWord::UnknownTunnel, "no tunnel is called `x`")));
+    assert_eq!(
+        String::from_utf8(encode_response(&refusal)).unwrap(),
+        "{\"version\":1,\"outcome\":{\"refusal\":{\"word\":\"unknown-tunnel\",\"message\":\"no tunnel is called `x`\"}}}\n"
+    );
+    let done = Response::from(Ok(Answer::Done));
+    assert_eq!(
+        String::from_utf8(encode_response(&done)).unwrap(),
+        "{\"version\":1,\"outcome\":{\"answer\":\"done\"}}\n"
+    );
+}
+
+#[test]
+fn another_version_is_refused_as_such_whatever_else_the_line_holds() {
+    for line in
+        ["{\"version\":2,\"command\":\"explain\"}", "{\"version\":0}", "{\"version\":7,\"future\":[1,2]}"]
+    {
+        let refusal = decode_request(line.as_bytes()).unwrap_err();
+        assert_eq!(refusal.word, RefusalWord::UnknownVersion, "{line}");
+        assert!(refusal.message.contains(&VERSION.to_string()));
+    }
+}
+
+#[test]
+fn what_is_no_request_is_refused_without_being_repeated() {
+    for line in [
+        "",
+        "hunter2",
+        "{\"version\":1}",
+        "{\"version\":1,\"command\":\"hunter2\"}",
+        "{\"version\":1,\"command\":\"stats\",\"hunter2\":1}",
+        "{\"version\":1,\"command\":{\"tunnel-up\":{\"name\":\"a\",\"hunter2\":1}}}",
+        "{\"version\":-1,\"command\":\"stats\"}",
+        "{\"version\":1,\"command\":\"stats\"} hunter2",
+    ] {
+        let refusal = decode_request(line.as_bytes()).unwrap_err();
+        assert_eq!(refusal.word, RefusalWord::Malformed, "{line}");
+        assert!(!refusal.message.contains("hunter2"), "{}", refusal.message);
+    }
+    let long = vec![b' '; REQUEST_OCTETS_MAX + 1];
+    assert_eq!(decode_request(&long).unwrap_err().word, RefusalWord::TooLong);
+}
+
+/// Answers each request with what `answer` makes of it, for one connection; hangs up after what is no whole line.
+fn serve(
+    answer: impl Fn(Result<Request, Refusal>) -> Vec<u8> + Send + 'static,
+) -> (tempfile::TempDir, PathBuf, JoinHandle<()>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let thread = thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap());
+        let mut stream = stream;
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).unwrap() > 0 {
+            let answer = answer(decode_request(&line));
+            if stream.write_all(&answer).is_err() || answer.last() != Some(&b'\n') {
+                return;
+            }
+            line.clear();
+        }
+    });
+    (directory, path, thread)
+}
+
+#[test]
+fn calls_follow_each_other_on_one_connection() {
+    let (_directory, path, thread) = serve(|request| {
+        encode_response(&Response::from(match request.unwrap().command {
+            Command::SaList => Ok(Answer::SaList(vec![sa()])),
+            Command::TunnelUp { name } => Err(Refusal::new(RefusalWord::UnknownTunnel, name)),
+            _ => Ok(Answer::Done),
+        }))
+    });
+    let mut client = Client::connect(&path).unwrap();
+    assert_eq!(client.call(Command::SaList).unwrap(), Answer::SaList(vec![sa()]));
+    match client.call(Command::TunnelUp { name: "x".into() }) {
+        Err(CallError::Refused(refusal)) => assert_eq!(refusal.word, RefusalWord::UnknownTunnel),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(client.call(Command::Drops).unwrap(), Answer::Done);
+    drop(client);
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_told_from_one_that_breaks_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control.sock");
+    match Client::connect(&path) {
+        Err(error @ CallError::NotRunning(_)) => assert!(error.to_string().contains("is it running?")),
+        _ => panic!("nobody listens"),
+    }
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(matches!(Client::connect(&path), Err(CallError::NotRunning(_))), "a socket left behind");
+
+    let (_directory, path, thread) = serve(|_| b"{\"version\":1,\"outc".to_vec());
+    let mut client = Client::connect(&path).unwrap();
+    assert!(matches!(client.call(Command::Stats), Err(CallError::Broken(_))), "half a line");
+    thread.join().unwrap();
+}
+
+#[test]
+fn an_answer_longer_than_allowed_is_refused_and_not_swallowed() {
+    let (_directory, path, thread) = serve(|_| vec![b' '; RESPONSE_OCTETS_MAX + 2]);
+    let mut client = Client::connect(&path).unwrap();
+    match client.call(Command::Stats) {
+        Err(CallError::Refused(refusal)) => assert_eq!(refusal.word, RefusalWord::TooLong),
+        other => panic!("{other:?}"),
+    }
+    drop(client);
+    thread.join().unwrap();
+}

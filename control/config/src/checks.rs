@@ -1,0 +1,209 @@
+//! What is wrong between values that are right each for itself.
+
+use crate::limits::RULE_PAIRS_MAX;
+use crate::peer::KnownPeers;
+use crate::port::{PortConfig, Side};
+use crate::report::Report;
+use crate::transport::ReadTransport;
+use crate::tunnel::ReadTunnel;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use warren_policy::{AddressRange, Protocol, Selector, TransportAction};
+
+/// Whether one packet lies in both.
+fn overlap(a: &Selector, b: &Selector) -> bool {
+    a.destination.overlaps(&b.destination) && overlap_but_destination(a, b)
+}
+
+/// Whether packets of both may differ in nothing but their destination.
+fn overlap_but_destination(a: &Selector, b: &Selector) -> bool {
+    let ports = |a: warren_policy::PortRange, b: warren_policy::PortRange| {
+        a.first() <= b.last() && b.first() <= a.last()
+    };
+    let protocols = a.protocol == b.protocol || a.protocol == Protocol::Any || b.protocol == Protocol::Any;
+    a.source.overlaps(&b.source)
+        && protocols
+        && ports(a.source_port, b.source_port)
+        && ports(a.destination_port, b.destination_port)
+}
+
+/// Whether every packet of `inner` lies in `outer`.
+fn covers(outer: &Selector, inner: &Selector) -> bool {
+    let ports = |outer: warren_policy::PortRange, inner: warren_policy::PortRange| {
+        outer.first() <= inner.first() && inner.last() <= outer.last()
+    };
+    outer.source.contains_range(&inner.source)
+        && outer.destination.contains_range(&inner.destination)
+        && (outer.protocol == Protocol::Any || outer.protocol == inner.protocol)
+        && ports(outer.source_port, inner.source_port)
+        && ports(outer.destination_port, inner.destination_port)
+}
+
+/// Tunnels inside tunnels. After a match the rules are asked again with the gateway as destination (NT-7): a rule
+/// that then matches would put the tunnel into another one, which this version cannot do and must not pretend to.
+/// A rule that matches its own gateway stops at the first level and is only worth a warning (V-12).
+pub(crate) fn nesting(tunnels: &[ReadTunnel<'_>], peers: &KnownPeers<'_>, report: &mut Report<'_>) {
+    let gateway = |tunnel: &ReadTunnel<'_>| peers.read[tunnel.peer].peer.as_ref().map(|peer| peer.address);
+    let mut by_gateway: BTreeMap<IpAddr, Vec<&ReadTunnel<'_>>> = BTreeMap::new();
+    for tunnel in tunnels {
+        if let Some(gateway) = gateway(tunnel) {
+            by_gateway.entry(gateway).or_default().push(tunnel);
+        }
+    }
+    for tunnel in tunnels {
+        if report.is_full() {
+            return;
+        }
+        let Some(own) = gateway(tunnel) else { continue };
+        for (other, selector) in gateways_inside(tunnel, &by_gateway) {
+            if *other == own {
+                let message = format!(
+                    "the destination of `{}` contains its own gateway {own}; traffic to {own} itself goes into the tunnel",
+                    tunnel.name
+                );
+                report.warning(&tunnel.destination_span, message);
+                continue;
+            }
+            let inner = by_gateway[other]
+                .iter()
+                .find(|inner| inner.selectors.iter().any(|inner| overlap_but_destination(inner, selector)));
+            let Some(inner) = inner else { continue };
+            let message = format!(
+                "the destination of `{}` contains {other}, the gateway of `{}`: that tunnel would run inside this one, \
+                 and this version builds no tunnel inside a tunnel",
+                tunnel.name, inner.name
+            );
+            let accepted =
+                format!("a destination without {other}, for example {}", without(selector, *other));
+            report.error(&tunnel.destination_span, message, accepted);
+            break;
+        }
+    }
+}
+
+/// Every gateway that lies in a destination of the tunnel, once, with the selector it lies in.
+fn gateways_inside<'a>(
+    tunnel: &'a ReadTunnel<'_>,
+    by_gateway: &'a BTreeMap<IpAddr, Vec<&ReadTunnel<'_>>>,
+) -> BTreeMap<&'a IpAddr, &'a Selector> {
+    let inside = |selector: &'a Selector| {
+        let destinations = selector.destination.first()..=selector.destination.last();
+        by_gateway.range(destinations).map(move |(gateway, _)| (gateway, selector))
+    };
+    tunnel.selectors.iter().flat_map(inside).collect()
+}
+
+/// The destination without that one address, as it would be written.
+fn without(selector: &Selector, address: IpAddr) -> String {
+    let (before, after) = match address {
+        IpAddr::V4(v4) => (
+            u32::from(v4).checked_sub(1).map(|n| IpAddr::V4(n.into())),
+            u32::from(v4).checked_add(1).map(|n| IpAddr::V4(n.into())),
+        ),
+        IpAddr::V6(v6) => (
+            u128::from(v6).checked_sub(1).map(|n| IpAddr::V6(n.into())),
+            u128::from(v6).checked_add(1).map(|n| IpAddr::V6(n.into())),
+        ),
+    };
+    let range = &selector.destination;
+    let below = before.and_then(|before| AddressRange::new(range.first(), before));
+    let above = after.and_then(|after| AddressRange::new(after, range.last()));
+    let parts: Vec<String> =
+        [below, above].into_iter().flatten().map(|range| format!("\"{range}\"")).collect();
+    format!("[{}]", parts.join(", "))
+}
+
+/// Rules that can never match, because a rule before them takes all their traffic. Looks at no more pairs than
+/// [`RULE_PAIRS_MAX`].
+pub(crate) fn shadowed(
+    transports: &[ReadTransport<'_>],
+    tunnels: &[ReadTunnel<'_>],
+    report: &mut Report<'_>,
+) {
+    let transports: Vec<_> =
+        transports.iter().map(|rule| (rule.name, &rule.name_span, &rule.selectors)).collect();
+    let tunnels: Vec<_> = tunnels.iter().map(|rule| (rule.name, &rule.name_span, &rule.selectors)).collect();
+    let mut pairs_left = RULE_PAIRS_MAX;
+    for rules in [transports, tunnels] {
+        for (at, (name, span, selectors)) in rules.iter().enumerate() {
+            let before = &rules[..at];
+            let pairs: usize =
+                selectors.len() * before.iter().map(|(_, _, selectors)| selectors.len()).sum::<usize>();
+            let Some(left) = pairs_left.checked_sub(pairs) else { return };
+            pairs_left = left;
+            let taker = |selector: &Selector| {
+                before.iter().find(|(_, _, taken)| taken.iter().any(|outer| covers(outer, selector)))
+            };
+            let takers: Option<Vec<_>> = selectors.iter().map(taker).collect();
+            if let Some((taker, _, _)) = takers.as_ref().and_then(|takers| takers.first()) {
+                report.warning(
+                    span,
+                    format!("`{name}` never matches: `{taker}` before it takes all of its traffic"),
+                );
+            }
+        }
+    }
+}
+
+/// Tunnel rules without a transport rule that lets their traffic come so far (NT-4, Q-17).
+pub(crate) fn unreached(
+    transports: &[ReadTransport<'_>],
+    tunnels: &[ReadTunnel<'_>],
+    report: &mut Report<'_>,
+) {
+    let permitted: Vec<&Selector> = transports
+        .iter()
+        .filter(|rule| rule.action == TransportAction::Permit)
+        .flat_map(|rule| &rule.selectors)
+        .collect();
+    let mut pairs_left = RULE_PAIRS_MAX;
+    for tunnel in tunnels {
+        let Some(left) = pairs_left.checked_sub(tunnel.selectors.len() * permitted.len()) else { return };
+        pairs_left = left;
+        let reached = |selector: &Selector| permitted.iter().any(|permit| overlap(permit, selector));
+        if let Some(selector) = tunnel.selectors.iter().find(|selector| !reached(selector)) {
+            let message = format!(
+                "no `[[transport]]` rule with `action = \"permit\"` speaks of {selector}: all of it is dropped, not protected"
+            );
+            report.warning(&tunnel.name_span, message);
+        }
+    }
+}
+
+/// The forgotten family (F-24): one family is protected, and a rule lets the other pass in clear. `discard` and no
+/// rule at all are safe; `bypass` is what it says.
+pub(crate) fn family_twins(
+    transports: &[ReadTransport<'_>],
+    tunnels: &[ReadTunnel<'_>],
+    report: &mut Report<'_>,
+) {
+    let protected = |ipv6: bool| {
+        tunnels.iter().flat_map(|tunnel| &tunnel.selectors).any(|selector| selector.source.is_ipv6() == ipv6)
+    };
+    for (ipv6, family, other) in [(true, "IPv6", "IPv4"), (false, "IPv4", "IPv6")] {
+        if protected(ipv6) || !protected(!ipv6) {
+            continue;
+        }
+        for rule in transports.iter().filter(|rule| rule.action == TransportAction::Permit) {
+            if rule.selectors.iter().any(|selector| selector.source.is_ipv6() == ipv6) {
+                let message = format!(
+                    "`{}` lets {family} pass, and every tunnel rule is for {other}: this {family} traffic leaves in clear",
+                    rule.name
+                );
+                report.warning(&rule.source_span, message);
+            }
+        }
+    }
+}
+
+/// A gateway faces two ways, or protects only itself.
+pub(crate) fn sides(ports: &[PortConfig], tunnels: &[ReadTunnel<'_>], report: &mut Report<'_>) {
+    if let Some(tunnel) = tunnels.first()
+        && !ports.iter().any(|port| port.side == Side::Outside)
+    {
+        report.warning(
+            &tunnel.name_span,
+            "no `[[port]]` has `side = \"outside\"`: no tunnel can carry traffic",
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! The whole configuration, validated.
+
+use crate::diagnostic::Diagnostic;
+use crate::gateway::Gateway;
+use crate::peer::Peer;
+use crate::port::PortConfig;
+use crate::tunnel::TunnelPolicy;
+use warren_policy::{PeerId, RuleId, RuleSet};
+
+/// What one file says. Only this crate makes values of it, and only without errors.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The daemon itself.
+    pub gateway: Gateway,
+    /// In the order of the file; at least one.
+    pub ports: Vec<PortConfig>,
+    /// In the order of the file; [`PeerId`] indexes it.
+    pub peers: Vec<Peer>,
+    /// Both classes of rules, lists expanded.
+    pub rules: RuleSet,
+    /// What the rules alone do not say; one for each tunnel rule, [`RuleId`] indexes it.
+    pub tunnels: Vec<TunnelPolicy>,
+    /// To be logged at start-up: each names something weak, deprecated or without effect.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Config {
+    /// The peer with that identifier.
+    #[must_use]
+    pub fn peer(&self, id: PeerId) -> Option<&Peer> {
+        self.peers.get(id.0 as usize)
+    }
+
+    /// The tunnel rules that `dpctl tunnel up NAME` means: the one of that name, or all parts `NAME#1`, `NAME#2`, …
+    /// of a rule with lists. Empty when there is none.
+    #[must_use]
+    pub fn tunnels_named(&self, name: &str) -> Vec<RuleId> {
+        let part =
+            |rule: &str| rule.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'));
+        let rules = self.rules.tunnel.iter().enumerate();
+        rules.filter(|(_, rule)| part(&rule.name)).map(|(at, _)| RuleId(at as u32)).collect()
+    }
+}

@@ -1,0 +1,43 @@
+//! Every maximum of this crate, with its reason.
+
+/// Octets of a configuration file: room for 100 000 rules of each class, well below what a start-up can hold.
+pub const FILE_OCTETS_MAX: u64 = 64 << 20;
+/// Diagnostics shown at once; a file with more is beyond one sitting.
+pub const DIAGNOSTICS_MAX: usize = 50;
+/// Characters of a source line quoted in a diagnostic: one terminal line.
+pub const SOURCE_CHARS_MAX: usize = 100;
+/// Workers: cores of the largest machine this is meant for.
+pub const WORKERS_MAX: u16 = 256;
+/// Ports; each has a UMEM share on every worker.
+pub const PORTS_MAX: usize = 64;
+/// Peers; IKE keeps a state for each.
+pub const PEERS_MAX: usize = 65_536;
+/// Characters of a name; it must fit a column of `dpctl`.
+pub const NAME_CHARS_MAX: usize = 64;
+/// Characters of a Linux interface name (IFNAMSIZ less the NUL).
+pub const INTERFACE_CHARS_MAX: usize = 15;
+/// Octets of a Unix socket path (`sun_path` less the NUL).
+pub const SOCKET_PATH_OCTETS_MAX: usize = 107;
+/// Bits of entropy a pre-shared key must be able to hold (REQUIREMENTS F-1).
+pub const SECRET_BITS_MIN: usize = 128;
+/// Receive queues of one port that may be named.
+pub const QUEUES_MAX: u16 = 256;
+/// Shortest SA lifetime in seconds: below it, rekeying never rests.
+pub const LIFETIME_S_MIN: u32 = 60;
+/// Longest lifetime of an SA that carries traffic: one day.
+pub const ESP_LIFETIME_S_MAX: u32 = 86_400;
+/// Longest lifetime of an ISAKMP SA: one week.
+pub const IKE_LIFETIME_S_MAX: u32 = 604_800;
+/// Smallest volume of an SA in kilobytes: below it, rekeying never rests.
+pub const LIFETIME_KILOBYTES_MIN: u64 = 1024;
+/// Repetitions of a message; with doubling intervals more would be hours.
+pub const RETRANSMIT_TRIES_MAX: u32 = 12;
+/// Smallest anti-replay window, and the step between sizes: one word of the bitmap.
+pub const WINDOW_PACKETS_STEP: u32 = 64;
+/// Anti-replay window unless the file says otherwise (RFC 4303 §3.4.3); the seam has the same number.
+pub const WINDOW_PACKETS_DEFAULT: u32 = 4096;
+/// Largest anti-replay window; the seam has the same number.
+pub const WINDOW_PACKETS_MAX: u32 = 65_536;
+/// Pairs of rules compared to find rules that never match. Beyond it the comparison would take longer than the
+/// rest of the start; it yields warnings only, so leaving it out makes nothing unsafe.
+pub const RULE_PAIRS_MAX: usize = 4_000_000;

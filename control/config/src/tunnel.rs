@@ -1,0 +1,175 @@
+//! `[[tunnel]]`: what is protected, through which peer and how.
+
+use crate::amount::{VOLUME_ACCEPTED, volume};
+use crate::field::{listed, with_suggestion};
+use crate::limits::{
+    ESP_LIFETIME_S_MAX, LIFETIME_KILOBYTES_MIN, LIFETIME_S_MIN, WINDOW_PACKETS_DEFAULT, WINDOW_PACKETS_MAX,
+    WINDOW_PACKETS_STEP,
+};
+use crate::name::{name, part_name};
+use crate::nearest::nearest;
+use crate::peer::{KnownPeers, seconds};
+use crate::proposals;
+use crate::report::{Report, Span};
+use crate::section::Section;
+use crate::traffic::Traffic;
+use std::net::IpAddr;
+use warren_policy::{EspProposal, Lifetime, PeerId, PortRange, Protocol, RuleId, Selector, TunnelRule};
+
+/// When the tunnel is negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// When the first packet wants it.
+    OnTraffic,
+    /// As soon as the daemon runs, and again whenever it is lost.
+    Immediately,
+}
+
+/// What a tunnel rule alone does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelPolicy {
+    /// The rule, by its place in `RuleSet::tunnel`.
+    pub rule: RuleId,
+    /// Whose tunnel it is; the same as the rule's.
+    pub peer: PeerId,
+    /// For phase 2, in the order in which they are offered; never empty.
+    pub esp: Vec<EspProposal>,
+    /// Hard limits of each SA.
+    pub lifetime: Lifetime,
+    /// Anti-replay window in packets, a multiple of 64.
+    pub window_packets: u32,
+    /// When it is negotiated.
+    pub start: Start,
+}
+
+/// One `[[tunnel]]` as it was read.
+pub(crate) struct ReadTunnel<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) name_span: Span,
+    pub(crate) destination_span: Span,
+    pub(crate) selectors: Vec<Selector>,
+    /// The peer's place among those read.
+    pub(crate) peer: usize,
+    /// For every rule it stands for; the rule's number is still to be filled in.
+    pub(crate) policy: TunnelPolicy,
+}
+
+impl<'a> ReadTunnel<'a> {
+    /// `None` only after an error.
+    pub(crate) fn read(
+        mut section: Section<'a>,
+        peers: &KnownPeers<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<Self> {
+        let field = section.required(report, "name", "a name for `dpctl tunnel` to show");
+        let name_span = field.as_ref().map_or_else(|| section.span.clone(), |field| field.span.clone());
+        let name = field.and_then(|field| name(&field, report));
+        let traffic = Traffic::read(&mut section, report);
+        if let Some(traffic) = &traffic {
+            check_negotiable(traffic, report);
+        }
+        let peer = peer(&mut section, peers, report);
+        let esp = esp(&mut section, report);
+        let lifetime = lifetime(&mut section, report);
+        let window = section.or("window", WINDOW_PACKETS_DEFAULT, |field| {
+            let step = u64::from(WINDOW_PACKETS_STEP);
+            let window = field.integer(report, step..=u64::from(WINDOW_PACKETS_MAX))?;
+            if window % step != 0 {
+                let message = format!("{window} is no multiple of {step}");
+                report.error(
+                    &field.span,
+                    message,
+                    format!("a multiple of {step} up to {WINDOW_PACKETS_MAX}"),
+                );
+            }
+            Some(window as u32)
+        });
+        let starts = [("traffic", Start::OnTraffic), ("immediately", Start::Immediately)];
+        let start = section.or("start", Start::OnTraffic, |field| field.word(report, &starts));
+        section.finish(report);
+        let traffic = traffic?;
+        let peer = peer?;
+        let policy = TunnelPolicy {
+            rule: RuleId(0),
+            peer: PeerId(peer as u32),
+            esp: esp?,
+            lifetime: lifetime?,
+            window_packets: window?,
+            start: start?,
+        };
+        let destination_span = traffic.destination_span;
+        Some(Self { name: name?, name_span, destination_span, selectors: traffic.selectors, peer, policy })
+    }
+}
+
+impl ReadTunnel<'_> {
+    /// The rules it stands for, towards that gateway.
+    pub(crate) fn rules(&self, gateway: IpAddr) -> impl Iterator<Item = TunnelRule> {
+        let several = self.selectors.len() > 1;
+        self.selectors.iter().enumerate().map(move |(at, selector)| TunnelRule {
+            name: part_name(self.name, at, several),
+            selector: *selector,
+            peer: self.policy.peer,
+            gateway,
+        })
+    }
+}
+
+/// An IKEv1 identification holds one protocol and one port, where zero means any (RFC 2407 §4.6.2).
+fn check_negotiable(traffic: &Traffic, report: &mut Report<'_>) {
+    let one_port = |range: PortRange| range == PortRange::ANY || range.first() == range.last();
+    let whole = |selector: &Selector| one_port(selector.source_port) && one_port(selector.destination_port);
+    if !traffic.selectors.iter().all(whole) {
+        let message = "IKEv1 cannot negotiate a range of ports";
+        report.error(&traffic.source_span, message, "one port, a list of single ports, or all of them");
+    }
+    if traffic.selectors.iter().any(|selector| selector.protocol == Protocol::Is(0)) {
+        let message = "IKEv1 cannot negotiate protocol 0: there it means any protocol";
+        report.error(&traffic.source_span, message, "`any`, or a protocol from 1 to 255");
+    }
+}
+
+fn peer(section: &mut Section<'_>, peers: &KnownPeers<'_>, report: &mut Report<'_>) -> Option<usize> {
+    let names = || peers.read.iter().map(|peer| peer.name);
+    let accepted = match peers.read.len() {
+        0 => "the name of a `[[peer]]`; there is none in this file".to_owned(),
+        1..=8 => listed(names()),
+        count => format!("the name of one of {count} `[[peer]]`s"),
+    };
+    let field = section.required(report, "peer", &accepted)?;
+    let name = field.text(report, &accepted)?;
+    let found = peers.index(name);
+    if found.is_none() {
+        let message = with_suggestion(format!("`{name}` is no peer"), nearest(name, names()));
+        report.error(&field.span, message, accepted);
+    }
+    found
+}
+
+fn esp(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Vec<EspProposal>> {
+    let span = section.optional("esp").map_or_else(|| section.span.clone(), |field| field.span);
+    let proposals = proposals::read::<EspProposal>(section, report, "esp")?;
+    // Quick mode carries one key exchange payload for all proposals (RFC 2409 §5.5).
+    if proposals.iter().any(|proposal| proposal.pfs != proposals[0].pfs) {
+        let message = "IKEv1 cannot offer different groups for one tunnel";
+        report.error(&span, message, "the same group in every proposal, or in none");
+        return None;
+    }
+    Some(proposals)
+}
+
+fn lifetime(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Lifetime> {
+    let seconds =
+        section.or("lifetime", 3600, |field| seconds(&field, report, LIFETIME_S_MIN..=ESP_LIFETIME_S_MAX));
+    let kilobytes = section.or("lifetime_volume", None, |field| {
+        let kilobytes = field.parsed(report, VOLUME_ACCEPTED, volume)? / 1024;
+        // The attribute has 32 bits in every implementation we know of.
+        let fits = (LIFETIME_KILOBYTES_MIN..=u64::from(u32::MAX)).contains(&kilobytes);
+        if !fits {
+            let message = format!("{kilobytes} KiB are out of range for `{}`", field.key);
+            report.error(&field.span, message, "`1MiB` to `4095GiB`");
+        }
+        fits.then_some(Some(kilobytes))
+    });
+    Some(Lifetime { seconds: seconds?, kilobytes: kilobytes? })
+}

@@ -1,0 +1,256 @@
+//! What a right file becomes.
+
+use std::fs;
+use std::num::NonZeroU16;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+use warren_config::{
+    Config, Dpd, IkeMode, LogLevel, NatTraversal, Poll, PortMode, Queues, Retransmit, SecretError, Side,
+    Start, ZeroCopy, load, parse,
+};
+use warren_policy::{PeerId, RuleId, Secret, TransportAction};
+
+fn key(_: &Path) -> Result<Secret, SecretError> {
+    Ok(Secret::new(b"Zm9yIGRvY3VtZW50YXRpb24gb25seSwgbmV2ZXIgdXNl\n".to_vec()))
+}
+
+fn read(text: &str) -> Config {
+    parse(text, "gw.toml", &key).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+const EVERYTHING: &str = r#"
+[gateway]
+control_socket = "/run/w.sock"
+workers = 4
+poll = "busy"
+aead = "ring"
+tun = "w0"
+mss_clamp = false
+log = "debug"
+
+[[port]]
+name = "lan"
+interface = "eth1"
+side = "inside"
+queues = 4
+mode = "native"
+zero_copy = "on"
+
+[[port]]
+interface = "eth0"
+side = "outside"
+queues = "all"
+
+[[peer]]
+name = "gw2"
+ike = "v1-main"
+local = "192.0.2.1"
+address = "198.51.100.2"
+local_identity = "left.test"
+identity = "keyid:0102"
+secret = "gw2.psk"
+proposals = ["aes256-sha512-ecp521", "aes128-sha256-modp2048"]
+lifetime = "4h"
+dpd_delay = "10s"
+dpd_timeout = "45s"
+nat_traversal = "force"
+retransmit_first = "500ms"
+retransmit_tries = 3
+
+[[transport]]
+name = "dns"
+source = "10.1.0.0/16"
+destination = "10.2.0.53"
+protocol = ["tcp", "udp"]
+destination_port = 53
+action = "bypass"
+
+[[transport]]
+name = "all"
+source = "10.1.0.0/16"
+destination = "any"
+action = "permit"
+
+[[tunnel]]
+name = "net"
+source = ["10.1.0.0/16", "2001:db8:1::/48"]
+destination = ["10.2.0.0/16", "10.3.0.1-10.3.0.9", "2001:db8:2::/48"]
+peer = "gw2"
+esp = ["aes128-sha256"]
+lifetime = "30m"
+lifetime_volume = "50GiB"
+window = 1024
+start = "immediately"
+
+[[tunnel]]
+name = "network"
+source = "10.1.0.0/16"
+destination = "10.4.0.0/16"
+peer = "gw2"
+"#;
+
+#[test]
+fn every_key_of_the_gateway_and_its_ports_arrives() {
+    let config = read(EVERYTHING);
+    let gateway = &config.gateway;
+    assert_eq!(gateway.control_socket, Path::new("/run/w.sock"));
+    assert_eq!((gateway.workers, gateway.poll, gateway.aead.as_deref()), (4, Poll::Busy, Some("ring")));
+    assert_eq!((gateway.tun.as_str(), gateway.mss_clamp, gateway.log), ("w0", false, LogLevel::Debug));
+    let [lan, wan] = &config.ports[..] else { panic!("two ports") };
+    assert_eq!((lan.name.as_str(), lan.interface.as_str(), lan.side), ("lan", "eth1", Side::Inside));
+    assert_eq!(lan.queues, Queues::First(NonZeroU16::new(4).unwrap()));
+    assert_eq!((lan.mode, lan.zero_copy), (PortMode::Native, ZeroCopy::On));
+    assert_eq!((wan.name.as_str(), wan.queues, wan.mode), ("eth0", Queues::All, PortMode::Auto));
+}
+
+#[test]
+fn every_key_of_a_peer_arrives() {
+    let config = read(EVERYTHING);
+    let peer = config.peer(PeerId(0)).unwrap();
+    assert_eq!((peer.id, peer.name.as_str(), peer.mode), (PeerId(0), "gw2", IkeMode::Main));
+    assert_eq!(
+        (peer.local.to_string(), peer.address.to_string()),
+        ("192.0.2.1".into(), "198.51.100.2".into())
+    );
+    assert_eq!(
+        (peer.local_identity.to_string(), peer.identity.to_string()),
+        ("left.test".into(), "keyid:0102".into())
+    );
+    assert_eq!(peer.secret.expose(), b"Zm9yIGRvY3VtZW50YXRpb24gb25seSwgbmV2ZXIgdXNl");
+    assert_eq!(peer.proposals.len(), 2);
+    assert_eq!(peer.lifetime_s, 4 * 3600);
+    let dpd = Dpd { delay: Duration::from_secs(10), timeout: Duration::from_secs(45) };
+    assert_eq!((peer.dpd, peer.nat_traversal), (Some(dpd), NatTraversal::Force));
+    assert_eq!(peer.retransmit, Retransmit { first: Duration::from_millis(500), tries: 3 });
+}
+
+#[test] // NT-3
+fn lists_become_one_rule_for_each_combination_of_one_family() {
+    let config = read(EVERYTHING);
+    let tunnels: Vec<_> =
+        config.rules.tunnel.iter().map(|rule| format!("{} {}", rule.name, rule.selector)).collect();
+    assert_eq!(
+        tunnels,
+        [
+            "net#1 10.1.0.0/16 -> 10.2.0.0/16",
+            "net#2 10.1.0.0/16 -> 10.3.0.1-10.3.0.9",
+            "net#3 2001:db8:1::/48 -> 2001:db8:2::/48",
+            "network 10.1.0.0/16 -> 10.4.0.0/16",
+        ]
+    );
+    let transports: Vec<_> =
+        config.rules.transport.iter().map(|rule| format!("{} {}", rule.name, rule.selector)).collect();
+    assert_eq!(
+        transports,
+        [
+            "dns#1 10.1.0.0/16 -> 10.2.0.53/32 tcp port any -> 53",
+            "dns#2 10.1.0.0/16 -> 10.2.0.53/32 udp port any -> 53",
+            "all 10.1.0.0/16 -> 0.0.0.0/0",
+        ]
+    );
+    assert_eq!(config.rules.transport[0].action, TransportAction::Bypass);
+    assert!(config.rules.tunnel.iter().all(|rule| rule.gateway.to_string() == "198.51.100.2"));
+}
+
+#[test]
+fn each_tunnel_rule_has_its_policy_under_its_number() {
+    let config = read(EVERYTHING);
+    assert!(config.tunnels.iter().enumerate().all(|(at, tunnel)| tunnel.rule == RuleId(at as u32)));
+    let first = &config.tunnels[0];
+    assert_eq!(first.esp.iter().map(ToString::to_string).collect::<Vec<_>>(), ["aes128-sha256"]);
+    assert_eq!((first.lifetime.seconds, first.lifetime.kilobytes), (1800, Some(50 << 20)));
+    assert_eq!((first.window_packets, first.start), (1024, Start::Immediately));
+    let last = &config.tunnels[3];
+    assert_eq!((last.lifetime.seconds, last.lifetime.kilobytes), (3600, None));
+    assert_eq!((last.window_packets, last.start), (4096, Start::OnTraffic));
+    let esp: Vec<_> = last.esp.iter().map(ToString::to_string).collect();
+    assert_eq!(esp, ["aes256gcm16-esn", "aes256gcm16", "aes128gcm16-esn", "aes128gcm16"]);
+}
+
+#[test]
+fn a_name_means_its_rule_or_all_parts_of_it() {
+    let config = read(EVERYTHING);
+    assert_eq!(config.tunnels_named("net"), [RuleId(0), RuleId(1), RuleId(2)]);
+    assert_eq!(config.tunnels_named("net#2"), [RuleId(1)]);
+    assert_eq!(config.tunnels_named("network"), [RuleId(3)]);
+    assert!(config.tunnels_named("ne").is_empty());
+}
+
+#[test]
+fn the_defaults_are_those_of_the_reference() {
+    let config = read(
+        "port = [{ interface = \"eth0\", side = \"outside\" }]\n[[peer]]\nname = \"a\"\nike = \"v1-main\"\n\
+         local = \"2001:db8::1\"\naddress = \"2001:db8::2\"\nsecret = \"x\"\n",
+    );
+    assert_eq!(config.gateway, warren_config::Gateway::default());
+    assert_eq!(config.gateway.control_socket, Path::new("/run/warren/warrend.sock"));
+    assert_eq!((config.gateway.tun.as_str(), config.gateway.workers), ("warren0", 1));
+    let peer = &config.peers[0];
+    assert_eq!(
+        (peer.local_identity.to_string(), peer.identity.to_string()),
+        ("2001:db8::1".into(), "2001:db8::2".into())
+    );
+    assert_eq!(peer.lifetime_s, 8 * 3600);
+    assert_eq!(peer.dpd, Some(Dpd { delay: Duration::from_secs(30), timeout: Duration::from_secs(120) }));
+    assert_eq!(peer.retransmit, Retransmit { first: Duration::from_secs(1), tries: 5 });
+    assert_eq!(peer.proposals[0].to_string(), "aes256-sha384-ecp384");
+}
+
+#[test]
+fn the_documented_examples_are_right_and_mirror_each_other() {
+    let example = |name: &str| {
+        let path = format!("{}/../../docs/examples/site-to-site/{name}", env!("CARGO_MANIFEST_DIR"));
+        let config = parse(&fs::read_to_string(path).unwrap(), name, &key).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(config.warnings.len(), 1, "only IKEv1's: {:?}", config.warnings);
+        config
+    };
+    let (one, two) = (example("gw1.toml"), example("gw2.toml"));
+    assert_eq!(one.peers[0].local, two.peers[0].address);
+    assert_eq!(one.peers[0].local_identity, two.peers[0].identity);
+    assert_eq!(one.peers[0].proposals, two.peers[0].proposals);
+    for (left, right) in one.rules.tunnel.iter().zip(&two.rules.tunnel) {
+        assert_eq!(left.selector, right.selector.mirrored());
+    }
+    assert_eq!(one.tunnels[0].esp, two.tunnels[0].esp);
+}
+
+#[test]
+fn the_tables_of_the_reference_are_all_accepted() {
+    let path = format!("{}/../../docs/configuration.md", env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(path).unwrap();
+    let blocks = text.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let whole: Vec<&str> = blocks.filter(|block| block.contains("[[port]]")).collect();
+    assert!(!whole.is_empty());
+    whole.into_iter().for_each(|block| drop(read(block)));
+}
+
+#[test]
+fn key_files_are_looked_up_beside_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    };
+    let path = write("gw.toml", EVERYTHING);
+    let missing = load(&path).unwrap_err();
+    assert!(missing.to_string().contains("names no file"), "{missing}");
+    let key = write("gw2.psk", "Zm9yIGRvY3VtZW50YXRpb24gb25seSwgbmV2ZXIgdXNl\n");
+    assert_eq!(load(&path).unwrap().peers[0].secret.expose().len(), 44);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(load(&path).unwrap().warnings[0].message.contains("others may change"));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let open = load(&path).unwrap_err().to_string();
+    assert!(open.contains("0644") && open.contains("chmod 600"), "{open}");
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_text_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(load(&directory.path().join("no.toml")).unwrap_err().to_string().contains("cannot be read"));
+    let path = directory.path().join("gw.toml");
+    fs::write(&path, b"# one\n# \xff\n").unwrap();
+    assert!(load(&path).unwrap_err().to_string().contains("line 2"));
+}

@@ -1,0 +1,372 @@
+//! What a wrong file is told.
+
+use std::path::Path;
+use warren_config::{Diagnostics, SecretError, Severity, parse};
+use warren_policy::Secret;
+
+const KEY: &str = "4f1c0b6f2f0e4b7d9f63a1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3e4f506";
+
+fn secrets(name: &Path) -> Result<Secret, SecretError> {
+    match name.to_str() {
+        Some("strong.psk") => Ok(Secret::new(format!("{KEY}\n").into_bytes())),
+        Some("weak.psk") => Ok(Secret::new(b"warren-test-psk\n".to_vec())),
+        Some("empty.psk") => Ok(Secret::new(b"\n".to_vec())),
+        _ => Err(SecretError::Missing),
+    }
+}
+
+const BASE: &str = r#"
+[[port]]
+interface = "eth0"
+side = "outside"
+
+[[peer]]
+name = "gw2"
+ike = "v1-main"
+local = "192.0.2.1"
+address = "198.51.100.2"
+secret = "strong.psk"
+
+[[transport]]
+name = "all"
+source = "10.1.0.0/16"
+destination = "any"
+action = "permit"
+
+[[tunnel]]
+name = "net"
+source = "10.1.0.0/16"
+destination = "10.2.0.0/16"
+peer = "gw2"
+"#;
+
+/// `BASE` with one line replaced, and what follows added.
+fn altered(line: &str, replacement: &str, more: &str) -> String {
+    assert!(BASE.contains(line), "{line}");
+    format!("{}{more}", BASE.replacen(line, replacement, 1))
+}
+
+fn errors(text: &str) -> Diagnostics {
+    match parse(text, "gw.toml", &secrets) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(diagnostics) => {
+            assert!(diagnostics.0.iter().any(|diagnostic| diagnostic.severity == Severity::Error));
+            diagnostics
+        }
+    }
+}
+
+fn warnings(text: &str) -> String {
+    let config = parse(text, "gw.toml", &secrets).unwrap_or_else(|errors| panic!("{errors}"));
+    config.warnings.iter().map(|warning| format!("{}\n", warning.one_line())).collect()
+}
+
+/// The text is refused, and the rendering says each of these.
+fn refused(text: &str, said: &[&str]) {
+    let rendered = errors(text).to_string();
+    for said in said {
+        assert!(rendered.contains(said), "`{said}` is missing in\n{rendered}");
+    }
+}
+
+#[test]
+fn the_base_of_these_tests_is_right() {
+    assert_eq!(warnings(BASE).lines().count(), 1, "IKEv1 is deprecated, nothing else: {}", warnings(BASE));
+}
+
+#[test]
+fn an_unknown_peer_is_shown_in_its_line_with_what_was_probably_meant() {
+    let rendered = errors(&altered("peer = \"gw2\"", "peer = \"gw1\"", "")).to_string();
+    let error = rendered.split("\n\n").find(|part| part.starts_with("error")).unwrap();
+    let expected = "\
+error: `gw1` is no peer; did you mean `gw2`?
+  --> gw.toml:23:8
+   |
+23 | peer = \"gw1\"
+   |        ^^^^^
+   = accepted: `gw2`";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn everything_wrong_is_said_at_once_in_the_order_of_the_lines() {
+    let text = altered("side = \"outside\"", "side = \"outsid\"\nmtu = 1500", "")
+        .replace("action = \"permit\"", "action = \"allow\"")
+        .replace("destination = \"10.2.0.0/16\"", "destination = \"10.2.0.1/16\"\nwindow = 100");
+    let errors: Vec<_> =
+        errors(&text).0.into_iter().filter(|diagnostic| diagnostic.severity == Severity::Error).collect();
+    let said: Vec<(usize, usize, &str)> =
+        errors.iter().map(|error| (error.line, error.column, error.message.as_str())).collect();
+    assert_eq!(
+        said,
+        [
+            (4, 8, "`outsid` is not known for `side`; did you mean `outside`?"),
+            (5, 1, "unknown key `mtu` in [[port]]"),
+            (18, 10, "`allow` is not known for `action`"),
+            (23, 15, "`10.2.0.1/16` has bits behind its prefix; `10.2.0.0/16` or `10.2.0.1` may be meant"),
+            (24, 10, "100 is no multiple of 64"),
+        ]
+    );
+    assert_eq!(errors[0].accepted.as_deref(), Some("`inside` or `outside`"));
+}
+
+#[test]
+fn unknown_keys_are_errors_in_every_table() {
+    for (line, title) in [
+        ("[[port]]", "[[port]]"),
+        ("[[peer]]", "[[peer]]"),
+        ("[[transport]]", "[[transport]]"),
+        ("[[tunnel]]", "[[tunnel]]"),
+    ] {
+        refused(&altered(line, &format!("{line}\nfrobnicate = 1"), ""), &["unknown key `frobnicate`", title]);
+    }
+    refused(
+        &altered("[[port]]", "frobnicate = 1\n[gateway]\nworker = 2\n[[port]]", ""),
+        &[
+            "unknown key `frobnicate` in the file",
+            "unknown key `worker` in [gateway]; did you mean `workers`?",
+        ],
+    );
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_place() {
+    let errors = errors("[[port]]\ninterface = \"eth0\nside = \"inside\"\n");
+    assert_eq!((errors.0[0].line, errors.0[0].source.as_str()), (2, "interface = \"eth0"), "{errors}");
+}
+
+#[test]
+fn values_of_the_wrong_kind_and_out_of_range_are_refused() {
+    refused(&altered("side = \"outside\"", "side = 3", ""), &["`side` is a whole number here"]);
+    refused(
+        &altered("side = \"outside\"", "side = \"outside\"\nqueues = 0", ""),
+        &["0 is out of range", "1 to 256"],
+    );
+    refused(&altered("interface = \"eth0\"", "interface = \"a/b\"", ""), &["`a/b` is no interface name"]);
+    refused(&altered("name = \"net\"", "name = \"net#1\"", ""), &["`net#1` is no name"]);
+    let tunnel = |more: &str| altered("name = \"net\"", &format!("name = \"net\"\n{more}"), "");
+    refused(&tunnel("lifetime = 3600"), &["`lifetime` is a whole number here", "`30s`"]);
+    refused(&tunnel("lifetime = \"5s\""), &["`5s` is out of range", "60 s to 86400 s"]);
+    refused(&tunnel("lifetime_volume = \"10KiB\""), &["out of range"]);
+    refused(&tunnel("esp = [\"aes128gcm8\"]"), &["`aes128gcm8`", "`aes256gcm16`"]);
+    refused(&tunnel("esp = []"), &["`esp` is empty"]);
+    refused(&tunnel("esp = [\"aes128gcm16\", \"aes128gcm16\"]"), &["listed twice"]);
+    refused(&tunnel("esp = [\"aes128gcm16-ecp256\", \"aes128gcm16\"]"), &["different groups"]);
+    let peer = |more: &str| altered("name = \"gw2\"", &format!("name = \"gw2\"\n{more}"), "");
+    refused(&peer("dpd_delay = \"30s\"\ndpd_timeout = \"10s\""), &["not longer than `dpd_delay`"]);
+    refused(&peer("dpd_delay = \"off\"\ndpd_timeout = \"10s\""), &["says nothing when `dpd_delay` is off"]);
+    refused(&peer("retransmit_first = \"1ms\""), &["1 ms is out of range"]);
+    refused(&peer("proposals = [\"aes128-md5-modp1024\"]"), &["`md5`"]);
+}
+
+#[test]
+fn missing_keys_and_tables_are_named() {
+    refused("", &["there is no `[[port]]`"]);
+    refused(&altered("side = \"outside\"\n", "", ""), &["[[port]] has no `side`"]);
+    refused(&altered("peer = \"gw2\"\n", "", ""), &["[[tunnel]] has no `peer`"]);
+    refused(&altered("ike = \"v1-main\"\n", "", ""), &["[[peer]] has no `ike`", "`v1-main`"]);
+}
+
+#[test] // F-1: the modes that leak a hash of the key do not exist here
+fn aggressive_and_base_mode_are_not_accepted() {
+    for mode in ["v1-aggressive", "v1-base", "v2"] {
+        refused(&altered("ike = \"v1-main\"", &format!("ike = \"{mode}\""), ""), &["is not known for `ike`"]);
+    }
+}
+
+#[test]
+fn ikev1_is_used_only_with_a_warning() {
+    assert!(warnings(BASE).contains("RFC 9395"), "{}", warnings(BASE));
+}
+
+#[test]
+fn names_interfaces_and_address_pairs_are_unique() {
+    let port = "[[port]]\nname = \"second\"\ninterface = \"eth0\"\nside = \"inside\"\n";
+    refused(
+        &altered("\n[[peer]]", &format!("\n{port}\n[[peer]]"), ""),
+        &["a second port on interface `eth0`"],
+    );
+    let peer = "[[peer]]\nname = \"gw2\"\nike = \"v1-main\"\nlocal = \"192.0.2.1\"\naddress = \"198.51.100.2\"\nsecret = \"strong.psk\"\n";
+    refused(
+        &altered("[[transport]]", &format!("{peer}\n[[transport]]"), ""),
+        &["a second peer named `gw2`", "between the same two addresses"],
+    );
+    let tunnel = "[[tunnel]]\nname = \"net\"\nsource = \"10.3.0.0/16\"\ndestination = \"10.2.0.0/16\"\npeer = \"gw2\"\n";
+    refused(&altered("\n", "\n", tunnel), &["a second tunnel rule named `net`"]);
+    refused(&altered("interface = \"eth0\"", "interface = \"warren0\"", ""), &["own tun interface"]);
+}
+
+#[test] // TED-52 in spirit: families do not mix
+fn families_agree() {
+    refused(&altered("address = \"198.51.100.2\"", "address = \"2001:db8::2\"", ""), &["not of the family"]);
+    refused(
+        &altered("destination = \"10.2.0.0/16\"", "destination = \"2001:db8:2::/48\"", ""),
+        &["`10.1.0.0/16` has no IPv4 destination", "`2001:db8:2::/48` has no IPv6 source"],
+    );
+    refused(
+        &altered("name = \"net\"", "name = \"net\"\nprotocol = \"icmpv6\"", ""),
+        &["does not occur between"],
+    );
+}
+
+#[test]
+fn ports_need_a_protocol_that_has_them_and_ikev1_no_range() {
+    let tunnel = |more: &str| altered("name = \"net\"", &format!("name = \"net\"\n{more}"), "");
+    refused(&tunnel("destination_port = 443"), &["protocol any has none"]);
+    refused(&tunnel("protocol = \"icmp\"\ndestination_port = 443"), &["protocol icmp has none"]);
+    refused(&tunnel("protocol = \"tcp\"\ndestination_port = \"80-90\""), &["IKEv1 cannot negotiate a range"]);
+    refused(&tunnel("protocol = \"tcp\"\ndestination_port = 0"), &["0 is out of range"]);
+    refused(&tunnel("protocol = 0"), &["IKEv1 cannot negotiate protocol 0"]);
+    assert!(parse(&tunnel("protocol = \"tcp\"\ndestination_port = 443"), "gw.toml", &secrets).is_ok());
+}
+
+#[test] // NT-28
+fn a_tunnel_inside_a_tunnel_is_refused_because_this_version_cannot_build_it() {
+    let more = r#"
+[[peer]]
+name = "gw3"
+ike = "v1-main"
+local = "192.0.2.1"
+address = "203.0.113.3"
+secret = "strong.psk"
+
+[[tunnel]]
+name = "rest"
+source = "10.1.0.0/16"
+destination = "198.51.0.0/16"
+peer = "gw3"
+"#;
+    refused(
+        &altered("\n", "\n", more),
+        &[
+            "the destination of `rest` contains 198.51.100.2, the gateway of `net`",
+            "[\"198.51.0.0-198.51.100.1\", \"198.51.100.3-198.51.255.255\"]",
+        ],
+    );
+    // Another source never asks that rule, so nothing nests.
+    let elsewhere = more.replace("10.1.0.0/16", "10.7.0.0/16");
+    assert!(parse(&altered("\n", "\n", &elsewhere), "gw.toml", &secrets).is_ok());
+}
+
+#[test] // NT-28, V-12
+fn a_rule_that_contains_its_own_gateway_is_warned_about() {
+    let warnings = warnings(&altered("destination = \"10.2.0.0/16\"", "destination = \"0.0.0.0/0\"", ""));
+    assert!(warnings.contains("contains its own gateway 198.51.100.2"), "{warnings}");
+}
+
+#[test] // F-24
+fn a_forgotten_address_family_is_warned_about() {
+    let source = "source = \"10.1.0.0/16\"\ndestination = \"any\"";
+    let warnings = warnings(&altered(source, "source = \"any\"\ndestination = \"any\"", ""));
+    assert!(warnings.contains("`all` lets IPv6 pass, and every tunnel rule is for IPv4"), "{warnings}");
+}
+
+#[test] // NT-4, Q-17
+fn a_tunnel_rule_that_no_transport_rule_lets_through_is_warned_about() {
+    let warnings = warnings(&altered(
+        "source = \"10.1.0.0/16\"\ndestination = \"any\"",
+        "source = \"10.9.0.0/16\"\ndestination = \"any\"",
+        "",
+    ));
+    assert!(warnings.contains("all of it is dropped, not protected"), "{warnings}");
+}
+
+#[test]
+fn a_rule_that_never_matches_is_warned_about() {
+    let tunnel = "[[tunnel]]\nname = \"late\"\nsource = \"10.1.3.0/24\"\ndestination = \"10.2.0.0/24\"\npeer = \"gw2\"\n";
+    let warnings = warnings(&altered("\n", "\n", tunnel));
+    assert!(warnings.contains("`late` never matches: `net` before it"), "{warnings}");
+}
+
+#[test] // DC-18
+fn a_weaker_proposal_first_is_turned_round_or_said_aloud() {
+    let peer = |more: &str| {
+        let proposals = "proposals = [\"aes128-sha256-modp2048\", \"aes256-sha384-ecp384\"]";
+        altered("name = \"gw2\"", &format!("name = \"gw2\"\n{proposals}\n{more}"), "")
+    };
+    let order = |text: &str| {
+        let config = parse(text, "gw.toml", &secrets).unwrap();
+        config.peers[0].proposals.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let sorted = peer("");
+    assert_eq!(order(&sorted), ["aes256-sha384-ecp384", "aes128-sha256-modp2048"]);
+    assert!(warnings(&sorted).contains("strongest first, not as written"), "{}", warnings(&sorted));
+    let kept = peer("proposal_order = \"as-written\"");
+    assert_eq!(order(&kept), ["aes128-sha256-modp2048", "aes256-sha384-ecp384"]);
+    assert!(warnings(&kept).contains("weaker proposals are offered before"), "{}", warnings(&kept));
+}
+
+#[test]
+fn sha1_is_used_only_when_named_and_with_a_warning() {
+    let config = parse(BASE, "gw.toml", &secrets).unwrap();
+    let mut proposals = config.peers[0].proposals.iter().map(ToString::to_string);
+    assert!(proposals.all(|proposal| !proposal.contains("sha1")));
+    let named = altered("name = \"gw2\"", "name = \"gw2\"\nproposals = [\"aes128-sha1-modp2048\"]", "");
+    assert!(warnings(&named).contains("SHA-1"), "{}", warnings(&named));
+}
+
+#[test] // F-1
+fn a_weak_key_is_refused_unless_asked_for_by_name() {
+    let weak = altered("strong.psk", "weak.psk", "");
+    refused(&weak, &["cannot hold 128 bits", "weak_secret = true"]);
+    let asked = weak.replace("ike = \"v1-main\"", "ike = \"v1-main\"\nweak_secret = true");
+    assert!(warnings(&asked).contains("the key is weak"), "{}", warnings(&asked));
+    refused(
+        &altered("secret = \"strong.psk\"", "secret = \"empty.psk\"\nweak_secret = true", ""),
+        &["is empty"],
+    );
+}
+
+#[test] // F-33
+fn no_diagnostic_and_no_debug_output_shows_a_key() {
+    let inline = altered("strong.psk", KEY, "");
+    let texts = [
+        inline.clone(),
+        inline.replace("secret =", "psk ="),
+        inline.replace("secret = \"", "secret = \""[..9].trim_end()),
+        altered("secret = \"strong.psk\"", &format!("secret = \"\"\"\n{KEY}\n"), ""),
+        altered("secret = \"strong.psk\"", &format!("secret = [\"{KEY}\"]"), ""),
+        altered("secret = \"strong.psk\"", &format!("secret = {{ inline = \"{KEY}\" }}"), ""),
+        altered("secret = \"strong.psk\"", &format!("secret = {KEY}"), ""),
+    ];
+    for text in &texts {
+        let errors = errors(text);
+        let lines: String = errors.0.iter().map(warren_config::Diagnostic::one_line).collect();
+        let everything = format!("{errors}{errors:?}{lines}");
+        assert!(!everything.contains(&KEY[..16]), "{everything}");
+    }
+    let config = parse(BASE, "gw.toml", &secrets).unwrap();
+    assert!(!format!("{config:?}").contains(&KEY[..16]));
+}
+
+#[test]
+fn long_and_hostile_lines_are_quoted_safely() {
+    let text = altered(
+        "name = \"net\"",
+        &format!("name = \"\\u001b[31m\"\nwindow = 1 # {}\u{85}", "x".repeat(10_000)),
+        "",
+    );
+    let rendered = errors(&text).to_string();
+    assert!(rendered.chars().all(|c| c == '\n' || !c.is_control()), "{rendered:?}");
+    assert!(rendered.lines().all(|line| line.chars().count() < 300));
+}
+
+#[test]
+fn more_errors_than_anyone_reads_are_counted() {
+    let many: String = (0..200).map(|n| format!("unknown{n} = 1\n")).collect();
+    let errors = errors(&format!("{many}{BASE}"));
+    assert!(errors.0.len() <= 60, "{}", errors.0.len());
+    assert!(errors.to_string().contains("more are not shown"));
+}
+
+#[test] // F-36
+fn a_remark_about_the_end_of_a_line_written_elsewhere_is_still_a_remark() {
+    // An editor on another system ends lines with CR LF; the CR is part of no line that is shown.
+    let text = BASE.replace('\n', "\r\n");
+    for at in 0..text.len() {
+        let Err(errors) = parse(&text[..at], "gw.toml", &secrets) else { continue };
+        assert!(!errors.to_string().is_empty(), "cut to {at}");
+    }
+    let errors = errors("[gateway]\r\nlog = \"debug\r\n");
+    assert_eq!((errors.0[0].line, errors.0[0].source.as_str()), (2, "log = \"debug"));
+}

@@ -1,0 +1,27 @@
+//! Every maximum of the daemon, with its reason.
+
+use std::time::Duration;
+
+/// Octets of one IKE datagram: the largest UDP payload there is.
+pub(crate) const DATAGRAM_OCTETS_MAX: usize = 65_535;
+/// IKE datagrams taken from one socket before anything else gets its turn.
+pub(crate) const DATAGRAMS_EACH_TURN_MAX: usize = 64;
+/// Events of the workers taken before anything else gets its turn.
+pub(crate) const EVENTS_EACH_TURN_MAX: usize = 1024;
+/// How long a message waits for the workers to apply the SA it announces. A worker turns in microseconds; one that
+/// takes this long is stuck, and the message leaves so that the peer's repetition finds an answer.
+pub(crate) const APPLY_WAIT_MAX: Duration = Duration::from_millis(50);
+/// How long a full command ring is retried.
+pub(crate) const SUBMIT_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often inbound SAs are looked at for dead peer detection, and counters for what nobody announces.
+pub(crate) const ACTIVITY_INTERVAL: Duration = Duration::from_secs(1);
+/// Connections to the control socket at a time.
+pub(crate) const CONNECTIONS_MAX: usize = 32;
+/// A control connection that is silent for so long is closed.
+pub(crate) const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(300);
+/// Requests that wait for the control loop.
+pub(crate) const REQUESTS_MAX: usize = 64;
+/// How long a reader may take to read an answer.
+pub(crate) const ANSWER_WRITE_MAX: Duration = Duration::from_secs(30);
+/// How long workers may take to stop.
+pub(crate) const STOP_WAIT_MAX: Duration = Duration::from_secs(2);

@@ -1,0 +1,29 @@
+//! Every maximum of this crate, with its reason.
+
+use std::time::Duration;
+
+/// Pairs of SAs that one tunnel holds at a time: the one in use, its successor, its predecessor, and room for
+/// simultaneous negotiations. The oldest beyond that are closed.
+pub const PAIRS_MAX: usize = 8;
+/// First pause after a failed negotiation; it doubles with each further failure.
+pub const BACK_OFF_MIN: Duration = Duration::from_secs(1);
+/// Longest pause: a peer that comes back is found again within a few minutes.
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(300);
+/// Doublings until the longest pause; further failures change nothing.
+pub const BACK_OFF_DOUBLINGS_MAX: u32 = 9;
+/// A tunnel that lived this long was a success: the next failure starts with the shortest pause again.
+pub const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// From the first authentic packet on the new pair to the Delete of the old: packets of both overtake each other.
+pub const GRACE_MIN: Duration = Duration::from_secs(2);
+/// The same without any packet on the new pair: some peers send on the old one until it is deleted.
+pub const GRACE_MAX: Duration = Duration::from_secs(6);
+/// How long a deleted pair's inbound SA still opens what was in flight when the peer read the Delete.
+pub const LINGER: Duration = Duration::from_secs(4);
+/// Inbound SAs that linger at a time; the oldest go early.
+pub const LINGERING_MAX: usize = 1024;
+/// How long a responder leaves the rekey on a soft volume limit to the initiator, who sees the same limit.
+pub const RESPONDER_PATIENCE: Duration = Duration::from_secs(3);
+/// Between the first negotiations of tunnels that start immediately, so that a thousand do not start at once.
+pub const START_SPACING: Duration = Duration::from_millis(5);
+/// Outputs that wait for the caller, who drains after every call; beyond that something is wrong with it.
+pub const OUTPUTS_MAX: usize = 1 << 20;

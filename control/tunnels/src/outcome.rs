@@ -1,0 +1,216 @@
+//! What becomes of the negotiator's outputs: SAs into pairs, pairs into bindings, failures into pauses.
+
+use crate::limits::LINGER;
+use crate::negotiator::Negotiator;
+use crate::notice::Notice;
+use crate::pair::{Pair, SaFacts};
+use crate::tunnels::{Output, Tunnels};
+use std::time::Duration;
+use warren_ike::{Down, Failure, Role};
+use warren_policy::{Lifetime, RuleId};
+use warren_seam::{Command, SaId};
+
+impl<N: Negotiator> Tunnels<N> {
+    /// Ends every input: takes the negotiator's outputs, and leaves no deadline and no closed pair behind.
+    pub(crate) fn settle(&mut self, now: Duration) {
+        self.settle_closing(now);
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        for rule in touched {
+            if let Some(tunnel) = self.tunnels.get_mut(rule.0 as usize) {
+                tunnel.observe(now);
+                self.timers.set(rule, tunnel.deadline());
+            }
+        }
+    }
+
+    /// Takes the negotiator's outputs. A pair that it does not know any more it does not report gone either: such
+    /// pairs are dropped here.
+    pub(crate) fn settle_closing(&mut self, now: Duration) {
+        self.drain(now);
+        while let Some((rule, inbound)) = self.closing.pop() {
+            let known = self.tunnels.get_mut(rule.0 as usize).and_then(|tunnel| tunnel.pair_mut(inbound));
+            if let Some(outbound) = known.map(|pair| pair.outbound.id) {
+                self.child_down(now, rule, (inbound, outbound), Down::Closed);
+            }
+            self.drain(now);
+        }
+    }
+
+    pub(crate) fn drain(&mut self, now: Duration) {
+        while let Some(output) = self.negotiator.poll_output() {
+            self.take(now, output);
+        }
+    }
+
+    fn take(&mut self, now: Duration, output: warren_ike::Output) {
+        use warren_ike::Output as Ike;
+        match output {
+            Ike::Transmit { path, octets } => self.output(Output::Transmit { path, octets }),
+            Ike::InstallInbound(sa) => {
+                let seen = (SaFacts::of_inbound(&sa), self.moment());
+                self.half_open.insert(sa.id, seen);
+                self.command(Command::InstallInbound(sa));
+            }
+            Ike::InstallOutbound(sa) => {
+                let seen = (SaFacts::of_outbound(&sa), self.moment());
+                self.half_open.insert(sa.id, seen);
+                self.command(Command::InstallOutbound(sa));
+            }
+            Ike::ChildUp { rule, inbound, outbound, role, lifetime, transform: _ } => {
+                self.child_up(now, rule, (inbound, outbound), (role, lifetime));
+            }
+            Ike::ChildFailed { rule, reason } => self.child_failed(now, rule, reason),
+            Ike::ChildDown { rule, inbound, outbound, reason } => {
+                self.child_down(now, rule, (inbound, outbound), reason);
+            }
+            Ike::PeerUp { .. } | Ike::PeerDown { .. } => {}
+            Ike::MovePeer { sa, remote, encapsulation } => {
+                self.move_facts(sa, remote, encapsulation);
+                self.command(Command::MovePeer { sa, remote, encapsulation });
+            }
+            Ike::Log(notice) => self.log(Notice::Ike(notice)),
+        }
+    }
+
+    fn child_up(&mut self, now: Duration, rule: RuleId, ids: (SaId, SaId), terms: (Role, Lifetime)) {
+        let inbound = self.half_open.remove(&ids.0);
+        let outbound = self.half_open.remove(&ids.1);
+        let completed = self.moment();
+        let Some(tunnel) = self.tunnels.get_mut(rule.0 as usize) else {
+            self.negotiator.close_child(now, ids.0);
+            return;
+        };
+        self.touched.push(rule);
+        let own = if terms.0 == Role::Initiator { tunnel.negotiation.take() } else { None };
+        let (Some((inbound, seen)), Some((outbound, _)), false) = (inbound, outbound, tunnel.closed) else {
+            self.negotiator.close_child(now, ids.0);
+            return;
+        };
+        let was_up = tunnel.best().is_some();
+        let started = own.as_ref().map_or(seen, |own| own.started);
+        let pair = Pair::new((inbound, outbound), (started, completed), terms, now, &mut self.jitter);
+        tunnel.accept(now, pair, own.as_ref().map_or(&[], |own| &own.replaces));
+        tunnel.held_until = None;
+        let surplus = tunnel.surplus();
+        self.owners.insert(ids.0, rule);
+        self.owners.insert(ids.1, rule);
+        self.rebind(rule);
+        if let Some(surplus) = surplus {
+            self.close(now, rule, surplus, false);
+        }
+        let (tunnel, role) = (self.name(rule), terms.0);
+        self.log(if was_up { Notice::Rekeyed { tunnel, role } } else { Notice::Up { tunnel, role } });
+    }
+
+    fn child_failed(&mut self, now: Duration, rule: RuleId, reason: Failure) {
+        let Some(tunnel) = self.tunnels.get_mut(rule.0 as usize) else { return };
+        tunnel.negotiation = None;
+        self.touched.push(rule);
+        if tunnel.closed {
+            return;
+        }
+        let pause = tunnel.fail(now, &mut self.jitter);
+        tunnel.last_failure = Some(reason);
+        let up = tunnel.best().is_some();
+        if up {
+            tunnel.postpone_rekey(now, pause);
+        } else {
+            tunnel.held_until = Some(now + pause);
+        }
+        let tunnel = self.name(rule);
+        self.log(Notice::Failed { tunnel, reason, pause, up });
+    }
+
+    pub(crate) fn child_down(&mut self, now: Duration, rule: RuleId, ids: (SaId, SaId), reason: Down) {
+        let rule = self.owner(ids.0).unwrap_or(rule);
+        let pair = self.tunnels.get_mut(rule.0 as usize).and_then(|tunnel| {
+            let at = tunnel.pairs.iter().position(|pair| pair.inbound.id == ids.0)?;
+            Some(tunnel.pairs.remove(at))
+        });
+        for sa in [ids.0, ids.1] {
+            self.half_open.remove(&sa);
+            self.owners.remove(&sa);
+        }
+        let Some(pair) = pair else {
+            self.command(Command::Remove(ids.1));
+            self.command(Command::Remove(ids.0));
+            return;
+        };
+        self.touched.push(rule);
+        self.tunnels[rule.0 as usize].spare_the_last();
+        self.rebind(rule);
+        self.command(Command::Remove(ids.1));
+        let up = self.tunnels[rule.0 as usize].best().is_some();
+        let orderly = matches!(reason, Down::Closed | Down::DeletedByPeer) && !pair.expired;
+        if up && orderly {
+            self.linger(now + LINGER, ids.0);
+        } else {
+            self.command(Command::Remove(ids.0));
+        }
+        if !up {
+            self.lost(now, rule, reason);
+        }
+    }
+
+    /// The last pair of a tunnel is gone.
+    fn lost(&mut self, now: Duration, rule: RuleId, reason: Down) {
+        let name = self.name(rule);
+        let tunnel = &mut self.tunnels[rule.0 as usize];
+        if !tunnel.closed && tunnel.negotiation.is_none() && tunnel.held_until.is_none() {
+            if reason == Down::DeadPeer || tunnel.was_short_lived(now) {
+                tunnel.held_until = Some(now + tunnel.fail(now, &mut self.jitter));
+            } else if tunnel.starts_immediately() {
+                tunnel.held_until = Some(now);
+            } else {
+                self.command(Command::Rearm(rule));
+            }
+        }
+        self.log(Notice::Down { tunnel: name, reason });
+    }
+
+    /// Tells the engine which pair the tunnel's traffic takes now, if that changed.
+    pub(crate) fn rebind(&mut self, rule: RuleId) {
+        let tunnel = &mut self.tunnels[rule.0 as usize];
+        let wanted = tunnel.best().map(|at| tunnel.pairs[at].outbound.id);
+        if tunnel.bound != wanted {
+            tunnel.bound = wanted;
+            self.command(Command::Bind { rule, stack: wanted.into_iter().collect() });
+        }
+    }
+
+    /// Deletes a pair: first nothing is bound to it, then it goes.
+    pub(crate) fn close(&mut self, now: Duration, rule: RuleId, inbound: SaId, expired: bool) {
+        let tunnel = &mut self.tunnels[rule.0 as usize];
+        let Some(pair) = tunnel.pair_mut(inbound).filter(|pair| !pair.closing) else { return };
+        pair.closing = true;
+        pair.expired = expired;
+        tunnel.spare_the_last();
+        self.touched.push(rule);
+        self.rebind(rule);
+        if expired {
+            let tunnel = self.name(rule);
+            self.log(Notice::Expired { tunnel });
+        }
+        self.negotiator.close_child(now, inbound);
+        self.closing.push((rule, inbound));
+    }
+
+    pub(crate) fn close_all(&mut self, now: Duration, rule: RuleId) {
+        let all: Vec<_> = self.tunnels[rule.0 as usize].pairs.iter().map(|pair| pair.inbound.id).collect();
+        for inbound in all {
+            self.close(now, rule, inbound, false);
+        }
+    }
+
+    fn move_facts(&mut self, sa: SaId, remote: std::net::IpAddr, encapsulation: warren_seam::Encapsulation) {
+        let rule = self.owner(sa);
+        let pair = rule.and_then(|rule| self.tunnels[rule.0 as usize].pair_mut(sa));
+        if let Some(pair) = pair {
+            let facts = if pair.inbound.id == sa { &mut pair.inbound } else { &mut pair.outbound };
+            facts.remote = remote;
+            facts.encapsulation = encapsulation;
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Two SAs, one for each direction, that were negotiated together.
+
+use crate::schedule::Jitter;
+use std::net::IpAddr;
+use std::time::Duration;
+use warren_ike::Role;
+use warren_policy::{EspTransform, Lifetime, Selector};
+use warren_seam::{Encapsulation, InboundSa, OutboundSa, SaId, Spi};
+
+/// What may be known of an SA outside the workers: everything but its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaFacts {
+    /// Control's name.
+    pub id: SaId,
+    /// Of the receiver.
+    pub spi: Spi,
+    /// What ESP does.
+    pub transform: EspTransform,
+    /// 64-bit sequence numbers.
+    pub esn: bool,
+    /// In the direction of travel.
+    pub selector: Selector,
+    /// Our outer address.
+    pub local: IpAddr,
+    /// The peer's outer address.
+    pub remote: IpAddr,
+    /// Raw or in UDP.
+    pub encapsulation: Encapsulation,
+    /// Anti-replay window; `None` for what we send.
+    pub window_packets: Option<u32>,
+}
+
+impl SaFacts {
+    pub(crate) fn of_inbound(sa: &InboundSa) -> Self {
+        Self {
+            id: sa.id,
+            spi: sa.spi,
+            transform: sa.transform,
+            esn: sa.esn,
+            selector: sa.selector,
+            local: sa.local,
+            remote: sa.remote,
+            encapsulation: sa.encapsulation,
+            window_packets: Some(sa.window_packets),
+        }
+    }
+
+    pub(crate) fn of_outbound(sa: &OutboundSa) -> Self {
+        Self {
+            id: sa.id,
+            spi: sa.spi,
+            transform: sa.transform,
+            esn: sa.esn,
+            selector: sa.selector,
+            local: sa.local,
+            remote: sa.remote,
+            encapsulation: sa.encapsulation,
+            window_packets: None,
+        }
+    }
+}
+
+/// The order in which things happened here, finer than the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(pub(crate) u64);
+
+/// A pair that traffic may use.
+pub(crate) struct Pair {
+    pub(crate) inbound: SaFacts,
+    pub(crate) outbound: SaFacts,
+    pub(crate) role: Role,
+    pub(crate) lifetime: Lifetime,
+    pub(crate) born: Duration,
+    /// When its negotiation began, as far as we could see.
+    pub(crate) started: Moment,
+    /// When it was complete.
+    pub(crate) completed: Moment,
+    /// When a successor is wanted.
+    pub(crate) rekey_at: Duration,
+    /// When it must not be used any more.
+    pub(crate) expires_at: Duration,
+    /// A better pair exists and this one is to be deleted by us at that time.
+    pub(crate) closes_at: Option<Duration>,
+    /// Being deleted: no longer to be bound.
+    pub(crate) closing: bool,
+    /// Its hard limit was reached: not even packets in flight are taken any more.
+    pub(crate) expired: bool,
+}
+
+impl Pair {
+    pub(crate) fn new(
+        (inbound, outbound): (SaFacts, SaFacts),
+        (started, completed): (Moment, Moment),
+        (role, lifetime): (Role, Lifetime),
+        now: Duration,
+        jitter: &mut Jitter,
+    ) -> Self {
+        let life = Duration::from_secs(u64::from(lifetime.seconds));
+        Self {
+            inbound,
+            outbound,
+            role,
+            lifetime,
+            born: now,
+            started,
+            completed,
+            rekey_at: now + jitter.rekey_after(life, role),
+            expires_at: now + life,
+            closes_at: None,
+            closing: false,
+            expired: false,
+        }
+    }
+
+    pub(crate) fn has(&self, sa: SaId) -> bool {
+        self.inbound.id == sa || self.outbound.id == sa
+    }
+
+    /// Whether the two were negotiated at the same time, so that "the newer one" may be another one for the peer.
+    ///
+    /// If the peer began one of them because it wanted to replace the other, it had completed the other before, and
+    /// so had we before its first message arrived: such a pair never counts as simultaneous here.
+    pub(crate) fn is_simultaneous_with(&self, other: &Self) -> bool {
+        self.started < other.completed && other.started < self.completed
+    }
+
+    /// Settles which of two simultaneous pairs stays, by what both sides see alike: the two SPIs without their
+    /// direction.
+    pub(crate) fn outranks(&self, other: &Self) -> bool {
+        self.rank() > other.rank()
+    }
+
+    fn rank(&self) -> (u32, u32) {
+        let (a, b) = (self.inbound.spi.0, self.outbound.spi.0);
+        (a.max(b), a.min(b))
+    }
+}

@@ -1,0 +1,219 @@
+//! One tunnel: its pairs, which of them is bound, and what it waits for.
+//!
+//! There is no state variable that could disagree with the tables: how the tunnel stands follows from which pairs
+//! it has, whether a negotiation runs and whether a pause does ([`Tunnel::state`]).
+
+use crate::config::{Start, TunnelConfig};
+use crate::limits::{BACK_OFF_MIN, GRACE_MAX, GRACE_MIN, PAIRS_MAX, STABLE_AFTER};
+use crate::pair::{Moment, Pair};
+use crate::schedule::Jitter;
+use crate::status::{PairStatus, State, TunnelStatus};
+use std::time::Duration;
+use warren_ike::{Failure, Role};
+use warren_seam::SaId;
+
+/// A negotiation that we began.
+pub(crate) struct Negotiation {
+    pub(crate) started: Moment,
+    /// Inbound SAs of the pairs that existed then: its success makes them superfluous.
+    pub(crate) replaces: Vec<SaId>,
+}
+
+pub(crate) struct Tunnel {
+    pub(crate) config: TunnelConfig,
+    pub(crate) pairs: Vec<Pair>,
+    /// Outbound SA that the engine was told to use.
+    pub(crate) bound: Option<SaId>,
+    pub(crate) negotiation: Option<Negotiation>,
+    /// Nothing is negotiated before that time.
+    pub(crate) held_until: Option<Duration>,
+    /// Taken down by the operator.
+    pub(crate) closed: bool,
+    pub(crate) failures: u32,
+    pub(crate) last_failure: Option<Failure>,
+    /// When the last pair came up, until that success has been credited against `failures`.
+    uncredited: Option<Duration>,
+    /// The last state that was seen to begin, and when.
+    seen: (u8, Duration),
+}
+
+impl Tunnel {
+    pub(crate) fn new(now: Duration, config: TunnelConfig) -> Self {
+        Self {
+            config,
+            pairs: Vec::new(),
+            bound: None,
+            negotiation: None,
+            held_until: None,
+            closed: false,
+            failures: 0,
+            last_failure: None,
+            uncredited: None,
+            seen: (0, now),
+        }
+    }
+
+    pub(crate) fn starts_immediately(&self) -> bool {
+        self.config.start == Start::Immediately
+    }
+
+    /// Whether nobody forbids a negotiation and none runs.
+    pub(crate) fn may_open(&self) -> bool {
+        !self.closed && self.negotiation.is_none() && self.held_until.is_none()
+    }
+
+    pub(crate) fn pair_mut(&mut self, sa: SaId) -> Option<&mut Pair> {
+        self.pairs.iter_mut().find(|pair| pair.has(sa))
+    }
+
+    /// The pair that traffic should go through: the newest that is not about to be closed, or else the newest.
+    pub(crate) fn best(&self) -> Option<usize> {
+        let usable = self.pairs.iter().enumerate().filter(|(_, pair)| !pair.closing && !self.closed);
+        usable.max_by_key(|(_, pair)| (pair.closes_at.is_none(), pair.completed)).map(|(at, _)| at)
+    }
+
+    /// Takes in a new pair and decides which of the others are superfluous because of it.
+    pub(crate) fn accept(&mut self, now: Duration, pair: Pair, replaces: &[SaId]) {
+        let closes_at = Some(now + GRACE_MAX);
+        let mut new = pair;
+        for old in &mut self.pairs {
+            if replaces.contains(&old.inbound.id) {
+                old.closes_at = old.closes_at.or(closes_at);
+            } else if old.closes_at.is_none() && old.is_simultaneous_with(&new) {
+                let loser = if new.outranks(old) { &mut *old } else { &mut new };
+                loser.closes_at = closes_at;
+            }
+        }
+        self.pairs.push(new);
+        self.spare_the_last();
+        self.uncredited = Some(now);
+        self.last_failure = None;
+    }
+
+    /// Pairs beyond the limit, oldest first.
+    pub(crate) fn surplus(&self) -> Option<SaId> {
+        let open = self.pairs.iter().filter(|pair| !pair.closing);
+        let best = self.best().map(|at| self.pairs[at].inbound.id);
+        if open.clone().count() <= PAIRS_MAX {
+            return None;
+        }
+        open.filter(|pair| Some(pair.inbound.id) != best)
+            .min_by_key(|pair| pair.completed)
+            .map(|pair| pair.inbound.id)
+    }
+
+    /// A pair that was to be closed stays when none other is left.
+    pub(crate) fn spare_the_last(&mut self) {
+        if let Some(best) = self.best() {
+            self.pairs[best].closes_at = None;
+        }
+    }
+
+    /// The peer uses the pair with this inbound SA: its predecessors have served.
+    pub(crate) fn first_inbound(&mut self, now: Duration, inbound: SaId) {
+        if self.best().is_some_and(|best| self.pairs[best].inbound.id == inbound) {
+            for pair in &mut self.pairs {
+                pair.closes_at = pair.closes_at.map(|at| at.min(now + GRACE_MIN));
+            }
+        }
+    }
+
+    /// Counts a failure and says how long to pause. A tunnel that was up for a while starts from the beginning.
+    pub(crate) fn fail(&mut self, now: Duration, jitter: &mut Jitter) -> Duration {
+        if self.uncredited.take().is_some_and(|since| now.saturating_sub(since) >= STABLE_AFTER) {
+            self.failures = 0;
+        }
+        self.failures = self.failures.saturating_add(1);
+        jitter.back_off(self.failures)
+    }
+
+    /// Whether the pair was lost too soon after it came up to try again at once.
+    pub(crate) fn was_short_lived(&self, now: Duration) -> bool {
+        self.uncredited.is_some_and(|since| now.saturating_sub(since) < STABLE_AFTER)
+    }
+
+    /// When something is due.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        let rekey = match self.best() {
+            Some(best) if self.negotiation.is_none() => Some(self.pairs[best].rekey_at),
+            _ => None,
+        };
+        let open = self.pairs.iter().filter(|pair| !pair.closing);
+        let pairs = open.map(|pair| pair.closes_at.unwrap_or(Duration::MAX).min(pair.expires_at)).min();
+        [self.held_until, rekey, pairs].into_iter().flatten().min()
+    }
+
+    /// After a rekey that failed: not again before the pause, and in time before the end if that is possible.
+    pub(crate) fn postpone_rekey(&mut self, now: Duration, pause: Duration) {
+        if let Some(best) = self.best() {
+            let pair = &mut self.pairs[best];
+            let latest = pair.expires_at.saturating_sub(BACK_OFF_MIN);
+            pair.rekey_at = (now + pause).min(latest.max(now + BACK_OFF_MIN));
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        let Some(best) = self.best() else {
+            return match (self.closed, &self.negotiation, self.held_until) {
+                (true, _, _) => State::Closed,
+                (false, Some(_), _) => State::Negotiating,
+                (false, None, Some(until)) => State::HoldDown { until },
+                (false, None, None) => State::Down,
+            };
+        };
+        let pair = &self.pairs[best];
+        let going = self.pairs.iter().find(|old| old.closes_at.is_some() || old.closing);
+        match (&self.negotiation, going) {
+            (Some(_), _) => State::Rekeying { old: pair.inbound.id, new: None },
+            (None, Some(old)) => State::Rekeying { old: old.inbound.id, new: Some(pair.inbound.id) },
+            (None, None) => State::Up { inbound: pair.inbound.id, outbound: pair.outbound.id },
+        }
+    }
+
+    /// Notes when the kind of state changed, for `since`.
+    pub(crate) fn observe(&mut self, now: Duration) {
+        let kind = match self.state() {
+            State::Down => 0,
+            State::Closed => 1,
+            State::Negotiating => 2,
+            State::Up { .. } => 3,
+            State::Rekeying { .. } => 4,
+            State::HoldDown { .. } => 5,
+        };
+        if self.seen.0 != kind {
+            self.seen = (kind, now);
+        }
+    }
+
+    pub(crate) fn status(&self) -> TunnelStatus {
+        let pair = |pair: &Pair| PairStatus {
+            inbound: pair.inbound.clone(),
+            outbound: pair.outbound.clone(),
+            role: pair.role,
+            lifetime: pair.lifetime,
+            born: pair.born,
+            expires_at: pair.expires_at,
+            bound: self.bound == Some(pair.outbound.id),
+        };
+        TunnelStatus {
+            rule: self.config.child.rule,
+            state: self.state(),
+            since: self.seen.1,
+            pairs: self.pairs.iter().map(pair).collect(),
+            failures: self.failures,
+            last_failure: self.last_failure,
+        }
+    }
+
+    /// A soft limit by volume was reached. The peer sees the same limit, so the responder waits a little.
+    pub(crate) fn soft_expire(&mut self, now: Duration, sa: SaId, patience: Duration) {
+        let best = self.best().map(|at| self.pairs[at].inbound.id);
+        if let Some(pair) = self.pair_mut(sa).filter(|pair| Some(pair.inbound.id) == best) {
+            let wanted = match pair.role {
+                Role::Initiator => now,
+                Role::Responder => now + patience,
+            };
+            pair.rekey_at = pair.rekey_at.min(wanted);
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! Every tunnel: inputs to what must be done about them.
+
+use crate::config::{TunnelConfig, TunnelsConfig};
+use crate::limits::{LINGERING_MAX, OUTPUTS_MAX, RESPONDER_PATIENCE, START_SPACING};
+use crate::negotiator::Negotiator;
+use crate::notice::Notice;
+use crate::pair::{Moment, SaFacts};
+use crate::schedule::Jitter;
+use crate::status::TunnelStatus;
+use crate::timers::Timers;
+use crate::tunnel::{Negotiation, Tunnel};
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+use warren_ike::{Endpoint, Entropy, Path};
+use warren_policy::{PeerId, RuleId, RuleSet};
+use warren_seam::{Command, Event, SaId};
+
+/// Something to be done, strictly in the order in which it is polled. An `Engine` command that installs an inbound
+/// SA must have been applied by every worker before a later `Transmit` leaves.
+pub enum Output {
+    /// A datagram to send as it is.
+    Transmit {
+        /// From where to where.
+        path: Path,
+        /// The datagram.
+        octets: Vec<u8>,
+    },
+    /// For every worker.
+    Engine(Command),
+    /// For the log.
+    Log(Notice),
+}
+
+/// The desired state of every tunnel, and the negotiator that brings it about. Sans IO: call an input, then take
+/// outputs with [`Tunnels::poll_output`] until there are none.
+pub struct Tunnels<N = Endpoint> {
+    pub(crate) negotiator: N,
+    pub(crate) rules: RuleSet,
+    pub(crate) peers: Vec<PeerId>,
+    /// [`RuleId`] indexes it.
+    pub(crate) tunnels: Vec<Tunnel>,
+    /// SAs that were installed and are not part of a complete pair yet, and when we saw the first of them.
+    pub(crate) half_open: HashMap<SaId, (SaFacts, Moment)>,
+    /// Which tunnel an SA of a pair belongs to.
+    pub(crate) owners: HashMap<SaId, RuleId>,
+    /// Inbound SAs of closed pairs, until packets in flight have arrived; in order of time.
+    pub(crate) lingering: VecDeque<(Duration, SaId)>,
+    pub(crate) timers: Timers,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) jitter: Jitter,
+    /// Pairs that the negotiator was asked to close in the running call.
+    pub(crate) closing: Vec<(RuleId, SaId)>,
+    /// Tunnels that the running call changed.
+    pub(crate) touched: Vec<RuleId>,
+    moments: u64,
+}
+
+impl Tunnels<Endpoint> {
+    /// Tunnels over IKE. The rules are the first output, so that they are in force before anything else.
+    #[must_use]
+    pub fn new(now: Duration, config: TunnelsConfig, mut entropy: Box<dyn Entropy>) -> Self {
+        let mut seed = [0; 8];
+        entropy.fill(&mut seed);
+        let endpoint = Endpoint::new(config.peers.clone(), config.children(), entropy);
+        Self::with_negotiator(now, config, endpoint, u64::from_be_bytes(seed))
+    }
+}
+
+impl<N: Negotiator> Tunnels<N> {
+    /// Tunnels over any negotiator that was given the same configuration; `seed` spreads their timers.
+    ///
+    /// # Panics
+    /// When tunnels and rules of `config` do not belong together.
+    #[must_use]
+    pub fn with_negotiator(now: Duration, config: TunnelsConfig, negotiator: N, seed: u64) -> Self {
+        assert!(config.is_consistent(), "every tunnel rule has its tunnel, in the same order");
+        let mut tunnels = Self {
+            negotiator,
+            rules: config.rules,
+            peers: config.peers.iter().map(|peer| peer.id).collect(),
+            tunnels: config.tunnels.into_iter().map(|tunnel| Tunnel::new(now, tunnel)).collect(),
+            half_open: HashMap::new(),
+            owners: HashMap::new(),
+            lingering: VecDeque::new(),
+            timers: Timers::default(),
+            outputs: VecDeque::new(),
+            jitter: Jitter::new(seed),
+            closing: Vec::new(),
+            touched: Vec::new(),
+            moments: 0,
+        };
+        let rules = tunnels.rules.clone();
+        tunnels.command(Command::Rules(rules));
+        tunnels.plan_starts(now);
+        tunnels.settle(now);
+        tunnels
+    }
+
+    /// Tunnels that start immediately do so one after the other.
+    fn plan_starts(&mut self, now: Duration) {
+        let mut at = now;
+        for (index, tunnel) in self.tunnels.iter_mut().enumerate() {
+            if tunnel.starts_immediately() && tunnel.may_open() && tunnel.pairs.is_empty() {
+                tunnel.held_until = Some(at);
+                at += START_SPACING;
+                self.touched.push(RuleId(index as u32));
+            }
+        }
+    }
+
+    /// An IKE datagram, as it came from the socket.
+    pub fn handle_datagram(&mut self, now: Duration, path: Path, octets: &[u8]) {
+        self.negotiator.handle_datagram(now, path, octets);
+        self.settle(now);
+    }
+
+    /// Something that a worker noticed.
+    pub fn handle_event(&mut self, now: Duration, event: Event) {
+        match event {
+            Event::Acquire { rule, .. } => self.acquire(now, rule),
+            Event::SoftExpire(sa) => {
+                if let Some(rule) = self.owner(sa) {
+                    self.tunnels[rule.0 as usize].soft_expire(now, sa, RESPONDER_PATIENCE);
+                    self.service(now, rule);
+                }
+            }
+            Event::HardExpire(sa) => self.hard_expire(now, sa),
+            Event::PeerMoved { sa, remote } => self.negotiator.peer_moved(now, sa, remote),
+            Event::FirstInbound(sa) => {
+                if let Some(rule) = self.owner(sa) {
+                    self.tunnels[rule.0 as usize].first_inbound(now, sa);
+                    self.touched.push(rule);
+                }
+                self.note_activity(now, sa);
+            }
+            // The kernel answers that, not a peer.
+            Event::UnresolvedNeighbour { .. } => {}
+        }
+        self.settle(now);
+    }
+
+    /// Authentic packets arrived on this inbound SA since the last call: dead peer detection need not ask.
+    pub fn inbound_activity(&mut self, now: Duration, sa: SaId) {
+        self.note_activity(now, sa);
+        self.settle(now);
+    }
+
+    fn note_activity(&mut self, now: Duration, sa: SaId) {
+        if let Some(rule) = self.owner(sa) {
+            let peer = self.tunnels[rule.0 as usize].config.child.peer;
+            self.negotiator.inbound_activity(now, peer);
+        }
+    }
+
+    /// The time of [`Tunnels::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        self.negotiator.handle_timeout(now);
+        self.drain(now);
+        while self.lingering.front().is_some_and(|(until, _)| *until <= now) {
+            self.drop_oldest_lingering();
+        }
+        for rule in self.timers.due(now) {
+            self.service(now, rule);
+        }
+        self.settle(now);
+    }
+
+    /// When [`Tunnels::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let lingering = self.lingering.front().map(|(until, _)| *until);
+        [self.negotiator.poll_timeout(), lingering, self.timers.next()].into_iter().flatten().min()
+    }
+
+    /// The next effect, strictly in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The operator wants the tunnel now: ends a pause, and undoes [`Tunnels::down`]. `false` for an unknown rule.
+    pub fn up(&mut self, now: Duration, rule: RuleId) -> bool {
+        let Some(tunnel) = self.tunnels.get_mut(rule.0 as usize) else { return false };
+        tunnel.closed = false;
+        tunnel.failures = 0;
+        tunnel.held_until = None;
+        if tunnel.pairs.iter().all(|pair| pair.closing) {
+            self.open(now, rule);
+        }
+        self.settle(now);
+        true
+    }
+
+    /// The operator wants the tunnel closed: its SAs are deleted, its traffic is dropped and starts nothing, and a
+    /// pair that the peer negotiates is deleted at once, until [`Tunnels::up`]. `false` for an unknown rule.
+    pub fn down(&mut self, now: Duration, rule: RuleId) -> bool {
+        let Some(tunnel) = self.tunnels.get_mut(rule.0 as usize) else { return false };
+        tunnel.closed = true;
+        tunnel.held_until = None;
+        self.rebind(rule);
+        self.close_all(now, rule);
+        self.settle(now);
+        true
+    }
+
+    /// Deletes everything, at the end of the process. Traffic is dropped from here on.
+    pub fn shutdown(&mut self, now: Duration) {
+        for at in 0..self.tunnels.len() {
+            let rule = RuleId(at as u32);
+            self.tunnels[at].closed = true;
+            self.tunnels[at].held_until = None;
+            self.rebind(rule);
+            self.close_all(now, rule);
+        }
+        for peer in self.peers.clone() {
+            self.negotiator.close_peer(now, peer);
+        }
+        self.settle(now);
+    }
+
+    /// Replaces the configuration. Tunnels whose configuration stays the same keep their SAs; traffic of all rules
+    /// is dropped for the moment between the new rules and the renewed bindings, both part of one drain.
+    ///
+    /// # Panics
+    /// When tunnels and rules of `config` do not belong together.
+    pub fn reconfigure(&mut self, now: Duration, config: TunnelsConfig) {
+        assert!(config.is_consistent(), "every tunnel rule has its tunnel, in the same order");
+        let children = config.children();
+        self.peers = config.peers.iter().map(|peer| peer.id).collect();
+        self.rules = config.rules;
+        self.command(Command::Rules(self.rules.clone()));
+        for tunnel in &mut self.tunnels {
+            tunnel.bound = None;
+        }
+        self.drop_changed(now, &config.tunnels);
+        self.negotiator.reconfigure(now, config.peers, children);
+        self.drain(now);
+        self.adopt(now, config.tunnels);
+        self.plan_starts(now);
+        self.settle(now);
+    }
+
+    /// Tunnels that will not survive close their pairs as if by the operator, so that nothing of them is reopened.
+    fn drop_changed(&mut self, now: Duration, wanted: &[TunnelConfig]) {
+        for at in 0..self.tunnels.len() {
+            let same = wanted.get(at).is_some_and(|wanted| wanted.child == self.tunnels[at].config.child);
+            if !same {
+                self.tunnels[at].closed = true;
+                self.tunnels[at].held_until = None;
+                self.close_all(now, RuleId(at as u32));
+            }
+        }
+        self.settle_closing(now);
+    }
+
+    fn adopt(&mut self, now: Duration, wanted: Vec<TunnelConfig>) {
+        let mut old: Vec<Option<Tunnel>> = std::mem::take(&mut self.tunnels).into_iter().map(Some).collect();
+        self.timers = Timers::default();
+        for (at, config) in wanted.into_iter().enumerate() {
+            let kept = old.get_mut(at).and_then(Option::take).filter(|old| old.config.child == config.child);
+            let mut tunnel = kept.unwrap_or_else(|| Tunnel::new(now, config.clone()));
+            tunnel.config = config;
+            self.tunnels.push(tunnel);
+            let rule = RuleId(at as u32);
+            self.rebind(rule);
+            self.touched.push(rule);
+        }
+    }
+
+    /// The negotiator, for its status and counters.
+    pub fn negotiator(&self) -> &N {
+        &self.negotiator
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// How every tunnel stands, in the order of the rules.
+    #[must_use]
+    pub fn status(&self) -> Vec<TunnelStatus> {
+        self.tunnels.iter().map(Tunnel::status).collect()
+    }
+
+    fn acquire(&mut self, now: Duration, rule: RuleId) {
+        let wanted = self.tunnels.get(rule.0 as usize);
+        if wanted.is_some_and(|tunnel| tunnel.may_open() && tunnel.best().is_none()) {
+            self.open(now, rule);
+        }
+    }
+
+    pub(crate) fn open(&mut self, now: Duration, rule: RuleId) {
+        let started = self.moment();
+        let tunnel = &mut self.tunnels[rule.0 as usize];
+        if !tunnel.may_open() {
+            return;
+        }
+        let replaces = tunnel.pairs.iter().map(|pair| pair.inbound.id).collect();
+        tunnel.negotiation = Some(Negotiation { started, replaces });
+        if tunnel.best().is_none() {
+            let tunnel = self.name(rule);
+            self.log(Notice::Opening { tunnel });
+        }
+        self.negotiator.open_child(now, rule);
+        self.touched.push(rule);
+    }
+
+    /// Does what the tunnel's deadlines ask for.
+    fn service(&mut self, now: Duration, rule: RuleId) {
+        let Some(tunnel) = self.tunnels.get_mut(rule.0 as usize) else { return };
+        self.touched.push(rule);
+        if tunnel.held_until.is_some_and(|until| until <= now) {
+            tunnel.held_until = None;
+            let open = tunnel.starts_immediately() && tunnel.best().is_none();
+            self.command(Command::Rearm(rule));
+            if open {
+                self.open(now, rule);
+            }
+        }
+        let tunnel = &self.tunnels[rule.0 as usize];
+        let due = |at: &Duration| *at <= now;
+        let open_pairs = tunnel.pairs.iter().filter(|pair| !pair.closing);
+        let over: Vec<_> = open_pairs
+            .filter(|pair| due(&pair.expires_at) || pair.closes_at.as_ref().is_some_and(due))
+            .map(|pair| (pair.inbound.id, due(&pair.expires_at)))
+            .collect();
+        for (inbound, expired) in over {
+            self.close(now, rule, inbound, expired);
+        }
+        let tunnel = &self.tunnels[rule.0 as usize];
+        if tunnel.best().is_some_and(|best| tunnel.pairs[best].rekey_at <= now) {
+            self.open(now, rule);
+        }
+    }
+
+    fn hard_expire(&mut self, now: Duration, sa: SaId) {
+        if let Some(at) = self.lingering.iter().position(|(_, lingering)| *lingering == sa) {
+            self.lingering.remove(at);
+            self.command(Command::Remove(sa));
+        } else if let Some(rule) = self.owner(sa) {
+            let inbound = self.tunnels[rule.0 as usize].pair_mut(sa).map(|pair| pair.inbound.id);
+            if let Some(inbound) = inbound {
+                self.close(now, rule, inbound, true);
+            }
+        }
+    }
+
+    pub(crate) fn owner(&self, sa: SaId) -> Option<RuleId> {
+        self.owners.get(&sa).copied()
+    }
+
+    pub(crate) fn name(&self, rule: RuleId) -> String {
+        self.rules.tunnel_rule(rule).map_or_else(|| format!("#{}", rule.0), |rule| rule.name.clone())
+    }
+
+    pub(crate) fn moment(&mut self) -> Moment {
+        self.moments += 1;
+        Moment(self.moments)
+    }
+
+    pub(crate) fn command(&mut self, command: Command) {
+        self.output(Output::Engine(command));
+    }
+
+    pub(crate) fn log(&mut self, notice: Notice) {
+        self.output(Output::Log(notice));
+    }
+
+    pub(crate) fn output(&mut self, output: Output) {
+        assert!(self.outputs.len() < OUTPUTS_MAX, "outputs are drained after every call");
+        self.outputs.push_back(output);
+    }
+
+    fn drop_oldest_lingering(&mut self) {
+        if let Some((_, sa)) = self.lingering.pop_front() {
+            self.command(Command::Remove(sa));
+        }
+    }
+
+    pub(crate) fn linger(&mut self, until: Duration, sa: SaId) {
+        if self.lingering.len() == LINGERING_MAX {
+            self.drop_oldest_lingering();
+        }
+        self.lingering.push_back((until, sa));
+    }
+}

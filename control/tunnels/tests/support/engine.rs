@@ -1,0 +1,85 @@
+//! What the workers hold, and what they must never be told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use warren_policy::RuleId;
+use warren_seam::{Command, Event, FiveTuple, SaId, Spi};
+
+#[derive(Default)]
+pub(crate) struct ModelEngine {
+    pub(crate) inbound: BTreeMap<SaId, Spi>,
+    pub(crate) outbound: BTreeMap<SaId, Spi>,
+    pub(crate) bound: BTreeMap<RuleId, SaId>,
+    asked: BTreeSet<RuleId>,
+    used: BTreeSet<SaId>,
+    /// Every id that ever was installed: none comes back.
+    ever: BTreeSet<SaId>,
+    pub(crate) has_rules: bool,
+    pub(crate) installs: usize,
+}
+
+impl ModelEngine {
+    pub(crate) fn apply(&mut self, command: Command) {
+        assert!(self.has_rules || matches!(command, Command::Rules(_)), "rules come before anything else");
+        match command {
+            Command::Rules(_) => {
+                self.has_rules = true;
+                self.bound.clear();
+                self.asked.clear();
+            }
+            Command::InstallInbound(sa) => {
+                assert!(self.ever.insert(sa.id), "an SA is installed once");
+                assert!(self.inbound.values().all(|spi| *spi != sa.spi), "SPIs of living SAs differ");
+                self.inbound.insert(sa.id, sa.spi);
+            }
+            Command::InstallOutbound(sa) => {
+                assert!(self.ever.insert(sa.id), "an SA is installed once");
+                self.outbound.insert(sa.id, sa.spi);
+                self.installs += 1;
+            }
+            Command::Bind { rule, stack } => {
+                self.asked.remove(&rule);
+                match stack.as_slice() {
+                    [] => drop(self.bound.remove(&rule)),
+                    [sa] => {
+                        assert!(self.outbound.contains_key(sa), "bound to an SA that is not installed");
+                        self.bound.insert(rule, *sa);
+                    }
+                    _ => panic!("one level only"),
+                }
+            }
+            Command::Rearm(rule) => drop(self.asked.remove(&rule)),
+            Command::Remove(sa) => {
+                assert!(self.bound.values().all(|bound| *bound != sa), "a bound SA is removed");
+                self.inbound.remove(&sa);
+                self.outbound.remove(&sa);
+            }
+            Command::Forwarding(_) | Command::MovePeer { .. } => {}
+        }
+    }
+
+    /// The SPI a packet of the rule leaves with, or the question it raises.
+    pub(crate) fn send(&mut self, rule: RuleId) -> Result<Spi, Option<Event>> {
+        if let Some(sa) = self.bound.get(&rule) {
+            return Ok(self.outbound[sa]);
+        }
+        let address = "192.0.2.1".parse().unwrap();
+        let packet = FiveTuple {
+            source: address,
+            destination: address,
+            protocol: 17,
+            source_port: None,
+            destination_port: None,
+        };
+        Err(self.asked.insert(rule).then_some(Event::Acquire { rule, packet }))
+    }
+
+    /// Whether a packet with that SPI is taken, and what is said about it.
+    pub(crate) fn receive(&mut self, spi: Spi) -> Option<Option<Event>> {
+        let (sa, _) = self.inbound.iter().find(|(_, own)| **own == spi)?;
+        Some(self.used.insert(*sa).then_some(Event::FirstInbound(*sa)))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inbound.is_empty() && self.outbound.is_empty() && self.bound.is_empty()
+    }
+}

@@ -1,0 +1,151 @@
+//! Writes the seeds of every target, most from the recorded messages under `tests/vectors`: run it after those
+//! change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use warren_api::{
+    Answer, Command, DropCount, Outcome, Port, Refusal, RefusalWord, Request, Response, Stats, VersionInfo,
+    Worker, encode_request, encode_response,
+};
+use warren_ike::wire::{Body, Delete, Header, Notify, NotifyType, PayloadType, Sa};
+
+#[path = "../../../control/ike/tests/common/golden.rs"]
+mod golden;
+#[path = "../../../control/ike/tests/common/pcap.rs"]
+mod pcap;
+
+/// For each target its inputs, each once.
+#[derive(Default)]
+struct Seeds(BTreeMap<&'static str, BTreeSet<Vec<u8>>>);
+
+impl Seeds {
+    fn add(&mut self, target: &'static str, octets: &[u8]) {
+        self.0.entry(target).or_default().insert(octets.to_vec());
+    }
+
+    fn add_chain(&mut self, next: PayloadType, chain: &[u8]) {
+        self.add("ike_payloads", &[&[next.0], chain].concat());
+        let Ok(body) = Body::decode(next, chain) else { return };
+        for payload in body.payloads() {
+            match payload.kind {
+                PayloadType::SA => self.add_sa(payload.body),
+                PayloadType::IDENTIFICATION | PayloadType::NAT_OA => self.add("ike_id", payload.body),
+                PayloadType::NOTIFY | PayloadType::DELETE => self.add("ike_notify_delete", payload.body),
+                _ => {}
+            }
+        }
+    }
+
+    fn add_sa(&mut self, body: &[u8]) {
+        self.add("ike_sa", body);
+        let Ok(sa) = Sa::decode(body) else { return };
+        for transform in sa.proposals.iter().flat_map(|proposal| &proposal.transforms) {
+            let mut octets = Vec::new();
+            transform.attributes.iter().for_each(|attribute| attribute.encode(&mut octets));
+            self.add("ike_attributes", &octets);
+        }
+    }
+
+    fn write(&self, folder: &Path) -> std::io::Result<()> {
+        for (target, inputs) in &self.0 {
+            let folder = folder.join(target);
+            if folder.exists() {
+                std::fs::remove_dir_all(&folder)?;
+            }
+            std::fs::create_dir_all(&folder)?;
+            for (at, octets) in inputs.iter().enumerate() {
+                std::fs::write(folder.join(format!("{at:03}")), octets)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Identifications that no capture holds: every type, with a length that fits and one that does not.
+fn add_identifications(seeds: &mut Seeds) {
+    for kind in 0..=12u8 {
+        for octets in [0, 4, 8, 16, 32, 33] {
+            let data = [0xff, 0xff, 0xff, 0x00].repeat(octets / 4 + 1);
+            seeds.add("ike_id", &[&[kind, 17, 0x01, 0xf4], &data[..octets]].concat());
+        }
+    }
+}
+
+/// Notifications and Deletes that no transcript holds decrypted.
+fn add_notifications(seeds: &mut Seeds) {
+    let lifetime = [0x80, 1, 0, 1, 0, 2, 0, 4, 0, 0, 0x70, 0x80];
+    let (i, r) = ([1; 8], [2; 8]);
+    for notify in [
+        Notify::isakmp(NotifyType::R_U_THERE, i, r, &[0, 0, 0, 9]),
+        Notify::isakmp(NotifyType::R_U_THERE_ACK, i, r, &[0, 0, 0, 9]),
+        Notify::isakmp(NotifyType::RESPONDER_LIFETIME, i, r, &lifetime),
+        Notify::esp(NotifyType::RESPONDER_LIFETIME, 0xc0de_cafe, &lifetime),
+        Notify::esp(NotifyType::NO_PROPOSAL_CHOSEN, 0xc0de_cafe, &[]),
+    ] {
+        seeds.add("ike_notify_delete", &notify.encode());
+    }
+    seeds.add("ike_notify_delete", &Delete::esp(&[1, 2, 3, 4]).encode());
+    seeds.add("ike_notify_delete", &Delete::isakmp(i, r).encode());
+    seeds.add("ike_attributes", &lifetime);
+}
+
+/// The examples of the documentation, and a file with every key.
+fn add_configurations(seeds: &mut Seeds) {
+    seeds.add("config_file", include_bytes!("everything.toml"));
+    seeds.add("config_file", include_bytes!("../../../docs/examples/site-to-site/gw1.toml"));
+    seeds.add("config_file", include_bytes!("../../../docs/examples/site-to-site/gw2.toml"));
+}
+
+fn add_lines(seeds: &mut Seeds) {
+    let name = || "net#1".to_owned();
+    for command in [
+        Command::Version,
+        Command::Stats,
+        Command::TunnelUp { name: name() },
+        Command::TunnelDown { name: name() },
+        Command::Drops,
+    ] {
+        seeds.add("api_request", &encode_request(&Request::new(command)));
+    }
+    let stats = Stats {
+        ports: vec![Port::default()],
+        workers: vec![Worker::default()],
+        tallies: [("replayed".to_owned(), 7)].into(),
+        ..Stats::default()
+    };
+    let drop = DropCount { reason: "replayed".to_owned(), explanation: "Seen before.".to_owned(), count: 1 };
+    for outcome in [
+        Outcome::Answer(Answer::Version(VersionInfo::default())),
+        Outcome::Answer(Answer::Stats(Box::new(stats))),
+        Outcome::Answer(Answer::Drops(vec![drop])),
+        Outcome::Answer(Answer::Done),
+        Outcome::Refusal(Refusal::new(RefusalWord::UnknownTunnel, "no tunnel is called `x`")),
+    ] {
+        seeds.add("api_response", &encode_response(&Response::new(outcome)));
+    }
+}
+
+fn main() -> std::io::Result<()> {
+    let mut seeds = Seeds::default();
+    let malformed = golden::files("malformed", "pcap");
+    let broken = malformed.iter().flat_map(|path| golden::capture(path));
+    let messages = golden::messages().into_iter().map(|(_, octets)| octets);
+    for octets in messages.chain(broken.filter_map(|datagram| datagram.ike().map(<[u8]>::to_vec))) {
+        let Ok((header, rest)) = Header::decode(&octets) else {
+            seeds.add("ike_message", &octets);
+            continue;
+        };
+        if !header.is_encrypted() {
+            seeds.add("ike_message", &octets);
+            seeds.add_chain(header.next_payload, rest);
+        }
+    }
+    for (_, first, plaintext, _) in golden::plaintexts() {
+        seeds.add_chain(PayloadType(first), &plaintext);
+    }
+    add_identifications(&mut seeds);
+    add_notifications(&mut seeds);
+    add_configurations(&mut seeds);
+    add_lines(&mut seeds);
+    seeds.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds"))
+}

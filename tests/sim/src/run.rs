@@ -1,0 +1,227 @@
+//! One run: a storm, then fair weather; promises are checked after every step, recovery at the end.
+
+use crate::gateway::Gateway;
+use crate::network::{End, Network, Weather};
+use crate::oracle::{Oracle, Violation};
+use crate::packet::{MARKER, outer};
+use crate::plan::Plan;
+use crate::seed::{Seed, below};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Fair weather that is enough to recover: dead peer detection, the longest hold-down and a negotiation.
+const RECOVERY: Duration = Duration::from_secs(300);
+/// Packets of each host that must all arrive once the tunnel is up again.
+const PROOF_PACKETS: u32 = 20;
+/// Pause between them.
+const PROOF_PAUSE: Duration = Duration::from_millis(50);
+/// Longest step of the clock.
+const STEP_MAX: Duration = Duration::from_secs(1);
+
+/// What a run came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Packets that the hosts sent.
+    pub sent: u64,
+    /// Of those, packets that arrived.
+    pub received: u64,
+    /// ESP packets on the wire.
+    pub esp_packets: u64,
+    /// Steps of the clock.
+    pub steps: u64,
+    /// Drops of both gateways by reason.
+    pub drops: Vec<(&'static str, u64)>,
+}
+
+/// A broken promise, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Virtual time since the start of the run.
+    pub at: Duration,
+    /// What was broken.
+    pub violation: Violation,
+}
+
+/// The two gateways, their hosts and what is between them.
+pub struct World {
+    plan: Plan,
+    now: Duration,
+    gateways: [Gateway; 2],
+    network: Network,
+    oracle: Oracle,
+    lots: ChaCha8Rng,
+    next_packet: [Duration; 2],
+    sent: u64,
+    arrived: HashSet<u64>,
+    duplicates: u64,
+    steps: u64,
+}
+
+/// Plays the run of `seed`.
+///
+/// # Errors
+/// With the first broken promise.
+pub fn run(seed: Seed) -> Result<Report, Broken> {
+    let plan = Plan::draw(seed);
+    let mut world = World::new(plan);
+    match world.play() {
+        Ok(()) => Ok(world.report()),
+        Err(violation) => Err(Broken { at: world.now, violation }),
+    }
+}
+
+impl World {
+    fn new(plan: Plan) -> Self {
+        let mut lots = plan.seed.stream("world");
+        let gateways =
+            End::BOTH.map(|end| Gateway::start(Duration::ZERO, &plan, end, ChaCha8Rng::from_rng(&mut lots)));
+        Self {
+            now: Duration::ZERO,
+            gateways,
+            network: Network::new(plan.seed.stream("network")),
+            oracle: Oracle::new(plan.hosts),
+            lots,
+            next_packet: [Duration::ZERO; 2],
+            sent: 0,
+            arrived: HashSet::new(),
+            duplicates: 0,
+            steps: 0,
+            plan,
+        }
+    }
+
+    fn play(&mut self) -> Result<(), Violation> {
+        self.network.set_weather(self.plan.weather);
+        let mut restart = self.plan.restart;
+        while self.now < self.plan.storm {
+            if let Some((_, end)) = restart.take_if(|(at, _)| *at <= self.now) {
+                self.gateways[end.index()] =
+                    Gateway::start(self.now, &self.plan, end, ChaCha8Rng::from_rng(&mut self.lots));
+            }
+            self.chatter();
+            self.step(self.plan.storm)?;
+        }
+        self.network.set_weather(Weather::FAIR);
+        self.recover()?;
+        self.prove()
+    }
+
+    /// Hosts keep talking until a packet of each arrives again.
+    fn recover(&mut self) -> Result<(), Violation> {
+        let until = self.now + RECOVERY;
+        let mut heard = [false; 2];
+        while self.now < until {
+            let before = self.arrived.clone();
+            self.chatter();
+            self.step(until)?;
+            for packet in self.arrived.difference(&before) {
+                heard[(packet % 2) as usize] = true;
+            }
+            if heard == [true; 2] && self.gateways.iter().all(Gateway::is_up) {
+                return Ok(());
+            }
+        }
+        Err(Violation::NotHealed(format!("heard {heard:?}, up {:?}", self.gateways.each_ref().map(Gateway::is_up))))
+    }
+
+    /// With the tunnel up and the weather fair nothing may be lost and nothing may arrive twice.
+    fn prove(&mut self) -> Result<(), Violation> {
+        let (first, duplicates) = (self.sent, self.duplicates);
+        for _ in 0..PROOF_PACKETS {
+            End::BOTH.into_iter().for_each(|end| self.host_sends(end));
+            let until = self.now + PROOF_PAUSE;
+            while self.now < until {
+                self.step(until)?;
+            }
+        }
+        let until = self.now + STEP_MAX;
+        while self.now < until {
+            self.step(until)?;
+        }
+        let sent = self.sent - first;
+        let arrived = self.arrived.iter().filter(|number| **number / 2 >= first).count() as u64;
+        if sent == arrived && duplicates == self.duplicates {
+            Ok(())
+        } else {
+            Err(Violation::NotHealed(format!("{arrived} of {sent} packets arrived after the tunnel was up")))
+        }
+    }
+
+    fn chatter(&mut self) {
+        for end in End::BOTH {
+            if self.next_packet[end.index()] <= self.now {
+                self.host_sends(end);
+                let pause = below(&mut self.lots, 2 * self.plan.pause.as_millis() as u64 + 1);
+                self.next_packet[end.index()] = self.now + Duration::from_millis(pause);
+            }
+        }
+    }
+
+    /// Packets are numbered; the lowest bit says from which host.
+    fn host_sends(&mut self, end: End) {
+        let number = self.sent * 2 + end.index() as u64;
+        self.sent += 1;
+        let mut payload = MARKER.to_vec();
+        payload.extend(number.to_be_bytes());
+        payload.resize(payload.len() + (self.lots.next_u32() % 1200) as usize, 0xAA);
+        let socket = |end: End| SocketAddr::new(self.plan.hosts[end.index()], 7);
+        self.gateways[end.index()].host_sends(socket(end), socket(end.other()), &payload);
+    }
+
+    /// Lets everything happen that is due, then moves the clock to what comes next, at most to `until`.
+    fn step(&mut self, until: Duration) -> Result<(), Violation> {
+        self.steps += 1;
+        while let Some((to, frame)) = self.network.receive(self.now) {
+            self.gateways[to.index()].wire_receives(self.now, &frame);
+            self.settle(to)?;
+        }
+        for end in End::BOTH {
+            self.settle(end)?;
+        }
+        let timeouts = self.gateways.iter().filter_map(Gateway::next_timeout);
+        let next = timeouts.chain(self.network.next_arrival()).chain(self.next_packet).chain([self.now + STEP_MAX]);
+        let tick = self.now + Duration::from_millis(1);
+        self.now = next.filter(|at| *at > self.now).fold(until.max(tick), Duration::min).max(tick);
+        Ok(())
+    }
+
+    fn settle(&mut self, end: End) -> Result<(), Violation> {
+        let frames = self.gateways[end.index()].settle(self.now, &mut self.oracle)?;
+        for frame in frames {
+            self.oracle.see(&frame)?;
+            self.network.send(self.now, end.other(), frame);
+        }
+        for frame in self.gateways[end.index()].host_receives() {
+            self.host_hears(end, &frame);
+        }
+        Ok(())
+    }
+
+    fn host_hears(&mut self, end: End, frame: &[u8]) {
+        let Some(outer) = outer(frame).filter(|outer| outer.destination == self.plan.hosts[end.index()]) else { return };
+        let payload = outer.udp().filter(|_| outer.udp_checksum_holds()).map(|(_, _, payload)| payload);
+        let number = payload.and_then(|payload| payload.strip_prefix(MARKER)).and_then(|rest| rest.first_chunk());
+        if let Some(number) = number {
+            let fresh = self.arrived.insert(u64::from_be_bytes(*number));
+            self.duplicates += u64::from(!fresh);
+        }
+    }
+
+    fn report(&self) -> Report {
+        let mut drops = self.gateways[0].drops();
+        for (at, (_, count)) in self.gateways[1].drops().into_iter().enumerate() {
+            drops[at].1 += count;
+        }
+        drops.retain(|(_, count)| *count > 0);
+        Report {
+            sent: self.sent,
+            received: self.arrived.len() as u64,
+            esp_packets: self.oracle.esp_packets(),
+            steps: self.steps,
+            drops,
+        }
+    }
+}

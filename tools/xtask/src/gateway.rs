@@ -1,0 +1,270 @@
+//! One `warrend` in a namespace: its configuration file, its life, and what `dpctl` says about it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::failure::Context;
+use crate::lab::{Lab, end};
+use crate::topology::{Half, SITE_A, Site};
+use crate::{Failure, limits, repository};
+
+/// What a gateway negotiates. The identities and addresses follow from the two sites.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Phase 1, as in `[[peer]] proposals`.
+    pub ike: &'static [&'static str],
+    /// Phase 2, as in `[[tunnel]] esp`.
+    pub esp: &'static [&'static str],
+    /// Further lines for the `[[peer]]` section.
+    pub peer: &'static str,
+    /// Further lines for each `[[tunnel]]` section.
+    pub tunnel: &'static str,
+    /// Whether the IPv6 networks get a tunnel of their own.
+    pub has_ipv6: bool,
+    /// The pre-shared key.
+    pub secret: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ike: &["aes256-sha384-ecp384"],
+            esp: &["aes256gcm16-ecp384-esn"],
+            peer: "",
+            tunnel: "",
+            has_ipv6: true,
+            secret: TEST_SECRET.to_owned(),
+        }
+    }
+}
+
+/// The key that the foreign peers' own configuration files carry.
+pub const TEST_SECRET: &str = "warren-test-psk-6f2b0c94d1e857a3";
+
+/// The names that the two sites go by, in the spirit of `left` and `right`.
+pub fn identity(site: Site) -> &'static str {
+    if site == SITE_A { "left.test" } else { "right.test" }
+}
+
+/// A running `warrend`. Dropping it ends it.
+pub struct Gateway {
+    child: Child,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+impl Gateway {
+    /// Writes configuration and key below the lab's folder and starts the daemon in the site's gateway.
+    pub fn start(lab: &Lab, half: &Half, other: Site, settings: &Settings) -> Result<Self, Failure> {
+        let folder = lab.folder().join(format!("gw{}", half.site.0));
+        fs::create_dir_all(&folder).context(folder.display())?;
+        let (file, socket, log) =
+            (folder.join("warren.toml"), folder.join("warrend.sock"), folder.join("warrend.log"));
+        write_private(&folder.join("peer.psk"), &format!("{}\n", settings.secret))?;
+        write_private(&file, &configuration(half.site, other, &socket, &folder.join("peer.psk"), settings))?;
+        let out = File::create(&log).context(log.display())?;
+        let errors = out.try_clone().context(log.display())?;
+        let child = half
+            .gateway
+            .command(repository::release("warrend"))
+            .arg(&file)
+            .stdout(Stdio::from(out))
+            .stderr(Stdio::from(errors))
+            .spawn()
+            .context("starting warrend")?;
+        Ok(Self { child, socket, log })
+    }
+
+    /// Waits until the control socket answers.
+    pub fn wait_until_ready(&mut self) -> Result<(), Failure> {
+        let asked = Instant::now();
+        loop {
+            let why = match self.ask(&["stats"]) {
+                Ok(_) => return Ok(()),
+                Err(failure) => failure,
+            };
+            if let Some(status) = self.child.try_wait().context("warrend")? {
+                return Err(Failure::new(format!("warrend ended with {status}\n{}", self.last_words())));
+            }
+            if asked.elapsed() > limits::READY {
+                return Err(Failure::new(format!("warrend does not answer: {why}\n{}", self.last_words())));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What `dpctl WORDS --json` prints.
+    pub fn ask(&self, words: &[&str]) -> Result<Value, Failure> {
+        let mut command = Command::new(repository::release("dpctl"));
+        let output = command
+            .arg("--socket")
+            .arg(&self.socket)
+            .args(words)
+            .arg("--json")
+            .stdin(Stdio::null())
+            .output()
+            .context("dpctl")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(Failure::new(format!("dpctl {}: {}", words.join(" "), said.trim())));
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// The rows of `dpctl tunnel list`.
+    pub fn tunnels(&self) -> Result<Vec<Value>, Failure> {
+        Ok(rows(self.ask(&["tunnel", "list"])?))
+    }
+
+    /// The rows of `dpctl sa`.
+    pub fn sas(&self) -> Result<Vec<Value>, Failure> {
+        Ok(rows(self.ask(&["sa"])?))
+    }
+
+    /// Reasons for drops that happened, with their counts.
+    pub fn drops(&self) -> Result<Vec<(String, u64)>, Failure> {
+        let rows = rows(self.ask(&["drops"])?);
+        let each =
+            rows.iter().filter_map(|row| Some((row["reason"].as_str()?.to_owned(), row["count"].as_u64()?)));
+        Ok(each.filter(|(_, count)| *count > 0).collect())
+    }
+
+    /// Resident memory in KiB, from the kernel.
+    pub fn resident_kib(&self) -> Result<u64, Failure> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = fs::read_to_string(&path).context(&path)?;
+        text.lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
+            .ok_or_else(|| Failure::new(format!("{path} has no VmRSS")))
+    }
+
+    /// The daemon's process identifier.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The end of the daemon's log.
+    pub fn last_words(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Where the control socket is, for somebody who wants to ask for himself.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Lets it run on after this value is gone.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// The list in an answer, whether it stands alone or under a name.
+fn rows(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(rows) => rows,
+        Value::Object(fields) => fields
+            .into_iter()
+            .find_map(|(_, field)| match field {
+                Value::Array(rows) => Some(rows),
+                _ => None,
+            })
+            .unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+/// A file that nobody else can read, from the first octet on.
+pub fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .context(path.display())?;
+    file.write_all(text.as_bytes()).context(path.display())
+}
+
+/// The configuration file of one site.
+pub fn configuration(site: Site, other: Site, socket: &Path, secret: &Path, settings: &Settings) -> String {
+    let list = |words: &[&str]| words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+    let mut text = format!(
+        r#"[gateway]
+control_socket = "{socket}"
+
+[[port]]
+name = "lan"
+interface = "lan"
+side = "inside"
+
+[[port]]
+name = "wan"
+interface = "wan"
+side = "outside"
+
+[[peer]]
+name = "{peer}"
+ike = "v1-main"
+local = "{local}"
+address = "{address}"
+local_identity = "{local_identity}"
+identity = "{peer_identity}"
+secret = "{secret}"
+proposals = [{ike}]
+{peer_lines}
+[[transport]]
+name = "everything"
+source = "any"
+destination = "any"
+action = "permit"
+"#,
+        socket = socket.display(),
+        peer = peer_name(other),
+        local = site.outer(),
+        address = other.outer(),
+        local_identity = identity(site),
+        peer_identity = identity(other),
+        secret = secret.display(),
+        ike = list(settings.ike),
+        peer_lines = settings.peer,
+    );
+    let mut networks = vec![("net", site.network(), other.network())];
+    if settings.has_ipv6 {
+        networks.push(("net6", site.network_v6(), other.network_v6()));
+    }
+    for (name, source, destination) in networks {
+        text.push_str(&format!(
+            r#"
+[[tunnel]]
+name = "{name}"
+source = "{source}"
+destination = "{destination}"
+peer = "{peer}"
+esp = [{esp}]
+{tunnel_lines}"#,
+            peer = peer_name(other),
+            esp = list(settings.esp),
+            tunnel_lines = settings.tunnel,
+        ));
+    }
+    text
+}
+
+fn peer_name(other: Site) -> String {
+    format!("gateway-{}", other.0)
+}

@@ -1,0 +1,37 @@
+//! Builds, tests and demonstrates Warren.
+//!
+//! ```text
+//! main ── setup (packages)
+//!      ├─ test: steps, each a cargo command or one of these ──> summary
+//!      ├─ fuzz, sim, bench
+//!      └─ demo ── supervise ── lab, topology ── gateway (warrend, dpctl) ── traffic, capture ──> verdict
+//! ```
+//!
+//! The foreign-peer cases in `tests/interop` use the same lab, listener and gateways, which is why this is a library
+//! as well as a program.
+// A program for a terminal: what it has to say goes there.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod arguments;
+pub mod capture;
+pub mod demo;
+mod failure;
+pub mod frame;
+pub mod fuzz;
+pub mod gateway;
+pub mod lab;
+pub mod limits;
+pub mod listener;
+pub mod live;
+pub mod packages;
+pub mod peer;
+pub mod repository;
+pub mod setup;
+pub mod step;
+pub mod summary;
+pub mod supervise;
+pub mod test;
+pub mod topology;
+pub mod traffic;
+
+pub use failure::{Context, Failure};

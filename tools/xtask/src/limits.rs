@@ -1,0 +1,24 @@
+//! Every maximum of this crate, with its reason.
+
+use std::time::Duration;
+
+/// Octets of one captured frame that are looked at: every header a leak could show in, and a whole demo ping.
+pub const CAPTURE_FRAME_OCTETS: usize = 256;
+/// Receive buffer of the listener: half a second of small frames at the rate two veth pairs can carry.
+pub const CAPTURE_BUFFER_OCTETS: usize = 256 << 20;
+/// Frames read before the listener looks at its own standard input again.
+pub const CAPTURE_BATCH: usize = 1024;
+/// Lines of a failed step's output that are shown; the whole of it is in the step's log file.
+pub const TAIL_LINES: usize = 60;
+/// How long a gateway may take until it answers on its control socket.
+pub const READY: Duration = Duration::from_secs(10);
+/// Start to first protected packet (the figure that the demo holds Warren to).
+pub const FIRST_PROTECTED: Duration = Duration::from_secs(2);
+/// Resident memory of an idle gateway with two ports (the figure that the demo holds Warren to).
+pub const IDLE_RESIDENT_KIB: u64 = 256 * 1024;
+/// How long traffic may find no tunnel before the demo gives up.
+pub const TUNNEL_UP: Duration = Duration::from_secs(20);
+/// How long one foreign-peer case may take: a guest boots in seconds, a rekey case sleeps for some of its own.
+pub const CASE: Duration = Duration::from_secs(180);
+/// How long a process may take to end after it was asked to, before it is killed.
+pub const GRACE: Duration = Duration::from_secs(3);

@@ -1,0 +1,102 @@
+//! The other end of `xtask capture`: starts it in a namespace, keeps its latest counts, ends it.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::capture::Wire;
+use crate::failure::Context;
+use crate::lab::Namespace;
+use crate::topology::{Site, WIDE_AREA_PORTS};
+use crate::{Failure, limits};
+
+/// A listener in the wide area. Dropping it ends it.
+pub struct Listener {
+    child: Child,
+    /// Closing this is how the child learns that it is time to go.
+    stdin: Option<ChildStdin>,
+    latest: Arc<Mutex<Option<Wire>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    /// `program` is one that knows `capture`. Starts listening on both ports of the wide area and returns when it really does.
+    pub fn start(
+        program: &Path,
+        wide_area: &Namespace,
+        marker: &str,
+        pcap: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let mut command = wide_area.command(program);
+        command.arg("capture");
+        for port in WIDE_AREA_PORTS {
+            command.args(["--interface", port]);
+        }
+        for prefix in Site::inside() {
+            command.args(["--inside", &prefix]);
+        }
+        command.args(["--marker", marker]);
+        if let Some(path) = pcap {
+            command.arg("--pcap").arg(path);
+        }
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting the listener")?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().ok_or_else(|| Failure::new("the listener has no output"))?;
+        let latest = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&latest);
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Ok(wire) = serde_json::from_str(&line) {
+                    *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(wire);
+                }
+            }
+        });
+        let listener = Self { child, stdin, latest, reader: Some(reader) };
+        let asked = Instant::now();
+        while listener.seen().is_none() {
+            if asked.elapsed() > limits::READY {
+                return Err(Failure::new("the listener on the wire does not start"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(listener)
+    }
+
+    /// The counts of about half a second ago.
+    pub fn latest(&self) -> Wire {
+        self.seen().unwrap_or_default()
+    }
+
+    /// Ends it and returns the final counts.
+    pub fn finish(mut self) -> Result<Wire, Failure> {
+        self.stop();
+        self.seen().ok_or_else(|| Failure::new("the listener said nothing"))
+    }
+
+    fn seen(&self) -> Option<Wire> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn stop(&mut self) {
+        self.stdin = None;
+        let asked = Instant::now();
+        while asked.elapsed() < limits::GRACE && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        crate::lab::end(&mut self.child);
+        if let Some(reader) = self.reader.take() {
+            // It ends with the pipe and has nothing to say about it.
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

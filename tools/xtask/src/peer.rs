@@ -1,0 +1,128 @@
+//! Foreign peers: the scripts under `tests/interop/peers`, run with their state inside the lab's folder.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::failure::Context;
+use crate::lab::{Lab, Namespace};
+use crate::{Failure, repository};
+
+/// Where the scripts and their configurations are.
+pub fn folder() -> PathBuf {
+    repository::root().join("tests/interop/peers")
+}
+
+/// A strongSwan in a namespace, with ESP in user space, UDP-encapsulated. Dropping it ends it.
+pub struct StrongSwan {
+    namespace: Namespace,
+    state: PathBuf,
+}
+
+impl StrongSwan {
+    /// Starts charon with the configuration folder `tests/interop/peers/conf/CASE/SIDE`.
+    pub fn start(lab: &Lab, namespace: &Namespace, case: &str, side: &str) -> Result<Self, Failure> {
+        let peer = Self { namespace: namespace.clone(), state: lab.folder().join("strongswan") };
+        let configuration = folder().join("conf").join(case).join(side);
+        peer.script("up", &[&configuration.to_string_lossy()])?;
+        Ok(peer)
+    }
+
+    /// Negotiates a child, as initiator.
+    pub fn initiate(&self, child: &str) -> Result<String, Failure> {
+        self.script("initiate", &[child, "20"])
+    }
+
+    /// A `swanctl` command.
+    pub fn control(&self, words: &[&str]) -> Result<String, Failure> {
+        self.script("ctl", words)
+    }
+
+    /// Its SAs, in its own words.
+    pub fn status(&self) -> Result<String, Failure> {
+        self.script("status", &[])
+    }
+
+    /// The end of its log.
+    pub fn last_words(&self) -> String {
+        let log = self.state.join(self.namespace.name()).join("charon.log");
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    fn script(&self, verb: &str, words: &[&str]) -> Result<String, Failure> {
+        let mut command = Command::new(folder().join("strongswan-peer.sh"));
+        command.arg(verb).arg(self.namespace.name()).args(words).env("PEER_STATE", &self.state);
+        said(&mut command)
+    }
+}
+
+impl Drop for StrongSwan {
+    fn drop(&mut self) {
+        // Whatever is still there dies with its namespace.
+        let _ = self.script("down", &[]);
+    }
+}
+
+/// A Linux kernel of its own on a tap in a namespace, with real XFRM. Dropping it halts it.
+pub struct Kernel {
+    namespace: Namespace,
+    tap: String,
+    state: PathBuf,
+}
+
+impl Kernel {
+    /// Boots it with an outer address.
+    pub fn boot(lab: &Lab, namespace: &Namespace, tap: &str, address: &str) -> Result<Self, Failure> {
+        let kernel =
+            Self { namespace: namespace.clone(), tap: tap.to_owned(), state: lab.folder().join("kernel") };
+        std::fs::create_dir_all(&kernel.state).context(kernel.state.display())?;
+        kernel.script("up", &[address])?;
+        Ok(kernel)
+    }
+
+    /// Replaces all its SAs by one manual pair; returns what the script says of the keys.
+    pub fn manual(&self, settings: &[&str]) -> Result<String, Failure> {
+        self.script("manual", settings)
+    }
+
+    /// Replaces all its SAs by a strongSwan whose SAs live in that kernel.
+    pub fn charon(&self, configuration: &Path) -> Result<String, Failure> {
+        self.script("charon", &[&configuration.to_string_lossy()])
+    }
+
+    /// Runs shell text in the guest.
+    pub fn shell(&self, text: &str) -> Result<String, Failure> {
+        self.script("exec", &[text])
+    }
+
+    /// Its addresses, packets per SA and XFRM errors.
+    pub fn status(&self) -> Result<String, Failure> {
+        self.script("status", &[])
+    }
+
+    fn script(&self, verb: &str, words: &[&str]) -> Result<String, Failure> {
+        let mut command = Command::new(folder().join("linux-peer.sh"));
+        command.arg(verb).arg(self.namespace.name()).arg(&self.tap).args(words);
+        said(command.env("PEER_STATE", &self.state).env("WAIT", "60"))
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        // Whatever is still there dies with its namespace.
+        let _ = self.script("down", &[]);
+    }
+}
+
+/// Runs a script and returns its output; when it fails, both streams are the reason.
+fn said(command: &mut Command) -> Result<String, Failure> {
+    let name = format!("{command:?}").replace('"', "");
+    let output = command.stdin(std::process::Stdio::null()).output().context(&name)?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    Err(Failure::new(format!("{name}: {}{}", text, errors.trim())))
+}

@@ -1,0 +1,249 @@
+//! `cargo xtask test`: every check there is, in the order in which a mistake is found soonest.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::arguments::Arguments;
+use crate::packages::{Purpose, require};
+use crate::repository::{cargo, release};
+use crate::step::{Journal, Show};
+use crate::summary::{Summary, Tally};
+use crate::{Failure, fuzz, lab, setup};
+
+/// One step: its name for `--only` and `--skip`, what it does in words, and how.
+struct Step {
+    name: &'static str,
+    words: &'static str,
+    run: fn(&mut Journal) -> Result<Tally, Failure>,
+}
+
+const STEPS: &[Step] = &[
+    Step { name: "setup", words: "Debian packages and toolchain components", run: set_up },
+    Step { name: "format", words: "cargo fmt --check", run: format },
+    Step { name: "clippy", words: "clippy over all targets, warnings denied", run: clippy },
+    Step { name: "deny", words: "licences, bans and sources of all dependencies", run: deny },
+    Step { name: "build", words: "everything, and the release programs of the demo", run: build },
+    Step { name: "unit", words: "unit, property and house tests", run: unit },
+    Step { name: "docs", words: "documentation and its examples", run: docs },
+    Step { name: "fuzz", words: "every fuzz target for a bounded time", run: fuzz_targets },
+    Step { name: "sim", words: "two gateways on a virtual clock, a few hundred seeds", run: sim },
+    Step { name: "interop", words: "strongSwan and a Linux kernel as peers", run: interop },
+    Step { name: "demo", words: "the demo, five seconds of traffic", run: demo },
+];
+
+/// The programs that the demo and the foreign-peer cases start.
+pub const RELEASE_PROGRAMS: [&str; 8] =
+    ["build", "--release", "--locked", "--package", "warrend", "--package", "dpctl", "--package=interop"];
+
+/// Names and words of all steps, for the help text.
+pub fn listing() -> String {
+    STEPS.iter().map(|step| format!("      {:9} {}\n", step.name, step.words)).collect()
+}
+
+/// Runs the steps wanted and prints the summary; `Ok(false)` when something failed.
+pub fn main(mut arguments: Arguments) -> Result<bool, Failure> {
+    let (only, skip) = (arguments.values("--only")?, arguments.values("--skip")?);
+    arguments.finish()?;
+    if let Some(name) = only.iter().chain(&skip).find(|name| STEPS.iter().all(|step| step.name != *name)) {
+        return Err(Failure::new(format!("no step is called `{name}`; there are\n{}", listing())));
+    }
+    let mut summary = Summary::default();
+    for step in STEPS {
+        if (!only.is_empty() && !only.iter().any(|name| name == step.name))
+            || skip.iter().any(|name| name == step.name)
+        {
+            continue;
+        }
+        let good = carry_out(step, &mut summary)?;
+        // Without packages nothing compiles, and a tree that does not compile fails every later step in the same way.
+        if !good && matches!(step.name, "setup" | "build") {
+            break;
+        }
+    }
+    println!("{summary}");
+    Ok(summary.is_good())
+}
+
+fn carry_out(step: &Step, summary: &mut Summary) -> Result<bool, Failure> {
+    println!("\n── {}: {} ──", step.name, step.words);
+    let mut journal = Journal::new(step.name)?;
+    let started = Instant::now();
+    let tally = (step.run)(&mut journal).unwrap_or_else(|failure| {
+        // The log file is a convenience; the terminal has the sentence in any case.
+        let _ = journal.line(&format!("{}: {failure}", step.name), Show::All);
+        Tally::fail()
+    });
+    let took = started.elapsed();
+    for because in &tally.skipped {
+        println!("skipped, because {because}");
+    }
+    println!("── {}: {} ({:.1} s) ──", step.name, word(&tally), took.as_secs_f64());
+    let good = tally.failed == 0;
+    summary.note(step.name, tally, took, journal.into_tail());
+    Ok(good)
+}
+
+fn word(tally: &Tally) -> &'static str {
+    match (tally.failed, tally.passed) {
+        (1.., _) => "FAILED",
+        (0, 1..) => "passed",
+        (0, 0) => "skipped",
+    }
+}
+
+fn one(journal: &mut Journal, command: &mut Command) -> Result<Tally, Failure> {
+    let good = journal.run(command, Show::Nothing, &mut |_| {})?;
+    Ok(if good { Tally::pass() } else { Tally::fail() })
+}
+
+fn set_up(_: &mut Journal) -> Result<Tally, Failure> {
+    setup::for_test()?;
+    Ok(Tally::pass())
+}
+
+fn format(journal: &mut Journal) -> Result<Tally, Failure> {
+    one(journal, &mut cargo(&["fmt", "--all", "--check"]))
+}
+
+fn clippy(journal: &mut Journal) -> Result<Tally, Failure> {
+    one(journal, &mut cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn deny(journal: &mut Journal) -> Result<Tally, Failure> {
+    let program = match setup::cargo_deny() {
+        Ok(program) => program,
+        Err(why) => return Ok(Tally::skip(format!("cargo-deny cannot be had: {why}"))),
+    };
+    let mut command = Command::new(program);
+    command.args(["--locked", "--all-features", "check", "licenses", "bans", "sources"]);
+    one(journal, command.current_dir(crate::repository::root()))
+}
+
+fn build(journal: &mut Journal) -> Result<Tally, Failure> {
+    let mut tally = one(journal, &mut cargo(&["build", "--locked", "--workspace", "--all-targets"]))?;
+    tally.add(one(journal, &mut cargo(&RELEASE_PROGRAMS))?);
+    tally.add(one(journal, &mut cargo(&["build", "--locked", "--release", "--package", "sim"]))?);
+    Ok(tally)
+}
+
+fn unit(journal: &mut Journal) -> Result<Tally, Failure> {
+    let has_nextest = cargo(&["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
+    let words: &[&str] = if has_nextest {
+        &["nextest", "run", "--locked", "--workspace", "--no-fail-fast", "--status-level", "fail"]
+    } else {
+        &["test", "--locked", "--workspace", "--no-fail-fast", "--all-targets"]
+    };
+    counted(journal, &mut cargo(words))
+}
+
+fn docs(journal: &mut Journal) -> Result<Tally, Failure> {
+    let mut command = cargo(&["doc", "--locked", "--workspace", "--no-deps", "--quiet"]);
+    let mut tally = one(journal, command.env("RUSTDOCFLAGS", "-D warnings"))?;
+    tally.add(counted(journal, &mut cargo(&["test", "--locked", "--workspace", "--doc"]))?);
+    Ok(tally)
+}
+
+fn fuzz_targets(journal: &mut Journal) -> Result<Tally, Failure> {
+    fuzz::all(journal, fuzz::SECONDS_IN_TEST)
+}
+
+fn sim(journal: &mut Journal) -> Result<Tally, Failure> {
+    let mut command = Command::new(release("sim"));
+    counted(journal, command.args(["--seeds", "300"]).current_dir(crate::repository::root()))
+}
+
+fn interop(journal: &mut Journal) -> Result<Tally, Failure> {
+    if let Err(failure) = lab::require_root() {
+        return Ok(Tally::skip(failure.to_string()));
+    }
+    counted(journal, Command::new(release("interop")).current_dir(crate::repository::root()))
+}
+
+fn demo(journal: &mut Journal) -> Result<Tally, Failure> {
+    if let Err(failure) = lab::require_root() {
+        return Ok(Tally::skip(failure.to_string()));
+    }
+    let xtask = std::env::current_exe().map_err(|error| Failure::new(error.to_string()))?;
+    let mut tally = Tally::default();
+    for scenario in ["site-to-site", "interop"] {
+        if scenario == "interop"
+            && let Err(why) = require(Purpose::StrongSwan)
+        {
+            tally.add(Tally::skip(why));
+            continue;
+        }
+        let mut command = Command::new(&xtask);
+        command.args(["demo", "--scenario", scenario, "--seconds", "5"]);
+        let good = journal.run(&mut command, Show::All, &mut |_| {})?;
+        tally.add(if good { Tally::pass() } else { Tally::fail() });
+    }
+    Ok(tally)
+}
+
+/// Runs a command whose output says how many checks it made, shows it, and adds them up.
+fn counted(journal: &mut Journal, command: &mut Command) -> Result<Tally, Failure> {
+    let mut tally = Tally::default();
+    let good = journal.run(command, Show::All, &mut |line| hear(line, &mut tally))?;
+    if !good && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    if good && tally == Tally::default() {
+        tally.passed = 1;
+    }
+    Ok(tally)
+}
+
+/// Understands the closing lines of cargo test, of nextest and of our own programs.
+fn hear(line: &str, tally: &mut Tally) {
+    let line = line.trim();
+    if let Some((_, because)) = line.split_once("skipped, because ") {
+        tally.skipped.push(because.to_owned());
+        return;
+    }
+    let is_closing = line.starts_with("test result:")
+        || line.starts_with("Summary [")
+        || line.ends_with(" skipped") && line.starts_with(|first: char| first.is_ascii_digit());
+    if !is_closing {
+        return;
+    }
+    let words: Vec<_> =
+        line.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    for pair in words.windows(2) {
+        let Ok(number) = pair[0].parse::<u64>() else { continue };
+        match pair[1] {
+            "passed" => tally.passed += number,
+            "failed" => tally.failed += number,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(lines: &[&str]) -> Tally {
+        let mut tally = Tally::default();
+        lines.iter().for_each(|line| hear(line, &mut tally));
+        tally
+    }
+
+    #[test]
+    fn closing_lines_of_all_three_kinds_are_added_up() {
+        let tally = heard(&[
+            "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s",
+            "     Summary [   3.210s] 31 tests run: 30 passed, 1 failed, 0 skipped",
+            "linux kernel: skipped, because not installed: user-mode-linux",
+            "7 passed, 0 failed, 1 skipped",
+        ]);
+        assert_eq!((tally.passed, tally.failed), (49, 1));
+        assert_eq!(tally.skipped, ["not installed: user-mode-linux"]);
+    }
+
+    #[test]
+    fn every_step_has_a_name_of_its_own() {
+        for (at, step) in STEPS.iter().enumerate() {
+            assert!(STEPS[..at].iter().all(|other| other.name != step.name), "{}", step.name);
+        }
+    }
+}

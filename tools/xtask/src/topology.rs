@@ -1,0 +1,185 @@
+//! The scene of the demo and of the foreign-peer cases.
+//!
+//! ```text
+//! host A ── gateway 1 ── wide area ── gateway 2 ── host B
+//! 10.1.0.10   10.1.0.1                 10.2.0.1     10.2.0.10    inside; also fd00:1::10, fd00:2::10
+//!             198.51.100.1             198.51.100.2              outside; also 2001:db8::1, 2001:db8::2
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::Failure;
+use crate::lab::{Lab, Namespace};
+
+/// One of the two sites, as a source of names and addresses: 1 has host A, 2 has host B.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site(pub u8);
+
+/// Host A's site.
+pub const SITE_A: Site = Site(1);
+/// Host B's site.
+pub const SITE_B: Site = Site(2);
+
+impl Site {
+    /// The gateway's outer address.
+    pub fn outer(self) -> Ipv4Addr {
+        Ipv4Addr::new(198, 51, 100, self.0)
+    }
+
+    /// The gateway's outer address for IPv6.
+    pub fn outer_v6(self) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(self.0))
+    }
+
+    /// The inner network, IPv4.
+    pub fn network(self) -> String {
+        format!("10.{}.0.0/24", self.0)
+    }
+
+    /// The inner network, IPv6.
+    pub fn network_v6(self) -> String {
+        format!("fd00:{}::/64", self.0)
+    }
+
+    /// The gateway's inner addresses.
+    pub fn inner(self) -> [IpAddr; 2] {
+        self.addresses(1)
+    }
+
+    /// The host's addresses, IPv4 first.
+    pub fn host(self) -> [IpAddr; 2] {
+        self.addresses(0x10)
+    }
+
+    /// Both addresses read alike: `10.1.0.10` and `fd00:1::10`.
+    fn addresses(self, last: u16) -> [IpAddr; 2] {
+        let decimal = (last >> 4) * 10 + (last & 15);
+        let v4 = Ipv4Addr::new(10, self.0, 0, decimal as u8);
+        let v6 = Ipv6Addr::new(0xfd00, u16::from(self.0), 0, 0, 0, 0, 0, last);
+        [IpAddr::V4(v4), IpAddr::V6(v6)]
+    }
+
+    /// The networks that must never be seen outside.
+    pub fn inside() -> Vec<String> {
+        [SITE_A, SITE_B].iter().flat_map(|site| [site.network(), site.network_v6()]).collect()
+    }
+}
+
+/// A gateway and the host behind it.
+pub struct Half {
+    /// Which of the two.
+    pub site: Site,
+    /// The host's namespace; its interface is `eth0`.
+    pub host: Namespace,
+    /// The gateway's namespace; `lan` leads to the host, `wan` outside.
+    pub gateway: Namespace,
+}
+
+impl Half {
+    fn new(lab: &mut Lab, site: Site) -> Result<Self, Failure> {
+        let (host, gateway) = if site == SITE_A { ("hostA", "gw1") } else { ("hostB", "gw2") };
+        let half = Self { site, host: lab.namespace(host)?, gateway: lab.namespace(gateway)? };
+        half.host.veth("eth0", &half.gateway, "lan")?;
+        for ((host, gateway), bits) in site.host().into_iter().zip(site.inner()).zip([24, 64]) {
+            half.host.address("eth0", host, bits)?;
+            half.gateway.address("lan", gateway, bits)?;
+        }
+        let [v4, v6] = site.inner();
+        half.host.ip(&format!("route add default via {v4}\n-6 route add default via {v6}"))?;
+        half.host.without_offload("eth0")?;
+        half.gateway.sysctl(&["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])?;
+        Ok(half)
+    }
+
+    /// Connects the gateway to the wide area by `port`.
+    fn connect(&self, wide_area: &Namespace, port: &str, other: Site) -> Result<(), Failure> {
+        self.gateway.veth("wan", wide_area, port)?;
+        wide_area.ip(&format!("link set {port} master br0"))?;
+        self.gateway.address("wan", IpAddr::V4(self.site.outer()), 24)?;
+        self.gateway.address("wan", IpAddr::V6(self.site.outer_v6()), 64)?;
+        self.gateway.without_offload("wan")?;
+        // Without Warren this is the way in clear. It is what a leak would take, so it has to exist.
+        self.gateway.ip(&format!(
+            "route add {} via {}\n-6 route add {} via {}",
+            other.network(),
+            other.outer(),
+            other.network_v6(),
+            other.outer_v6()
+        ))
+    }
+}
+
+/// The ports of the wide area, where the listener stands: towards gateway 1, towards gateway 2.
+pub const WIDE_AREA_PORTS: [&str; 2] = ["to1", "to2"];
+
+fn wide_area(lab: &mut Lab) -> Result<Namespace, Failure> {
+    let space = lab.namespace("wide")?;
+    space.sysctl(&["net.ipv6.conf.default.disable_ipv6=1"])?;
+    space.ip("link add br0 type bridge mcast_snooping 0\nlink set br0 up")?;
+    Ok(space)
+}
+
+/// Both halves and the network between them.
+pub struct Topology {
+    /// Host A and gateway 1.
+    pub a: Half,
+    /// Host B and gateway 2.
+    pub b: Half,
+    /// The network between the gateways: a bridge.
+    pub wide_area: Namespace,
+}
+
+impl Topology {
+    /// Makes all five namespaces and connects them; nobody encrypts yet.
+    pub fn new(lab: &mut Lab) -> Result<Self, Failure> {
+        let topology =
+            Self { a: Half::new(lab, SITE_A)?, b: Half::new(lab, SITE_B)?, wide_area: wide_area(lab)? };
+        topology.a.connect(&topology.wide_area, WIDE_AREA_PORTS[0], SITE_B)?;
+        topology.b.connect(&topology.wide_area, WIDE_AREA_PORTS[1], SITE_A)?;
+        Ok(topology)
+    }
+}
+
+/// Only host A, gateway 1 and the wide area: what stands in for site B comes on a tap, `to2`.
+pub struct Outpost {
+    /// Host A and gateway 1.
+    pub a: Half,
+    /// The network outside: a bridge with `to1` and `to2`.
+    pub wide_area: Namespace,
+}
+
+impl Outpost {
+    /// Makes the three namespaces and the tap.
+    pub fn new(lab: &mut Lab) -> Result<Self, Failure> {
+        let outpost = Self { a: Half::new(lab, SITE_A)?, wide_area: wide_area(lab)? };
+        outpost.a.connect(&outpost.wide_area, WIDE_AREA_PORTS[0], SITE_B)?;
+        tap(&outpost.wide_area, WIDE_AREA_PORTS[1])?;
+        Ok(outpost)
+    }
+}
+
+/// A tap on the bridge of a wide area, its checksums finished on the wire.
+pub fn tap(wide_area: &Namespace, name: &str) -> Result<(), Failure> {
+    wide_area.ip(&format!("tuntap add dev {name} mode tap\nlink set {name} master br0 up"))?;
+    wide_area.without_offload(name)
+}
+
+/// A wide area with two taps and nothing else, for two guests to meet.
+pub fn bare_wide_area(lab: &mut Lab) -> Result<Namespace, Failure> {
+    let space = wide_area(lab)?;
+    for port in WIDE_AREA_PORTS {
+        tap(&space, port)?;
+    }
+    Ok(space)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_addresses_of_a_host_read_alike() {
+        assert_eq!(SITE_A.host().map(|address| address.to_string()), ["10.1.0.10", "fd00:1::10"]);
+        assert_eq!(SITE_B.inner().map(|address| address.to_string()), ["10.2.0.1", "fd00:2::1"]);
+    }
+}
