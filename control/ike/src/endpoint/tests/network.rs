@@ -150,7 +150,8 @@ fn a_damaged_message_beside_the_true_one_changes_nothing() {
     for _ in 0..400 {
         let before = pair.sent.len();
         pair.run(Duration::from_millis(1));
-        for (from, path, octets) in pair.sent[before..].to_vec() {
+        let fresh = pair.sent[before..].to_vec();
+        for (from, path, octets) in fresh {
             if octets[19] & 1 == 1 {
                 let seen = crate::Path { local: path.remote, remote: path.local };
                 let mut damaged = octets.clone();
