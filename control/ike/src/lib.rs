@@ -24,6 +24,8 @@ mod status;
 #[cfg(test)]
 mod testing;
 mod timers;
+#[cfg(test)]
+mod transcripts;
 mod v1;
 pub mod wire;
 

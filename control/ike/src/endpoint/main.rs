@@ -298,7 +298,7 @@ impl Endpoint {
         let Phase::ExpectAuth(state) = mem::replace(&mut isakmp.phase, Phase::Gone) else {
             return Err(Discard::UnexpectedExchange);
         };
-        let (sa, response) = state.handle(&authentic, config, identity);
+        let (sa, response) = state.handle(&authentic, config, identity, path);
         isakmp.path = path;
         isakmp.ends_at = None;
         self.unfinished.remove(&isakmp.id);

@@ -213,10 +213,7 @@ impl Secured {
         if !is_equal(&self.hash(sender, identity), hash) {
             return Err(Discard::BadHash);
         }
-        let notifies: Vec<_> = (body.all(PayloadType::NOTIFY))
-            .filter_map(|payload| Notify::decode(payload.body).ok())
-            .filter(|notify| notify.protocol == ProtocolId::ISAKMP)
-            .collect();
+        let notifies = self.notifies(&body)?;
         let lifetime_s = (notifies.iter())
             .filter(|notify| notify.kind == NotifyType::RESPONDER_LIFETIME)
             .find_map(|notify| phase_one::notified_seconds(&notify.attributes().ok()?));
@@ -226,6 +223,32 @@ impl Secured {
             lifetime_s,
             iv,
         })
+    }
+
+    /// HASH_I and HASH_R do not cover them. At least what cannot be right is refused: a damaged last block would
+    /// otherwise become the IV of everything that follows.
+    fn notifies<'a>(&self, body: &Body<'a>) -> Result<Vec<Notify<'a>>, Discard> {
+        let Cookies { initiator, responder } = self.setup.cookies;
+        let mut notifies = Vec::new();
+        for payload in body.all(PayloadType::NOTIFY) {
+            let notify = Notify::decode(payload.body).map_err(|_| Discard::Malformed)?;
+            if notify.cookies().is_some_and(|cookies| cookies != (initiator, responder)) {
+                return Err(Discard::BadHash);
+            }
+            if notify.protocol == ProtocolId::ISAKMP {
+                notifies.push(notify);
+            }
+        }
+        Ok(notifies)
+    }
+
+    /// The initiator decides whether to float, and the port of its message 5 says how: NAT-D payloads are not
+    /// authenticated, and the two sides could have read different ones.
+    pub(crate) fn settle_nat(&mut self, path: Path) {
+        self.nat.float = path.has_marker() && self.setup.vendors.nat_traversal;
+        if !self.nat.float {
+            self.nat = Nat::default();
+        }
     }
 
     /// The peer's message was the last one, or ours is the next.

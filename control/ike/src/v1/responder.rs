@@ -95,8 +95,10 @@ impl ExpectAuth {
         authentic: &Authentic,
         config: Arc<PeerConfig>,
         identity: Identity,
+        path: Path,
     ) -> (IsakmpSa, Vec<u8>) {
         self.secured.accept(authentic);
+        self.secured.settle_nat(path);
         self.secured.setup.config = config;
         let message = self.secured.auth_message(Role::Responder, false);
         (self.secured.into_sa(Role::Responder, identity), message)
