@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use std::time::{Duration, Instant};
 
-use warren_bpf::{Attach, Locality, Steering, SteeringError};
+use warren_bpf::{Attach, Generator, Locality, Steering, SteeringError};
 use warren_port::af_xdp::{AfXdpConfig, AfXdpPort, interface_index};
 use warren_port::{Frame, Port, PortMode, TunPort, Umem, UmemConfig, XdpAttach};
 
@@ -455,4 +455,19 @@ fn the_gateways_own_traffic_passes_through_a_tun_port() {
     assert_eq!(port.transmit(&mut umem, &mut frames), 1);
     assert_eq!(port.counters().transmit_failed, 1);
     assert_eq!(umem.outstanding(), 0);
+}
+
+#[test]
+fn the_generators_frames_arrive() {
+    let Some(lab) = Lab::new("live", 1) else { return };
+    let mut gateway = lab.gateway(XdpAttach::Native, 1);
+    let frame = transit(NEAR_MAC, 1).remove(0);
+    lab.host.enter(|| {
+        let generator = Generator::load().unwrap();
+        generator.send(interface_index("h0").unwrap(), &frame, 300).unwrap();
+        assert!(generator.send(u32::MAX, &frame, 1).is_err());
+    });
+    let received = gateway.receive(0, 300);
+    assert_eq!(received.len(), 300);
+    assert!(received.iter().all(|other| *other == frame));
 }

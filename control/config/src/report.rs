@@ -79,7 +79,8 @@ impl<'a> Report<'a> {
         let line_start = self.line_starts[number];
         let line = self.text[line_start..].lines().next().unwrap_or("");
         let in_line = start.saturating_sub(line_start).min(line.len());
-        let end = self.text.floor_char_boundary(span.end.clamp(start, line_start + line.len()).max(start));
+        // A remark may begin at the line's own end, or inside its CR LF, which `line` does not have.
+        let end = self.text.floor_char_boundary(span.end.min(line_start + line.len())).max(start);
         let column = line[..line.floor_char_boundary(in_line)].chars().count() + 1;
         let width = self.text[start..end].chars().count().max(1);
         let (source, mark) = excerpt(&self.masks.apply(number, line), column, width);

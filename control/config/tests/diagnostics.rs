@@ -358,3 +358,15 @@ fn more_errors_than_anyone_reads_are_counted() {
     assert!(errors.0.len() <= 60, "{}", errors.0.len());
     assert!(errors.to_string().contains("more are not shown"));
 }
+
+#[test] // F-36
+fn a_remark_about_the_end_of_a_line_written_elsewhere_is_still_a_remark() {
+    // An editor on another system ends lines with CR LF; the CR is part of no line that is shown.
+    let text = BASE.replace('\n', "\r\n");
+    for at in 0..text.len() {
+        let Err(errors) = parse(&text[..at], "gw.toml", &secrets) else { continue };
+        assert!(!errors.to_string().is_empty(), "cut to {at}");
+    }
+    let errors = errors("[gateway]\r\nlog = \"debug\r\n");
+    assert_eq!((errors.0[0].line, errors.0[0].source.as_str()), (2, "log = \"debug"));
+}

@@ -34,7 +34,7 @@ struct KnownSa {
 }
 
 /// Watches the wire between two gateways.
-pub struct Oracle {
+pub(crate) struct Oracle {
     hosts: [IpAddr; 2],
     known: Vec<KnownSa>,
     used: HashSet<(Vec<u8>, Vec<u8>)>,
@@ -44,18 +44,18 @@ pub struct Oracle {
 impl Oracle {
     /// A watch for traffic between these hosts.
     #[must_use]
-    pub fn new(hosts: [IpAddr; 2]) -> Self {
+    pub(crate) fn new(hosts: [IpAddr; 2]) -> Self {
         Self { hosts, known: Vec::new(), used: HashSet::new(), esp_packets: 0 }
     }
 
     /// ESP packets seen so far.
     #[must_use]
-    pub fn esp_packets(&self) -> u64 {
+    pub(crate) fn esp_packets(&self) -> u64 {
         self.esp_packets
     }
 
     /// A gateway installed an outbound SA.
-    pub fn note_outbound(&mut self, sa: &OutboundSa) {
+    pub(crate) fn note_outbound(&mut self, sa: &OutboundSa) {
         let mut key = sa.keys.encryption.expose().to_vec();
         key.extend(sa.keys.salt);
         let iv_octets = match sa.transform {
@@ -69,7 +69,7 @@ impl Oracle {
     ///
     /// # Errors
     /// With the promise that the frame breaks.
-    pub fn see(&mut self, frame: &[u8]) -> Result<(), Violation> {
+    pub(crate) fn see(&mut self, frame: &[u8]) -> Result<(), Violation> {
         if shows_marker(frame) {
             return Err(Violation::ClearText("the hosts' payload".to_owned()));
         }
@@ -129,7 +129,11 @@ mod tests {
             id: SaId(1),
             spi: Spi(spi),
             transform: EspTransform::AesGcm16(warren_policy::KeyBits::B128),
-            keys: SaKeys { encryption: Secret::new(vec![7; 16]), salt: [9; 4], integrity: Secret::new(vec![]) },
+            keys: SaKeys {
+                encryption: Secret::new(vec![7; 16]),
+                salt: [9; 4],
+                integrity: Secret::new(vec![]),
+            },
             esn: false,
             selector: Selector::between(any, any).unwrap(),
             local: "198.51.100.1".parse().unwrap(),

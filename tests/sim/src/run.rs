@@ -46,7 +46,7 @@ pub struct Broken {
 }
 
 /// The two gateways, their hosts and what is between them.
-pub struct World {
+pub(crate) struct World {
     plan: Plan,
     now: Duration,
     gateways: [Gateway; 2],
@@ -124,7 +124,10 @@ impl World {
                 return Ok(());
             }
         }
-        Err(Violation::NotHealed(format!("heard {heard:?}, up {:?}", self.gateways.each_ref().map(Gateway::is_up))))
+        Err(Violation::NotHealed(format!(
+            "heard {heard:?}, up {:?}",
+            self.gateways.each_ref().map(Gateway::is_up)
+        )))
     }
 
     /// With the tunnel up and the weather fair nothing may be lost and nothing may arrive twice.
@@ -182,7 +185,8 @@ impl World {
             self.settle(end)?;
         }
         let timeouts = self.gateways.iter().filter_map(Gateway::next_timeout);
-        let next = timeouts.chain(self.network.next_arrival()).chain(self.next_packet).chain([self.now + STEP_MAX]);
+        let next =
+            timeouts.chain(self.network.next_arrival()).chain(self.next_packet).chain([self.now + STEP_MAX]);
         let tick = self.now + Duration::from_millis(1);
         self.now = next.filter(|at| *at > self.now).fold(until.max(tick), Duration::min).max(tick);
         Ok(())
@@ -201,9 +205,13 @@ impl World {
     }
 
     fn host_hears(&mut self, end: End, frame: &[u8]) {
-        let Some(outer) = outer(frame).filter(|outer| outer.destination == self.plan.hosts[end.index()]) else { return };
+        let Some(outer) = outer(frame).filter(|outer| outer.destination == self.plan.hosts[end.index()])
+        else {
+            return;
+        };
         let payload = outer.udp().filter(|_| outer.udp_checksum_holds()).map(|(_, _, payload)| payload);
-        let number = payload.and_then(|payload| payload.strip_prefix(MARKER)).and_then(|rest| rest.first_chunk());
+        let number =
+            payload.and_then(|payload| payload.strip_prefix(MARKER)).and_then(|rest| rest.first_chunk());
         if let Some(number) = number {
             let fresh = self.arrived.insert(u64::from_be_bytes(*number));
             self.duplicates += u64::from(!fresh);
