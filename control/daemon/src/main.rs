@@ -1,6 +1,107 @@
-//! The Warren gateway daemon.
+//! The Warren gateway daemon: everything that touches the world.
+//!
+//! ```text
+//!   UDP 500, 4500 ─┐                                 ┌─> UDP
+//!   worker events ─┤                                 ├─> commands to the workers
+//!   netlink mirror ┼─> control loop: tunnels (IKE) ──┼─> log
+//!   control socket ┤                                 └─> answers
+//!   timers, signals┘
+//! ```
 
-#[cfg_attr(not(test), allow(dead_code, reason = "the daemon's loop drives it"))]
+mod answers;
+mod arguments;
+mod clock;
+mod control;
+mod crew;
+mod desired;
+mod entropy;
+mod hardening;
 mod kernel;
+mod limits;
+mod log;
+mod notify;
+mod ports;
+mod resolver;
+mod server;
+mod signals;
+mod sockets;
+mod start;
 
-fn main() {}
+use arguments::Arguments;
+use clap::Parser;
+use clock::Clock;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use warren_config::Config;
+
+fn main() -> ExitCode {
+    let clock = Clock::start();
+    let arguments = Arguments::parse();
+    let file = arguments.file();
+    let config = match warren_config::load(&file) {
+        Ok(config) => config,
+        Err(errors) => {
+            say(&mut std::io::stderr(), &errors.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    if arguments.check {
+        report(&file, &config);
+        return ExitCode::SUCCESS;
+    }
+    log::open(config.gateway.log, clock.started());
+    config.warnings.iter().for_each(|warning| tracing::warn!("{}", warning.one_line()));
+    match run(file, config, clock) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            tracing::error!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(file: std::path::PathBuf, config: Config, clock: Clock) -> Result<(), String> {
+    if let Err(error) = hardening::forbid_core_dumps() {
+        tracing::warn!("core dumps cannot be switched off: {error}");
+    }
+    let missing = hardening::missing_capabilities();
+    if !missing.is_empty() {
+        return Err(missing.join("; "));
+    }
+    hardening::raise_locked_memory();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the runtime: {error}"))?;
+    runtime.block_on(async {
+        let mut control = start::start(file, config, clock).await.map_err(|error| error.to_string())?;
+        notify::notify("READY=1");
+        tracing::info!("warrend {} is ready", env!("CARGO_PKG_VERSION"));
+        let ended = control.run().await;
+        notify::notify("STOPPING=1");
+        control.stop().await;
+        tracing::info!("stopped");
+        ended.map_err(|why| why.to_string())
+    })
+}
+
+fn report(file: &Path, config: &Config) {
+    for warning in &config.warnings {
+        say(&mut std::io::stderr(), &warning.to_string());
+    }
+    let counts = format!(
+        "{}: good: {} ports, {} peers, {} transport rules, {} tunnels",
+        file.display(),
+        config.ports.len(),
+        config.peers.len(),
+        config.rules.transport.len(),
+        config.rules.tunnel.len(),
+    );
+    say(&mut std::io::stdout(), &counts);
+}
+
+/// Before the log is open. A reader that is gone is no reason to fail.
+fn say(to: &mut dyn Write, text: &str) {
+    let _ = writeln!(to, "{text}");
+}

@@ -276,6 +276,11 @@ impl<N: Negotiator> Tunnels<N> {
         &self.rules
     }
 
+    /// Inbound SAs of all pairs.
+    pub fn inbound_sas(&self) -> impl Iterator<Item = SaId> + '_ {
+        self.tunnels.iter().flat_map(|tunnel| tunnel.pairs.iter().map(|pair| pair.inbound.id))
+    }
+
     /// How every tunnel stands, in the order of the rules.
     #[must_use]
     pub fn status(&self) -> Vec<TunnelStatus> {

@@ -15,7 +15,7 @@ fn each(judge: impl Fn(&Path, &str)) {
     let all = sources();
     assert!(all.len() > 50, "only {} sources were found: the walk is broken", all.len());
     for path in all {
-        judge(&path, &fs::read_to_string(root().join(&path)).unwrap());
+        judge(&path, &fs::read_to_string(root().join(&path)).expect("a file that the walk just found"));
     }
 }
 

@@ -268,3 +268,26 @@ esp = [{esp}]
 fn peer_name(other: Site) -> String {
     format!("gateway-{}", other.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::SITE_B;
+
+    #[test]
+    fn both_sites_say_the_same_from_their_own_side() {
+        let text = |site, other| {
+            configuration(site, other, Path::new("/s"), Path::new("peer.psk"), &Settings::default())
+        };
+        let (a, b) = (text(SITE_A, SITE_B), text(SITE_B, SITE_A));
+        assert!(a.contains("local = \"198.51.100.1\"") && b.contains("address = \"198.51.100.1\""));
+        assert!(a.contains("source = \"10.1.0.0/24\"") && b.contains("destination = \"10.1.0.0/24\""));
+        assert!(a.contains("identity = \"right.test\"") && b.contains("local_identity = \"right.test\""));
+    }
+
+    #[test] // F-33
+    fn key_stands_in_its_own_file_and_never_in_the_configuration() {
+        let text = configuration(SITE_A, SITE_B, Path::new("/s"), Path::new("peer.psk"), &Settings::default());
+        assert!(!text.contains(TEST_SECRET));
+    }
+}

@@ -68,7 +68,7 @@ impl Drop for Lab {
             remove(name);
         }
         // A folder that cannot be removed now is swept by the next run.
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = remove_folder(&self.folder);
     }
 }
 
@@ -168,11 +168,23 @@ pub fn sweep(runs: &Path) -> Result<(), Failure> {
     }
     for entry in entries(runs) {
         if entry.parse().is_ok_and(|pid| !lives(pid)) {
-            let folder = runs.join(entry);
-            fs::remove_dir_all(&folder).context(folder.display())?;
+            remove_folder(&runs.join(entry))?;
         }
     }
     Ok(())
+}
+
+/// A process that was killed a moment ago may still be writing its last file: one more look is enough then.
+fn remove_folder(folder: &Path) -> Result<(), Failure> {
+    let started = Instant::now();
+    loop {
+        match fs::remove_dir_all(folder) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(_) if started.elapsed() < crate::limits::GRACE => std::thread::sleep(Duration::from_millis(50)),
+            Err(error) => return Err(error).context(folder.display()),
+        }
+    }
 }
 
 /// Says in words why namespaces cannot be made, or nothing.

@@ -277,12 +277,14 @@ fn own_traffic_enters_the_tunnel_unless_it_is_marked_and_never_leaves_in_clear_a
             assert!(route(to).contains("dev out"), "{}", route(to));
         }
 
-        installed.update([plan[1], (prefix("10.11.0.0", 16), None)].into()).await.unwrap();
+        installed.update([plan[1], plan[2], (prefix("10.11.0.0", 16), None)].into()).await.unwrap();
         assert!(route("10.11.1.1").contains("dev warren0") && route("10.10.1.1").contains("dev warren0"));
-        assert!(route("10.9.1.1").contains("dev out") && route("2001:db8:9::1").contains("dev out"));
+        assert!(route("10.9.1.1").contains("dev out") && route("2001:db8:9::1").contains("dev warren0"));
 
         lab.ip("gw", "link del warren0");
-        assert!(route("10.11.1.1").contains("No route to host"), "{}", route("10.11.1.1"));
+        for to in ["10.11.1.1", "2001:db8:9::1"] {
+            assert!(route(to).contains("No route to host"), "{}", route(to));
+        }
         assert!(route("10.11.1.1 mark 0x57").contains("dev out"));
 
         // The next start finds what the crash left.

@@ -35,7 +35,7 @@ const GONE: [i32; 2] = [3, 2];
 pub(crate) struct Tun {
     /// The device's name; it exists already.
     pub(crate) name: String,
-    /// Largest packet that still fits the tunnel.
+    /// Largest packet that still fits the tunnel; the kernel carries no IPv6 below 1280.
     pub(crate) mtu: u32,
     /// `SO_MARK` of the sockets that must never enter a tunnel.
     pub(crate) mark: u32,

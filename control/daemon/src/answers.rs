@@ -1,0 +1,233 @@
+//! What `dpctl` is told: rows and counters, put together from what everybody knows at this moment.
+
+use crate::ports::PortFacts;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use warren_api::{DropCount, Rule, RuleClass, Rules, Sa, SaDirection, Stats, Totals, Tunnel, TunnelState};
+use warren_bpf::Steering;
+use warren_config::Config;
+use warren_engine::{CounterSnapshot, DropReason, Handle, Tally};
+use warren_policy::TransportAction;
+use warren_seam::Encapsulation;
+use warren_tunnels::{PairStatus, SaFacts, State, TunnelStatus, Tunnels};
+
+/// Everybody who is asked.
+pub(crate) struct Sources<'a> {
+    pub(crate) now: Duration,
+    pub(crate) config: &'a Config,
+    pub(crate) tunnels: &'a Tunnels,
+    pub(crate) engine: &'a Handle,
+    pub(crate) ports: &'a [PortFacts],
+    pub(crate) steering: &'a [Steering],
+    pub(crate) cores: &'a [Option<u16>],
+    pub(crate) aead: &'a str,
+}
+
+impl Sources<'_> {
+    pub(crate) fn stats(&self) -> Stats {
+        let workers: Vec<_> = (0..self.cores.len()).map(|worker| self.worker(worker)).collect();
+        let status = self.tunnels.status();
+        let sum = |of: fn(&warren_api::Worker) -> u64| workers.iter().map(of).sum();
+        let totals = Totals {
+            received: sum(|worker| worker.received),
+            delivered: sum(|worker| worker.delivered),
+            held: sum(|worker| worker.held),
+            dropped: sum(|worker| worker.dropped),
+            sealed: sum(|worker| worker.sealed),
+            opened: sum(|worker| worker.opened),
+            sas: status.iter().map(|tunnel| 2 * tunnel.pairs.len() as u64).sum(),
+            tunnels_up: status.iter().filter(|tunnel| !tunnel.pairs.is_empty()).count() as u64,
+            tunnels: status.len() as u64,
+        };
+        Stats {
+            uptime_ms: self.now.as_millis() as u64,
+            aead: self.aead.to_owned(),
+            ports: self.ports(),
+            workers,
+            totals,
+            ike: self.ike(),
+            steering: self.steering(),
+        }
+    }
+
+    /// What a worker made itself or took over counts as received, and what it handed over as delivered, so that each
+    /// worker's ledger closes.
+    fn worker(&self, index: usize) -> warren_api::Worker {
+        let counters = self.engine.worker_counters(index);
+        warren_api::Worker {
+            id: index as u16,
+            core: self.cores[index],
+            received: counters.entered(),
+            delivered: counters.delivered() + counters.of(Tally::Handed),
+            held: counters.held(),
+            dropped: counters.dropped_total(),
+            sealed: counters.of(Tally::Sealed),
+            opened: counters.of(Tally::Opened),
+            events_lost: counters.of(Tally::EventsLost),
+        }
+    }
+
+    fn ports(&self) -> Vec<warren_api::Port> {
+        let counters = self.engine.port_counters();
+        let row = |(facts, counters): (&PortFacts, warren_port::PortCounters)| warren_api::Port {
+            name: facts.name.clone(),
+            interface: facts.interface.clone(),
+            side: facts.side.to_owned(),
+            mode: facts.mode.clone(),
+            queues: facts.queues,
+            received: counters.received,
+            received_octets: counters.received_octets,
+            transmitted: counters.transmitted,
+            transmitted_octets: counters.transmitted_octets,
+            receive_dropped: counters.receive_dropped,
+            transmit_failed: counters.transmit_failed,
+        };
+        self.ports.iter().zip(counters).map(row).collect()
+    }
+
+    fn ike(&self) -> BTreeMap<String, u64> {
+        let counters = self.tunnels.negotiator().counters();
+        let numbers = [
+            ("received", counters.received),
+            ("transmitted", counters.transmitted),
+            ("retransmissions", counters.retransmissions),
+            ("peers-established", counters.peers_established),
+            ("children-established", counters.children_established),
+            ("key-exchanges", counters.key_exchanges),
+        ];
+        let discards = counters.discards().map(|(reason, count)| (reason.word().to_owned(), count));
+        numbers.map(|(name, count)| (name.to_owned(), count)).into_iter().chain(discards).collect()
+    }
+
+    fn steering(&self) -> BTreeMap<String, u64> {
+        let mut sums = BTreeMap::new();
+        for counters in self.steering.iter().filter_map(|steering| steering.counters().ok()) {
+            let numbers = [
+                ("esp", counters.esp),
+                ("udp-esp", counters.udp_esp),
+                ("transit", counters.transit),
+                ("passed", counters.passed),
+                ("source-routed", counters.source_routed),
+                ("unserved", counters.unserved),
+            ];
+            for (name, count) in numbers {
+                *sums.entry(name.to_owned()).or_insert(0) += count;
+            }
+        }
+        sums
+    }
+
+    pub(crate) fn drops(&self) -> Vec<DropCount> {
+        let counters: CounterSnapshot = self.engine.counters();
+        let row = |reason: &DropReason| DropCount {
+            reason: reason.word().to_owned(),
+            explanation: reason.meaning().to_owned(),
+            count: counters.dropped(*reason),
+        };
+        DropReason::ALL.iter().map(row).collect()
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        let rules = self.tunnels.rules();
+        let transport = rules.transport.iter().map(|rule| Rule {
+            name: rule.name.clone(),
+            class: RuleClass::Transport,
+            selector: rule.selector.to_string(),
+            action: match rule.action {
+                TransportAction::Permit => "permit",
+                TransportAction::Bypass => "bypass",
+                TransportAction::Discard => "discard",
+            }
+            .to_owned(),
+            peer: None,
+            hits: None,
+        });
+        let tunnel = rules.tunnel.iter().map(|rule| Rule {
+            name: rule.name.clone(),
+            class: RuleClass::Tunnel,
+            selector: rule.selector.to_string(),
+            action: "protect".to_owned(),
+            peer: self.config.peer(rule.peer).map(|peer| peer.name.clone()),
+            hits: None,
+        });
+        Rules { transport: transport.collect(), tunnel: tunnel.collect() }
+    }
+
+    pub(crate) fn tunnels(&self) -> Vec<Tunnel> {
+        self.tunnels.status().iter().map(|status| self.tunnel(status)).collect()
+    }
+
+    fn tunnel(&self, status: &TunnelStatus) -> Tunnel {
+        let rule = &self.tunnels.rules().tunnel[status.rule.0 as usize];
+        let peer = self.config.peer(rule.peer);
+        let bound = status.pairs.iter().find(|pair| pair.bound);
+        let local = bound.map(|pair| pair.outbound.local).or(peer.map(|peer| peer.local));
+        let remote = bound.map_or(rule.gateway, |pair| pair.outbound.remote);
+        let failure = status.last_failure.map(|failure| failure.to_string());
+        Tunnel {
+            name: rule.name.clone(),
+            peer: peer.map_or_else(String::new, |peer| peer.name.clone()),
+            state: state(status.state),
+            selector: rule.selector.to_string(),
+            local: local.map_or_else(String::new, |local| local.to_string()),
+            remote: remote.to_string(),
+            since_s: self.now.saturating_sub(status.since).as_secs(),
+            spi_in: bound.map(|pair| pair.inbound.spi.to_string()),
+            spi_out: bound.map(|pair| pair.outbound.spi.to_string()),
+            transform: bound.map(|pair| pair.outbound.transform.to_string()),
+            last_error: match status.state {
+                State::Closed => Some("taken down here; `dpctl tunnel up` brings it back".to_owned()),
+                _ => failure,
+            },
+        }
+    }
+
+    pub(crate) fn sas(&self) -> Vec<Sa> {
+        let mut rows = Vec::new();
+        for status in self.tunnels.status() {
+            for pair in &status.pairs {
+                rows.push(self.sa(&status, pair, &pair.inbound, SaDirection::Inbound));
+                rows.push(self.sa(&status, pair, &pair.outbound, SaDirection::Outbound));
+            }
+        }
+        rows
+    }
+
+    fn sa(&self, status: &TunnelStatus, pair: &PairStatus, facts: &SaFacts, direction: SaDirection) -> Sa {
+        let rule = &self.tunnels.rules().tunnel[status.rule.0 as usize];
+        let counters = self.engine.sa_counters(facts.id).unwrap_or_default();
+        Sa {
+            id: facts.id.0,
+            spi: facts.spi.to_string(),
+            direction,
+            peer: self.config.peer(rule.peer).map_or_else(String::new, |peer| peer.name.clone()),
+            rule: rule.name.clone(),
+            transform: facts.transform.to_string(),
+            esn: facts.esn,
+            encapsulation: match facts.encapsulation {
+                Encapsulation::Raw => "raw".to_owned(),
+                Encapsulation::Udp { local_port, remote_port } => format!("udp {local_port}:{remote_port}"),
+            },
+            local: facts.local.to_string(),
+            remote: facts.remote.to_string(),
+            selector: facts.selector.to_string(),
+            packets: counters.packets,
+            octets: counters.octets,
+            sequence: counters.sequence,
+            age_s: self.now.saturating_sub(pair.born).as_secs(),
+            expires_in_s: pair.expires_at.saturating_sub(self.now).as_secs(),
+            last_used_s: counters.last_used.map(|at| self.now.saturating_sub(at).as_secs()),
+            window_packets: facts.window_packets,
+        }
+    }
+}
+
+fn state(state: State) -> TunnelState {
+    match state {
+        State::Down | State::Closed => TunnelState::Down,
+        State::Negotiating => TunnelState::Negotiating,
+        State::Up { .. } => TunnelState::Up,
+        State::Rekeying { .. } => TunnelState::Rekeying,
+        State::HoldDown { .. } => TunnelState::HeldDown,
+    }
+}

@@ -1,0 +1,375 @@
+//! The control loop: one task that owns the tunnels and the engine's handle. Everything that happens comes in here as
+//! one input after the other, and everything that must be done about it is done, in order, before the next.
+
+use crate::answers::Sources;
+use crate::clock::Clock;
+use crate::crew::Crew;
+use crate::kernel::mirror::{Mirror, View};
+use crate::kernel::tun_routes::{self, TunRoutes};
+use crate::limits::{ACTIVITY_INTERVAL, APPLY_WAIT_MAX, EVENTS_EACH_TURN_MAX, SUBMIT_WAIT_MAX};
+use crate::ports::PortFacts;
+use crate::resolver::Resolver;
+use crate::server::{Question, Server};
+use crate::signals::{Asked, Signals};
+use crate::sockets::Sockets;
+use crate::{desired, start};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
+use warren_api::{Answer, Refusal, RefusalWord, VersionInfo};
+use warren_bpf::{Locality, Steering};
+use warren_config::Config;
+use warren_engine::{Handle, Token};
+use warren_ike::Path;
+use warren_seam::{Command, Event, SaId};
+use warren_tunnels::{Output, Tunnels};
+
+/// What the start-up put together.
+pub(crate) struct Parts {
+    pub(crate) clock: Clock,
+    pub(crate) file: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) aead: String,
+    pub(crate) tunnels: Tunnels,
+    pub(crate) engine: Handle,
+    pub(crate) crew: Crew,
+    pub(crate) facts: Vec<PortFacts>,
+    pub(crate) steering: Vec<Steering>,
+    pub(crate) mirror: Mirror,
+    pub(crate) resolver: Resolver,
+    pub(crate) tun_routes: TunRoutes,
+    pub(crate) sockets: Sockets,
+    pub(crate) server: Server,
+    pub(crate) questions: mpsc::Receiver<Question>,
+    pub(crate) signals: Signals,
+}
+
+/// Why the loop ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stopped {
+    /// A worker's thread is gone. Its SAs cannot be served, so nothing is.
+    #[error("worker {0} died; the gateway stops, and with it all traffic")]
+    Worker(usize),
+    /// The workers take no more commands.
+    #[error("the workers take no commands any more; the gateway stops, and with it all traffic")]
+    Stuck,
+    /// The runtime or the kernel.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// One thing that happened.
+enum Input {
+    Asked(Asked),
+    Datagrams,
+    Timeout,
+    Events,
+    View(Arc<View>),
+    Question(Question),
+    Tick,
+    Casualty(usize),
+}
+
+/// The running gateway.
+pub(crate) struct Control {
+    parts: Parts,
+    view: Arc<View>,
+    bell: AsyncFd<OwnedFd>,
+    tick: Interval,
+    buffer: Vec<u8>,
+    datagrams: Vec<(Path, Vec<u8>)>,
+    /// The last command that a datagram must wait for.
+    awaited: Option<Token>,
+    /// Packets of each inbound SA when they were last looked at.
+    heard: HashMap<SaId, u64>,
+}
+
+impl Control {
+    /// Takes over what was started; the first commands reach the workers here.
+    pub(crate) fn new(parts: Parts) -> io::Result<Self> {
+        let bell = AsyncFd::new(parts.engine.event_fd().try_clone_to_owned()?)?;
+        let mut tick = interval(ACTIVITY_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let view = parts.mirror.view();
+        Ok(Self {
+            parts,
+            view,
+            bell,
+            tick,
+            buffer: Vec::new(),
+            datagrams: Vec::new(),
+            awaited: None,
+            heard: HashMap::new(),
+        })
+    }
+
+    /// Runs until it is asked to stop, or must.
+    pub(crate) async fn run(&mut self) -> Result<(), Stopped> {
+        self.drain()?;
+        loop {
+            let input = self.next().await?;
+            let now = self.parts.clock.now();
+            match input {
+                Input::Asked(Asked::Stop) => return Ok(()),
+                Input::Asked(Asked::Reload) => self.reload(now).await?,
+                Input::Datagrams => self.take_datagrams(now)?,
+                Input::Timeout => self.parts.tunnels.handle_timeout(now),
+                Input::Events => self.take_events(now)?,
+                Input::View(view) => self.take_view(view).await?,
+                Input::Question(question) => self.answer(now, question),
+                Input::Tick => self.look_around(now),
+                Input::Casualty(worker) => return Err(Stopped::Worker(worker)),
+            }
+            self.drain()?;
+        }
+    }
+
+    async fn next(&mut self) -> io::Result<Input> {
+        let timeout = self.parts.tunnels.poll_timeout().map(|at| self.parts.clock.instant(at));
+        let datagrams = &mut self.datagrams;
+        let receive = |path, octets: &[u8]| datagrams.push((path, octets.to_vec()));
+        Ok(tokio::select! {
+            worker = self.parts.crew.casualty() => Input::Casualty(worker),
+            asked = self.parts.signals.next() => Input::Asked(asked),
+            guard = self.bell.readable() => {
+                guard?.clear_ready();
+                Input::Events
+            }
+            () = self.parts.sockets.receive(&mut self.buffer, receive) => Input::Datagrams,
+            () = async { sleep_until(timeout.expect("guarded")).await }, if timeout.is_some() => Input::Timeout,
+            view = self.parts.mirror.changed() => Input::View(view),
+            Some(question) = self.parts.questions.recv() => Input::Question(question),
+            _ = self.tick.tick() => Input::Tick,
+        })
+    }
+
+    fn take_datagrams(&mut self, now: Duration) -> Result<(), Stopped> {
+        for (path, octets) in std::mem::take(&mut self.datagrams) {
+            tracing::trace!("received {} octets, {path}", octets.len());
+            self.parts.tunnels.handle_datagram(now, path, &octets);
+            self.drain()?;
+        }
+        Ok(())
+    }
+
+    fn take_events(&mut self, now: Duration) -> Result<(), Stopped> {
+        self.parts.engine.hush();
+        for _ in 0..EVENTS_EACH_TURN_MAX {
+            let Some((worker, event)) = self.parts.engine.poll_event() else { return Ok(()) };
+            tracing::trace!("worker {worker}: {event:?}");
+            match event {
+                Event::UnresolvedNeighbour { port, address } => {
+                    self.parts.resolver.resolve(now, &self.view, port, address);
+                }
+                event => self.parts.tunnels.handle_event(now, event),
+            }
+            self.drain()?;
+        }
+        // More of them wait: they must not wait for the next bell.
+        self.parts.engine.ring();
+        Ok(())
+    }
+
+    async fn take_view(&mut self, view: Arc<View>) -> Result<(), Stopped> {
+        self.view = view;
+        self.submit(Command::Forwarding(self.view.forwarding.clone()))?;
+        let macs: Vec<_> = self.view.forwarding.ports.iter().map(|port| port.mac.0).collect();
+        for (steering, mac) in self.parts.steering.iter_mut().zip(macs) {
+            let locality = Locality { mac, addresses: self.view.steering.iter().copied().collect() };
+            if let Err(error) = steering.set_locality(&locality) {
+                tracing::error!("the steering program's addresses are not up to date: {error}");
+            }
+        }
+        self.route_tun().await;
+        Ok(())
+    }
+
+    async fn route_tun(&mut self) {
+        let plan = tun_routes::plan(&self.parts.config.rules, &self.view.forwarding.local);
+        let updated = match plan {
+            Ok(plan) => self.parts.tun_routes.update(plan).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = updated {
+            tracing::error!("routes into the tunnels for our own traffic: {error}");
+        }
+    }
+
+    /// What nobody announces: that peers are heard, and that neighbours in use go stale.
+    fn look_around(&mut self, now: Duration) {
+        let inbound: Vec<_> = self.parts.tunnels.inbound_sas().collect();
+        let mut heard = HashMap::with_capacity(inbound.len());
+        for sa in inbound {
+            let packets = self.parts.engine.sa_counters(sa).map_or(0, |counters| counters.packets);
+            if self.heard.get(&sa).is_some_and(|before| *before != packets) {
+                self.parts.tunnels.inbound_activity(now, sa);
+            }
+            heard.insert(sa, packets);
+        }
+        self.heard = heard;
+        self.parts.resolver.refresh(now, &self.view);
+        // Retired tables are freed here, not by a worker.
+        let _ = self.parts.engine.applied();
+    }
+
+    /// Does what the tunnels want done, in order. A datagram that announces an inbound SA leaves when every worker
+    /// has it: the peer may send the moment it reads the datagram.
+    fn drain(&mut self) -> Result<(), Stopped> {
+        while let Some(output) = self.parts.tunnels.poll_output() {
+            match output {
+                Output::Engine(command) => {
+                    let announced = matches!(command, Command::InstallInbound(_));
+                    let token = self.submit(command)?;
+                    if announced {
+                        self.awaited = Some(token);
+                    }
+                }
+                Output::Transmit { path, octets } => {
+                    if let Some(token) = self.awaited.take() {
+                        self.wait_for(token);
+                    }
+                    self.parts.sockets.send(&path, &octets);
+                }
+                Output::Log(notice) => log(&notice),
+            }
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, command: Command) -> Result<Token, Stopped> {
+        let deadline = Instant::now() + SUBMIT_WAIT_MAX;
+        let mut command = command;
+        loop {
+            match self.parts.engine.submit(command) {
+                Ok(token) => return Ok(token),
+                Err(full) if Instant::now() < deadline => command = full.0,
+                Err(_) => return Err(Stopped::Stuck),
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    fn wait_for(&mut self, token: Token) {
+        let deadline = Instant::now() + APPLY_WAIT_MAX;
+        while self.parts.engine.applied() < token {
+            if Instant::now() >= deadline {
+                tracing::warn!("a worker is slow: an SA is announced before it is everywhere");
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(20));
+        }
+    }
+
+    fn answer(&mut self, now: Duration, question: Question) {
+        use warren_api::Command as Wanted;
+        let answer = match question.command {
+            Wanted::TunnelUp { name } => self.with_tunnel(&name, |tunnels, rule| tunnels.up(now, rule)),
+            Wanted::TunnelDown { name } => self.with_tunnel(&name, |tunnels, rule| tunnels.down(now, rule)),
+            Wanted::Version => Ok(Answer::Version(VersionInfo {
+                warrend: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                uptime_ms: now.as_millis() as u64,
+                aead: self.parts.aead.clone(),
+            })),
+            Wanted::Stats => Ok(Answer::Stats(Box::new(self.sources(now).stats()))),
+            Wanted::SaList => Ok(Answer::SaList(self.sources(now).sas())),
+            Wanted::TunnelList => Ok(Answer::TunnelList(self.sources(now).tunnels())),
+            Wanted::RuleList => Ok(Answer::RuleList(self.sources(now).rules())),
+            Wanted::Drops => Ok(Answer::Drops(self.sources(now).drops())),
+        };
+        // Refused only when the one who asked is gone.
+        let _ = question.reply.send(answer);
+    }
+
+    fn with_tunnel(
+        &mut self,
+        name: &str,
+        change: impl FnOnce(&mut Tunnels, warren_policy::RuleId) -> bool,
+    ) -> Result<Answer, Refusal> {
+        match self.parts.config.tunnel_named(name) {
+            Some(rule) if change(&mut self.parts.tunnels, rule) => Ok(Answer::Done),
+            _ => Err(Refusal::new(RefusalWord::UnknownTunnel, format!("there is no tunnel `{name}`"))),
+        }
+    }
+
+    fn sources(&self, now: Duration) -> Sources<'_> {
+        Sources {
+            now,
+            config: &self.parts.config,
+            tunnels: &self.parts.tunnels,
+            engine: &self.parts.engine,
+            ports: &self.parts.facts,
+            steering: &self.parts.steering,
+            cores: &self.parts.crew.cores,
+            aead: &self.parts.aead,
+        }
+    }
+
+    /// Reads the file again. A file with errors changes nothing; ports and the daemon's own settings need a restart.
+    async fn reload(&mut self, now: Duration) -> Result<(), Stopped> {
+        let config = match warren_config::load(&self.parts.file) {
+            Ok(config) => config,
+            Err(errors) => {
+                tracing::error!("{} is not usable; the configuration stays as it is", self.parts.file.display());
+                errors.0.iter().for_each(|error| tracing::error!("{}", error.one_line()));
+                return Ok(());
+            }
+        };
+        if config.gateway != self.parts.config.gateway || config.ports != self.parts.config.ports {
+            tracing::error!("[gateway] or [[port]] changed, which needs a restart; the configuration stays as it is");
+            return Ok(());
+        }
+        config.warnings.iter().for_each(|warning| tracing::warn!("{}", warning.one_line()));
+        if let Err(error) = self.parts.sockets.listen(start::ike_addresses(&config, &self.view), start::MARK) {
+            tracing::error!("{error}");
+        }
+        self.parts.tunnels.reconfigure(now, desired::tunnels(&config));
+        self.parts.config = config;
+        self.drain()?;
+        self.route_tun().await;
+        tracing::info!("{} read again", self.parts.file.display());
+        Ok(())
+    }
+
+    /// Says goodbye to the peers and takes everything back. Traffic that rules protect stays dropped.
+    pub(crate) async fn stop(mut self) {
+        let now = self.parts.clock.now();
+        self.parts.tunnels.shutdown(now);
+        if let Err(error) = self.drain() {
+            tracing::warn!("{error}");
+        }
+        drop(self.parts.server);
+        self.parts.crew.stop();
+        drop(self.parts.steering);
+        if let Err(error) = self.parts.tun_routes.remove().await {
+            tracing::warn!("routes into the tunnels stay: {error}");
+        }
+    }
+}
+
+fn log(notice: &warren_tunnels::Notice) {
+    use warren_tunnels::Notice;
+    match notice {
+        Notice::Up { .. } | Notice::Rekeyed { .. } => tracing::info!("{notice}"),
+        Notice::Down { .. } | Notice::Failed { .. } | Notice::Expired { .. } => tracing::warn!("{notice}"),
+        Notice::Opening { .. } => tracing::info!("{notice}"),
+        Notice::Ike(ike) => log_ike(ike),
+    }
+}
+
+fn log_ike(notice: &warren_ike::Notice) {
+    use warren_ike::Notice;
+    match notice {
+        Notice::PeerEstablished { .. } | Notice::PeerMoved { .. } => tracing::info!("{notice}"),
+        Notice::PeerFailed { .. } | Notice::SecretsDiffer { .. } | Notice::IdentityMismatch { .. } => {
+            tracing::warn!("{notice}");
+        }
+        _ => tracing::debug!("{notice}"),
+    }
+}

@@ -1,0 +1,247 @@
+//! From a configuration to a running gateway, in an order that never lets clear text through:
+//!
+//! ```text
+//! kernel forwarding off ─> mirror ─> XDP programs ─> sockets ─> engine, rules, routes ─> workers ─> tun routes ─> IKE
+//! ```
+//!
+//! Whatever fails on the way, what was opened is dropped in reverse; the kernel's forwarding stays off.
+
+use crate::clock::Clock;
+use crate::control::Control;
+use crate::crew::Crew;
+use crate::entropy::KernelEntropy;
+use crate::kernel::links::{self, Found};
+use crate::kernel::mirror::{Mirror, Roles, View};
+use crate::kernel::sysctl::Sysctl;
+use crate::kernel::tables::ConfiguredPort;
+use crate::kernel::tun_routes::{self, Tun, TunRoutes};
+use crate::kernel::{self, guard};
+use crate::ports::{self, OpenPort, PortError, PortFacts};
+use crate::resolver::Resolver;
+use crate::server::Server;
+use crate::signals::Signals;
+use crate::sockets::{ListenError, Sockets};
+use crate::desired;
+use rtnetlink::Handle;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use warren_aead::Backend;
+use warren_bpf::Steering;
+use warren_config::{Config, Side};
+use warren_engine::{EnginePort, Settings, WorkerParts};
+use warren_ike::Entropy;
+use warren_port::{Port, TunPort, Umem};
+use warren_seam::{Command, PortIndex};
+use warren_tunnels::Tunnels;
+
+/// `SO_MARK` of IKE's sockets: the routing rules keep what carries it out of the tunnels.
+pub(crate) const MARK: u32 = 0x5761_7272;
+/// Outer headers, IV, padding and ICV of the largest tunnel: IPv6, UDP, ESP with AES-CBC and HMAC-SHA2-512.
+const TUNNEL_OVERHEAD_MAX: u32 = 40 + 8 + 8 + 16 + 17 + 32;
+/// Smaller than this no link may be (RFC 8200 §5).
+const MTU_MIN: u32 = 1280;
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The kernel refused something.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// A port.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A UDP socket.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The AEAD code computes something else than it should.
+    #[error("AEAD self-test: {0}")]
+    SelfTest(#[from] warren_aead::SelfTestFailure),
+    /// No such AEAD code.
+    #[error("gateway.aead: {0}")]
+    Backend(#[from] warren_aead::NotABackend),
+    /// Anything else.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what: what.into(), source }
+    }
+}
+
+/// Everything of the data plane that control keeps.
+struct DataPlane {
+    facts: Vec<PortFacts>,
+    steering: Vec<Steering>,
+    parts: Vec<WorkerParts>,
+}
+
+/// Starts everything. The runtime must be running.
+pub(crate) async fn start(file: PathBuf, config: Config, clock: Clock) -> Result<Control, StartError> {
+    let signals = Signals::open().map_err(StartError::io("signals"))?;
+    warren_aead::self_test()?;
+    let backend = config.gateway.aead.as_deref().map_or_else(|| Ok(Backend::best()), str::parse)?;
+    let netlink = kernel::connect()?;
+    let found = close_ports(&config, &netlink).await?;
+    let roles = roles(&config);
+    let mirror = Mirror::start(roles.clone()).await?;
+    let view = mirror.view();
+    let plane = open_ports(&config, &found, &view)?;
+    let tun = TunPort::open(&config.gateway.tun)
+        .map_err(StartError::io(format!("tun device {}", config.gateway.tun)))?;
+    let sysctl = Sysctl::default().open_tun(&config.gateway.tun)?;
+    sysctl.iter().for_each(|change| tracing::debug!("{change}"));
+    let DataPlane { mut facts, steering, mut parts } = plane;
+    facts.push(tun_facts(&config.gateway.tun, &tun));
+    parts[0].tun = Some(Box::new(tun));
+    let settings = Settings {
+        backend,
+        mss_clamp: config.gateway.mss_clamp,
+        hash_seed: random_u64(),
+        ..Settings::default()
+    };
+    let (mut engine, workers) =
+        warren_engine::build(parts, &settings).map_err(StartError::io("the engine"))?;
+    let tunnels = Tunnels::new(clock.now(), desired::tunnels(&config), Box::new(KernelEntropy));
+    drop(engine.submit(Command::Forwarding(view.forwarding.clone())));
+    let crew = Crew::start(workers, clock.started()).map_err(StartError::io("worker threads"))?;
+    let tun_routes = route_tun(&config, &found, &view, netlink.clone()).await?;
+    let mut sockets = Sockets::default();
+    sockets.listen(ike_addresses(&config, &view), MARK)?;
+    for address in sockets.addresses() {
+        tracing::debug!("IKE listens on {address}");
+    }
+    let path = &config.gateway.control_socket;
+    let (server, questions) = Server::open(path).map_err(StartError::io(path.display().to_string()))?;
+    Control::new(crate::control::Parts {
+        clock,
+        file,
+        config,
+        aead: backend.to_string(),
+        tunnels,
+        engine,
+        crew,
+        facts,
+        steering,
+        mirror,
+        resolver: Resolver::start(netlink, roles),
+        tun_routes,
+        sockets,
+        server,
+        questions,
+        signals,
+    })
+    .map_err(StartError::io("waiting for the workers"))
+}
+
+fn roles(config: &Config) -> Roles {
+    let port = |port: &warren_config::PortConfig| ConfiguredPort {
+        name: port.interface.clone(),
+        side: match port.side {
+            Side::Inside => warren_seam::Side::Inside,
+            Side::Outside => warren_seam::Side::Outside,
+        },
+    };
+    Roles { ports: config.ports.iter().map(port).collect(), tun: config.gateway.tun.clone() }
+}
+
+/// The kernel stops forwarding between the ports before anything else happens (REQUIREMENTS F-24).
+async fn close_ports(config: &Config, netlink: &Handle) -> Result<Vec<Found>, StartError> {
+    let mut found = Vec::new();
+    for port in &config.ports {
+        let interface = &port.interface;
+        found.push(links::find(netlink, interface).await?);
+        guard::close_port(netlink, interface).await?;
+        for change in Sysctl::default().close_port(interface)? {
+            tracing::info!("port {}: {change}", port.name);
+        }
+        for words in links::harmful_offloads(interface) {
+            tracing::warn!("port {}: {words} (ethtool -K {interface} … off)", port.name);
+        }
+        if found.last().is_some_and(|found| !found.link.up) {
+            tracing::warn!("port {}: {interface} is down", port.name);
+        }
+    }
+    Ok(found)
+}
+
+fn open_ports(config: &Config, found: &[Found], view: &View) -> Result<DataPlane, StartError> {
+    let workers = usize::from(config.gateway.workers);
+    let queues: Vec<_> = config.ports.iter().zip(found).map(|(port, found)| ports::queues_of(port, found)).collect();
+    if queues.iter().all(|queues| (*queues as usize) < workers) {
+        tracing::warn!("{workers} workers, but no port has so many queues: some only protect, none of their own packets come");
+    }
+    let mtu_max = found.iter().map(|found| found.link.mtu).max().unwrap_or(0);
+    let mut memories = Vec::new();
+    for memory in ports::memory(&queues, mtu_max, workers) {
+        memories.push(Umem::new(&memory).map_err(StartError::io("memory for packets"))?);
+    }
+    let (mut facts, mut steering) = (Vec::new(), Vec::new());
+    let mut berths: Vec<Vec<EnginePort>> = (0..workers).map(|_| Vec::new()).collect();
+    for (at, (port, found)) in config.ports.iter().zip(found).enumerate() {
+        let open = ports::open(port, found, &view.steering, &mut memories)?;
+        let OpenPort { facts: own, steering: program, parts } = open;
+        tracing::info!("port {}: {} on {}, {} queues", own.name, own.mode, own.interface, own.queues);
+        for (berths, part) in berths.iter_mut().zip(parts) {
+            let port = part.map(|part| Box::new(part) as Box<dyn Port>);
+            berths.extend(port.map(|port| EnginePort { index: PortIndex(at as u16), port }));
+        }
+        facts.push(own);
+        steering.push(program);
+    }
+    let parts = memories.into_iter().zip(berths);
+    let parts = parts.map(|(umem, ports)| WorkerParts { umem, ports, tun: None }).collect();
+    Ok(DataPlane { facts, steering, parts })
+}
+
+fn tun_facts(name: &str, tun: &TunPort) -> PortFacts {
+    PortFacts {
+        name: name.to_owned(),
+        interface: name.to_owned(),
+        side: "local",
+        mode: tun.mode().to_string(),
+        queues: 1,
+    }
+}
+
+async fn route_tun(
+    config: &Config,
+    found: &[Found],
+    view: &View,
+    netlink: Handle,
+) -> Result<TunRoutes, StartError> {
+    let smallest = found.iter().map(|found| found.link.mtu).min().unwrap_or(MTU_MIN);
+    let mtu = smallest.saturating_sub(TUNNEL_OVERHEAD_MAX).max(MTU_MIN);
+    let tun = Tun { name: config.gateway.tun.clone(), mtu, mark: MARK };
+    let plan = tun_routes::plan(&config.rules, &view.forwarding.local)?;
+    Ok(TunRoutes::install(netlink, &tun, plan).await?)
+}
+
+/// Our addresses that peers are configured with; all of the family for those that leave it open.
+pub(crate) fn ike_addresses(config: &Config, view: &View) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for peer in &config.peers {
+        if peer.local.is_unspecified() {
+            let family = |own: &&IpAddr| own.is_ipv4() == peer.local.is_ipv4() && !own.is_loopback();
+            addresses.extend(view.forwarding.local.iter().filter(family));
+        } else {
+            addresses.push(peer.local);
+        }
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+fn random_u64() -> u64 {
+    let mut octets = [0; 8];
+    KernelEntropy.fill(&mut octets);
+    u64::from_be_bytes(octets)
+}

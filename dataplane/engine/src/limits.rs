@@ -1,0 +1,56 @@
+//! Every maximum of the engine, with its reason.
+
+use std::time::Duration;
+
+/// Frames taken from one port in one turn: large enough to pay for a table's cache misses once, small enough that
+/// a batch of frames stays in the second-level cache.
+pub const BATCH_MAX: usize = 64;
+/// Slots of one lane: a batch, and what fragmentation and ICMP may add to it.
+pub const LANE_MAX: usize = 4 * BATCH_MAX;
+/// IPv6 extension headers walked in one packet. Hop-by-hop, destination, routing, fragment, destination again and
+/// authentication are all RFC 8200 §4.1 knows; two more for the curious.
+pub const EXTENSIONS_MAX: usize = 8;
+/// Levels of ESP taken off one packet (REQUIREMENTS F-27).
+pub const STACK_DEPTH_MAX: usize = warren_policy::limits::STACK_DEPTH_MAX;
+/// Frames that wait for a neighbour's Ethernet address: a few flows' first packets, not a buffer for a scan.
+pub const PARKED_MAX: usize = 64;
+/// How long a frame waits for one: the kernel's own first ARP retransmission comes after a second.
+pub const PARKED_FOR: Duration = Duration::from_secs(1);
+/// Pause between two `UnresolvedNeighbour` events for the same neighbour.
+pub const UNRESOLVED_EVERY: Duration = Duration::from_secs(1);
+/// Neighbours for which that pause is remembered.
+pub const UNRESOLVED_MAX: usize = 64;
+/// Frames that wait in front of one port for room in its ring: a burst; more would be standing delay.
+pub const TRANSMIT_QUEUE_MAX: usize = 1024;
+/// Packets on their way from one worker to another. Full means drop, never wait.
+pub const HANDOFF_MAX: usize = 256;
+/// Tokens of the ICMP rate limiter: a burst of errors …
+pub const ICMP_BURST: u32 = 50;
+/// … and how many come back each second (RFC 1812 §4.3.2.8 asks for a limit, RFC 4443 §2.4 too).
+pub const ICMP_PER_SECOND: u32 = 100;
+/// Octets of an ICMPv4 error message in all (RFC 1812 §4.3.2.3).
+pub const ICMPV4_ERROR_OCTETS_MAX: usize = 576;
+/// Octets of an ICMPv6 error message in all: the minimum MTU (RFC 4443 §2.4).
+pub const ICMPV6_ERROR_OCTETS_MAX: usize = 1280;
+/// The smallest MTU an IPv6 link may have (RFC 8200 §5).
+pub const IPV6_MTU_MIN: usize = 1280;
+/// The smallest MTU an IPv4 link may have (RFC 791): below it no sender is told to go.
+pub const IPV4_MTU_MIN: usize = 68;
+/// MTU of a path that no route describes: such packets end as `no-route`, so the value only has to be harmless.
+pub const MTU_UNKNOWN: u16 = 1500;
+/// Sets of the flow cache. With 4 ways, 16 Ki flows in about 1 MiB for each worker.
+pub const FLOW_CACHE_SETS: usize = 4096;
+/// Ways of one set of the flow cache.
+pub const FLOW_CACHE_WAYS: usize = 4;
+/// Workers of one engine; a handoff ring lies between any two.
+pub const WORKERS_MAX: usize = 64;
+/// Turns without a packet before a worker sleeps in `poll(2)`.
+pub const IDLE_TURNS_MAX: u32 = 2000;
+/// Longest sleep: parked frames have to expire although nothing happens.
+pub const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// Sleep while a port still has frames that it must be asked again to send.
+pub const SLEEP_UNSENT: Duration = Duration::from_millis(1);
+/// Commands applied in one turn, so that a reload does not hold up packets.
+pub const COMMANDS_PER_TURN_MAX: usize = 64;
+/// UDP port of encapsulated ESP (RFC 3948 §2.1).
+pub const NAT_TRAVERSAL_PORT: u16 = 4500;

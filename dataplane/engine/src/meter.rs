@@ -1,0 +1,67 @@
+//! What one SA has done, for `dpctl` and for the liveness check: written by its owner, read by control.
+
+use crate::counters::raise;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Counters of one SA.
+#[derive(Default)]
+pub struct Meter {
+    packets: AtomicU64,
+    octets: AtomicU64,
+    /// Nanoseconds since the start of the process, plus one; 0 for never.
+    last_used: AtomicU64,
+    sequence: AtomicU64,
+    replayed: AtomicU64,
+    bad_icv: AtomicU64,
+}
+
+/// Counters of one SA at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SaCounters {
+    /// Packets protected, or accepted.
+    pub packets: u64,
+    /// Octets of their payload.
+    pub octets: u64,
+    /// When the last of them passed.
+    pub last_used: Option<Duration>,
+    /// Highest sequence number sent or accepted.
+    pub sequence: u64,
+    /// Packets refused because they had been seen.
+    pub replayed: u64,
+    /// Packets refused because their integrity check failed.
+    pub bad_icv: u64,
+}
+
+impl Meter {
+    /// A packet passed.
+    pub(crate) fn pass(&self, octets: usize, sequence: u64, now: Duration) {
+        raise(&self.packets, 1);
+        raise(&self.octets, octets as u64);
+        let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX - 1);
+        self.last_used.store(nanoseconds + 1, Ordering::Relaxed);
+        self.sequence.store(sequence, Ordering::Relaxed);
+    }
+
+    pub(crate) fn replayed(&self) {
+        raise(&self.replayed, 1);
+    }
+
+    pub(crate) fn bad_icv(&self) {
+        raise(&self.bad_icv, 1);
+    }
+
+    /// The numbers as they are now.
+    #[must_use]
+    pub fn snapshot(&self) -> SaCounters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        SaCounters {
+            packets: read(&self.packets),
+            octets: read(&self.octets),
+            last_used: read(&self.last_used).checked_sub(1).map(Duration::from_nanos),
+            sequence: read(&self.sequence),
+            replayed: read(&self.replayed),
+            bad_icv: read(&self.bad_icv),
+        }
+    }
+}

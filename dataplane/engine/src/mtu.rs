@@ -1,0 +1,90 @@
+//! How much ESP adds to a packet, exactly, and therefore how large a packet may be that goes into it.
+
+use crate::packet::{esp, ipv4, ipv6, udp};
+use std::net::IpAddr;
+use warren_aead::Transform;
+use warren_seam::Encapsulation;
+
+/// Everything about an SA that decides how long its packets are and where they go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// What ESP does.
+    pub transform: Transform,
+    /// Raw or in UDP.
+    pub encapsulation: Encapsulation,
+    /// Outer address of ours.
+    pub local: IpAddr,
+    /// Outer address of the peer.
+    pub remote: IpAddr,
+}
+
+impl Shape {
+    /// What payload, padding and trailer together must be a multiple of: the cipher's block, and 4 in any case
+    /// (RFC 4303 §2.4).
+    #[must_use]
+    pub fn alignment(&self) -> usize {
+        self.transform.block_octets().max(4)
+    }
+
+    /// Octets of the outer IP header, and of the UDP header where there is one.
+    #[must_use]
+    pub fn outer_octets(&self) -> usize {
+        let ip = if self.remote.is_ipv6() { ipv6::HEADER_OCTETS } else { ipv4::HEADER_OCTETS };
+        match self.encapsulation {
+            Encapsulation::Raw => ip,
+            Encapsulation::Udp { .. } => ip + udp::HEADER_OCTETS,
+        }
+    }
+
+    /// Octets of the largest packet that fits, protected, into `outer_max` octets; 0 when none does.
+    #[must_use]
+    pub fn inner_max(&self, outer_max: usize) -> usize {
+        let text = outer_max.saturating_sub(self.outer_octets() + self.transform.overhead_octets());
+        (text - text % self.alignment()).saturating_sub(esp::TRAILER_OCTETS)
+    }
+
+    /// Octets of a packet of `inner` octets once it is protected.
+    #[must_use]
+    pub fn protected(&self, inner: usize) -> usize {
+        let text = inner + esp::padding_octets(inner, self.alignment()) + esp::TRAILER_OCTETS;
+        self.outer_octets() + self.transform.overhead_octets() + text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shapes() -> Vec<Shape> {
+        let mut shapes = Vec::new();
+        for transform in Transform::all() {
+            for address in ["192.0.2.1", "2001:db8::1"] {
+                let udp = Encapsulation::Udp { local_port: 4500, remote_port: 4500 };
+                for encapsulation in [Encapsulation::Raw, udp] {
+                    let address = address.parse().unwrap();
+                    shapes.push(Shape { transform, encapsulation, local: address, remote: address });
+                }
+            }
+        }
+        shapes
+    }
+
+    #[test] // NT-33
+    fn the_largest_packet_fits_and_the_next_larger_does_not() {
+        for shape in shapes() {
+            for outer in [576, 1280, 1400, 1492, 1500, 9000] {
+                let inner = shape.inner_max(outer);
+                assert!(shape.protected(inner) <= outer, "{shape:?} {outer}");
+                assert!(shape.protected(inner + 1) > outer, "{shape:?} {outer}");
+            }
+            assert_eq!(shape.inner_max(40), 0);
+        }
+    }
+
+    #[test]
+    fn the_usual_tunnel_leaves_the_usual_mtu() {
+        // AES-GCM in IPv4 over Ethernet: 1500 - 20 - 8 - 8 - 16 = 1448, less two octets of trailer.
+        let shape = shapes()[0];
+        assert_eq!(shape.inner_max(1500), 1446);
+    }
+}

@@ -1,0 +1,52 @@
+//! What the handle tells a worker, and what the worker gives back: commands whose costly half (compiling rules,
+//! expanding keys) control has done already.
+
+use crate::bindings::Bindings;
+use crate::fib::Fib;
+use crate::sad::{Inbound, Outbound, Removed};
+use crate::spd::Spd;
+use std::net::IpAddr;
+use std::sync::Arc;
+use warren_policy::RuleId;
+use warren_seam::{Encapsulation, Event, SaId};
+
+/// One change for one worker.
+pub(crate) enum Order {
+    /// New rules, room for their bindings, and their number among all that ever were.
+    Rules(Arc<Spd>, Box<Bindings>, u32),
+    /// New routes.
+    Forwarding(Arc<Fib>),
+    /// A new inbound SA.
+    InstallInbound(Box<Inbound>),
+    /// A new outbound SA.
+    InstallOutbound(Box<Outbound>),
+    /// A rule's SAs.
+    Bind(RuleId, Vec<SaId>),
+    /// A rule may ask again.
+    Rearm(RuleId),
+    /// A peer is elsewhere.
+    MovePeer(SaId, IpAddr, Encapsulation),
+    /// An SA is gone.
+    Remove(SaId),
+}
+
+/// Memory that control frees, so that the worker need not.
+#[expect(dead_code, reason = "they are carried to be dropped, never to be read")]
+pub(crate) enum Retired {
+    /// Old rules.
+    Rules(Arc<Spd>, Box<Bindings>),
+    /// Old routes.
+    Fib(Arc<Fib>),
+    /// An SA, whose keys are wiped by dropping it.
+    Sa(Box<Removed>),
+    /// An old stack.
+    Stack(Vec<SaId>),
+}
+
+/// An event, and what its worker knew when it happened.
+pub(crate) struct Report {
+    /// What happened.
+    pub(crate) event: Event,
+    /// The last command the worker had applied.
+    pub(crate) applied: u64,
+}

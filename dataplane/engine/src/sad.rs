@@ -1,0 +1,374 @@
+//! The security association database of one worker (RFC 4301 §4.4.2): inbound by SPI, outbound by control's name.
+//!
+//! Every worker knows every SA's shape, so that it can say whose packet this is and how large a packet may be; only
+//! the owner holds the keys. What each packet touches stands together, in front of what only events touch.
+
+use crate::meter::Meter;
+use crate::mtu::Shape;
+use crate::replay::ReplayWindow;
+use hashbrown::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use warren_aead::{OpeningKey, SealingKey};
+use warren_seam::{Encapsulation, SaId, Selector, Spi, Volume};
+
+/// An index into one of the tables; good for one turn of the worker.
+pub(crate) type SaIndex = u32;
+
+/// Which worker, by its place.
+pub(crate) type WorkerIndex = u16;
+
+/// An SA that protects what comes to us.
+pub(crate) struct Inbound {
+    /// Outer addresses and encapsulation that its packets must have.
+    pub(crate) shape: Shape,
+    /// Our SPI.
+    pub(crate) spi: Spi,
+    /// Who has the keys.
+    pub(crate) owner: WorkerIndex,
+    /// Largest packet that the way back through the tunnel takes, for the MSS of TCP.
+    pub(crate) mtu: usize,
+    /// Control's name.
+    pub(crate) id: SaId,
+    /// Keys and state; only its owner has them.
+    pub(crate) opener: Option<Box<Opener>>,
+}
+
+/// What the owner of an inbound SA works with.
+pub(crate) struct Opener {
+    /// The window of numbers seen.
+    pub(crate) window: ReplayWindow,
+    /// 64-bit sequence numbers.
+    pub(crate) esn: bool,
+    /// What it has done, and what it may still do.
+    pub(crate) usage: Usage,
+    /// What may come out of it.
+    pub(crate) selector: Selector,
+    /// The key, expanded.
+    pub(crate) key: OpeningKey,
+    /// Where the last report said that the peer is.
+    pub(crate) seen: SocketAddr,
+    /// The first authentic packet has been reported.
+    pub(crate) first_reported: bool,
+}
+
+/// An SA that protects what we send.
+pub(crate) struct Outbound {
+    /// Outer addresses, encapsulation, transform.
+    pub(crate) shape: Shape,
+    /// The peer's SPI.
+    pub(crate) spi: Spi,
+    /// Who has the keys.
+    pub(crate) owner: WorkerIndex,
+    /// Control's name.
+    pub(crate) id: SaId,
+    /// Keys and state; only its owner has them.
+    pub(crate) sealer: Option<Box<Sealer>>,
+}
+
+/// What the owner of an outbound SA works with.
+pub(crate) struct Sealer {
+    /// Last sequence number used.
+    pub(crate) sequence: u64,
+    /// 64-bit sequence numbers.
+    pub(crate) esn: bool,
+    /// What it has done, and what it may still do.
+    pub(crate) usage: Usage,
+    /// What may go into it.
+    pub(crate) selector: Selector,
+    /// The key, expanded.
+    pub(crate) key: SealingKey,
+}
+
+/// What an SA has protected, and its limits.
+pub(crate) struct Usage {
+    octets: u64,
+    volume: Volume,
+    soft_reported: bool,
+    hard_reported: bool,
+    /// What the rest of the world can see of it.
+    pub(crate) meter: Arc<Meter>,
+}
+
+/// A limit that has to be reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// Time for a successor.
+    Soft,
+    /// No further packet.
+    Hard,
+}
+
+impl Usage {
+    /// Nothing used yet.
+    #[must_use]
+    pub(crate) fn new(volume: Volume, meter: Arc<Meter>) -> Self {
+        Self { octets: 0, volume, soft_reported: false, hard_reported: false, meter }
+    }
+
+    /// Whether the volume is used up.
+    #[must_use]
+    pub(crate) const fn is_exhausted(&self) -> bool {
+        self.octets >= self.volume.hard_octets
+    }
+
+    /// Takes note of a packet's payload.
+    pub(crate) fn add(&mut self, octets: usize) {
+        self.octets = self.octets.saturating_add(octets as u64);
+    }
+
+    /// What has to be reported now, each once; `soft` and `hard` are the caller's own limits. An event that is lost
+    /// is asked for again by [`Usage::forget`].
+    pub(crate) fn due(&mut self, soft: bool, hard: bool) -> Option<Limit> {
+        if !self.hard_reported && (hard || self.is_exhausted()) {
+            self.hard_reported = true;
+            // Nobody needs a warning of what has happened.
+            self.soft_reported = true;
+            return Some(Limit::Hard);
+        }
+        if !self.soft_reported && (soft || self.octets >= self.volume.soft_octets) {
+            self.soft_reported = true;
+            return Some(Limit::Soft);
+        }
+        None
+    }
+
+    /// The report did not get through: it is due again.
+    pub(crate) fn forget(&mut self, limit: Limit) {
+        match limit {
+            Limit::Soft => self.soft_reported = false,
+            Limit::Hard => self.hard_reported = false,
+        }
+    }
+}
+
+impl Sealer {
+    /// The last number this SA may use: it must never wrap (RFC 4303 §3.3.3, REQUIREMENTS F-17).
+    #[must_use]
+    pub(crate) const fn sequence_max(&self) -> u64 {
+        if self.esn { u64::MAX } else { u32::MAX as u64 }
+    }
+
+    /// The next number, and none ever twice; `None` when there is none left.
+    pub(crate) fn next_sequence(&mut self) -> Option<u64> {
+        if self.sequence >= self.sequence_max() || self.usage.is_exhausted() {
+            return None;
+        }
+        self.sequence += 1;
+        Some(self.sequence)
+    }
+
+    /// Whether three quarters of the numbers are used.
+    #[must_use]
+    pub(crate) const fn is_soft(&self) -> bool {
+        self.sequence >= self.sequence_max() / 4 * 3
+    }
+
+    /// Whether all numbers are used.
+    #[must_use]
+    pub(crate) const fn is_hard(&self) -> bool {
+        self.sequence >= self.sequence_max()
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Inbound(SaIndex),
+    Outbound(SaIndex),
+}
+
+/// A removed SA, on its way back to control, where dropping it wipes its keys.
+#[expect(dead_code, reason = "they are carried to be dropped, never to be read")]
+pub(crate) enum Removed {
+    /// It protected what came to us.
+    Inbound(Inbound),
+    /// It protected what we sent.
+    Outbound(Outbound),
+}
+
+/// All SAs, as one worker knows them.
+#[derive(Default)]
+pub(crate) struct Sad {
+    inbound: Vec<Option<Inbound>>,
+    outbound: Vec<Option<Outbound>>,
+    by_spi: HashMap<Spi, SaIndex>,
+    by_id: HashMap<SaId, Place>,
+    free_inbound: Vec<SaIndex>,
+    free_outbound: Vec<SaIndex>,
+    /// UDP ports of ours other than 4500 behind which ESP may stand, with the number of SAs that use them.
+    ports: Vec<(u16, usize)>,
+}
+
+fn insert<T>(table: &mut Vec<Option<T>>, free: &mut Vec<SaIndex>, value: T) -> SaIndex {
+    if let Some(index) = free.pop() {
+        table[index as usize] = Some(value);
+        return index;
+    }
+    table.push(Some(value));
+    (table.len() - 1) as SaIndex
+}
+
+impl Sad {
+    /// Adds an inbound SA. One of the same name or SPI makes way and is given back.
+    pub(crate) fn install_inbound(&mut self, sa: Inbound) -> [Option<Removed>; 2] {
+        let same_name = self.remove(sa.id);
+        let same_spi = self.by_spi.get(&sa.spi).and_then(|&index| self.inbound(index)).map(|old| old.id);
+        let same_spi = same_spi.and_then(|id| self.remove(id));
+        let (spi, id, encapsulation) = (sa.spi, sa.id, sa.shape.encapsulation);
+        let index = insert(&mut self.inbound, &mut self.free_inbound, sa);
+        self.by_spi.insert(spi, index);
+        self.by_id.insert(id, Place::Inbound(index));
+        self.listen(encapsulation);
+        [same_name, same_spi]
+    }
+
+    /// Adds an outbound SA. One of the same name makes way and is given back.
+    pub(crate) fn install_outbound(&mut self, sa: Outbound) -> Option<Removed> {
+        let same_name = self.remove(sa.id);
+        let id = sa.id;
+        let index = insert(&mut self.outbound, &mut self.free_outbound, sa);
+        self.by_id.insert(id, Place::Outbound(index));
+        same_name
+    }
+
+    /// Takes an SA out; `None` for one that is not there.
+    pub(crate) fn remove(&mut self, id: SaId) -> Option<Removed> {
+        match self.by_id.remove(&id)? {
+            Place::Inbound(index) => {
+                let sa = self.inbound[index as usize].take()?;
+                self.by_spi.remove(&sa.spi);
+                self.free_inbound.push(index);
+                self.ignore(sa.shape.encapsulation);
+                Some(Removed::Inbound(sa))
+            }
+            Place::Outbound(index) => {
+                let sa = self.outbound[index as usize].take()?;
+                self.free_outbound.push(index);
+                Some(Removed::Outbound(sa))
+            }
+        }
+    }
+
+    /// The peer is elsewhere from now on. Returns whether the SA is an outbound one, whose bindings must then be
+    /// measured again.
+    pub(crate) fn move_peer(
+        &mut self,
+        id: SaId,
+        remote: std::net::IpAddr,
+        encapsulation: Encapsulation,
+    ) -> bool {
+        match self.by_id.get(&id).copied() {
+            Some(Place::Outbound(index)) => {
+                if let Some(sa) = self.outbound[index as usize].as_mut() {
+                    sa.shape.remote = remote;
+                    sa.shape.encapsulation = encapsulation;
+                }
+                true
+            }
+            Some(Place::Inbound(index)) => {
+                let Some(sa) = self.inbound[index as usize].as_mut() else { return false };
+                let before = std::mem::replace(&mut sa.shape.encapsulation, encapsulation);
+                sa.shape.remote = remote;
+                let seen = peer_address(&sa.shape);
+                if let Some(opener) = sa.opener.as_mut() {
+                    opener.seen = seen;
+                }
+                self.ignore(before);
+                self.listen(encapsulation);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Finds the SA that a packet names.
+    #[must_use]
+    pub(crate) fn find_inbound(&self, spi: Spi) -> Option<(SaIndex, &Inbound)> {
+        let index = *self.by_spi.get(&spi)?;
+        Some((index, self.inbound(index)?))
+    }
+
+    /// Finds an outbound SA.
+    #[must_use]
+    pub(crate) fn find_outbound(&self, id: SaId) -> Option<SaIndex> {
+        match self.by_id.get(&id) {
+            Some(Place::Outbound(index)) => Some(*index),
+            _ => None,
+        }
+    }
+
+    /// An inbound SA.
+    #[must_use]
+    pub(crate) fn inbound(&self, index: SaIndex) -> Option<&Inbound> {
+        self.inbound.get(index as usize)?.as_ref()
+    }
+
+    /// An inbound SA, to be changed.
+    #[must_use]
+    pub(crate) fn inbound_mut(&mut self, index: SaIndex) -> Option<&mut Inbound> {
+        self.inbound.get_mut(index as usize)?.as_mut()
+    }
+
+    /// An outbound SA.
+    #[must_use]
+    pub(crate) fn outbound(&self, index: SaIndex) -> Option<&Outbound> {
+        self.outbound.get(index as usize)?.as_ref()
+    }
+
+    /// Keys and state of an inbound SA of ours.
+    #[must_use]
+    pub(crate) fn opener(&self, index: SaIndex) -> Option<&Opener> {
+        self.inbound(index)?.opener.as_deref()
+    }
+
+    /// Keys and state of an outbound SA of ours.
+    #[must_use]
+    pub(crate) fn sealer(&self, index: SaIndex) -> Option<&Sealer> {
+        self.outbound(index)?.sealer.as_deref()
+    }
+
+    /// Keys and state of an outbound SA of ours, to be changed.
+    #[must_use]
+    pub(crate) fn sealer_mut(&mut self, index: SaIndex) -> Option<&mut Sealer> {
+        self.outbound.get_mut(index as usize)?.as_mut()?.sealer.as_deref_mut()
+    }
+
+    /// Every inbound SA, to be measured again.
+    pub(crate) fn all_inbound_mut(&mut self) -> impl Iterator<Item = &mut Inbound> {
+        self.inbound.iter_mut().flatten()
+    }
+
+    /// Whether ESP may stand behind this UDP port of ours.
+    #[must_use]
+    pub(crate) fn listens(&self, port: u16) -> bool {
+        port == crate::limits::NAT_TRAVERSAL_PORT || self.ports.iter().any(|&(own, _)| own == port)
+    }
+
+    fn listen(&mut self, encapsulation: Encapsulation) {
+        let Encapsulation::Udp { local_port, .. } = encapsulation else { return };
+        match self.ports.iter_mut().find(|(own, _)| *own == local_port) {
+            Some((_, users)) => *users += 1,
+            None => self.ports.push((local_port, 1)),
+        }
+    }
+
+    fn ignore(&mut self, encapsulation: Encapsulation) {
+        let Encapsulation::Udp { local_port, .. } = encapsulation else { return };
+        if let Some(at) = self.ports.iter().position(|&(own, _)| own == local_port) {
+            self.ports[at].1 -= 1;
+            if self.ports[at].1 == 0 {
+                self.ports.swap_remove(at);
+            }
+        }
+    }
+}
+
+/// Where an inbound SA's packets come from, as far as is known. Raw ESP has no port.
+#[must_use]
+pub(crate) fn peer_address(shape: &Shape) -> SocketAddr {
+    let port = match shape.encapsulation {
+        Encapsulation::Raw => 0,
+        Encapsulation::Udp { remote_port, .. } => remote_port,
+    };
+    SocketAddr::new(shape.remote, port)
+}

@@ -1,0 +1,128 @@
+//! A packet on its way through the stages, and the lanes in which batches of them wait for the next stage.
+
+use crate::drop_reason::DropReason;
+use crate::limits::LANE_MAX;
+use crate::packet::Summary;
+use crate::sad::SaIndex;
+use warren_policy::RuleId;
+use warren_port::Frame;
+use warren_seam::{PortIndex, Side};
+
+/// Where a packet came from, which decides how it is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// In clear, by a port.
+    Port(PortIndex, Side),
+    /// From the gateway's own kernel, by the tun port.
+    Tun,
+    /// Out of an SA, by a port.
+    Sa(PortIndex),
+    /// Made here to answer a packet that came in clear by a port of that side.
+    Answer(Side),
+    /// Made here to answer a packet that came out of an SA: it goes back the way the rules say, or not at all.
+    AnswerToSa,
+}
+
+impl Origin {
+    /// The port it came by.
+    #[must_use]
+    pub(crate) const fn port(self) -> Option<PortIndex> {
+        match self {
+            Self::Port(port, _) | Self::Sa(port) => Some(port),
+            Self::Tun | Self::Answer(_) | Self::AnswerToSa => None,
+        }
+    }
+
+    /// Whether it is somebody else's packet, which costs it a hop.
+    #[must_use]
+    pub(crate) const fn is_transit(self) -> bool {
+        matches!(self, Self::Port(..) | Self::Sa(_))
+    }
+}
+
+/// A packet. Its frame begins with the IP header.
+pub(crate) struct Slot {
+    /// The bytes.
+    pub(crate) frame: Frame,
+    /// What stands in the foremost header.
+    pub(crate) summary: Summary,
+    /// Where it came from.
+    pub(crate) origin: Origin,
+    /// Levels of ESP taken off so far.
+    pub(crate) depth: u8,
+    /// Levels of ESP put on so far.
+    pub(crate) level: u8,
+    /// The tunnel rule that protects it.
+    pub(crate) rule: RuleId,
+    /// The SA at work on it.
+    pub(crate) sa: SaIndex,
+    /// Its sequence number in that SA.
+    pub(crate) sequence: u64,
+    /// Where ESP begins.
+    pub(crate) esp_at: u16,
+    /// Why it goes no further.
+    pub(crate) failure: Option<DropReason>,
+}
+
+impl Slot {
+    /// A packet that has just arrived.
+    #[must_use]
+    pub(crate) fn new(frame: Frame, summary: Summary, origin: Origin) -> Self {
+        Self {
+            frame,
+            summary,
+            origin,
+            depth: 0,
+            level: 0,
+            rule: RuleId(0),
+            sa: 0,
+            sequence: 0,
+            esp_at: 0,
+            failure: None,
+        }
+    }
+}
+
+/// What waits for which stage. The vectors are reused for every batch.
+pub(crate) struct Lanes {
+    /// Read, and nothing more known.
+    pub(crate) arrived: Vec<Slot>,
+    /// ESP to us.
+    pub(crate) esp: Vec<Slot>,
+    /// To be judged by the rules.
+    pub(crate) judge: Vec<Slot>,
+    /// To be protected.
+    pub(crate) protect: Vec<Slot>,
+    /// To be routed.
+    pub(crate) forward: Vec<Slot>,
+    /// For the gateway's own kernel.
+    pub(crate) kernel: Vec<Slot>,
+    /// Answers made meanwhile; they are sorted into the other lanes for a second round.
+    pub(crate) answers: Vec<Slot>,
+    /// Fragments of one packet.
+    pub(crate) pieces: Vec<Slot>,
+    /// Memory for a lane that is being emptied while it is filled again.
+    pub(crate) spare: Vec<Slot>,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        let lane = || Vec::with_capacity(LANE_MAX);
+        Self {
+            arrived: lane(),
+            esp: lane(),
+            judge: lane(),
+            protect: lane(),
+            forward: lane(),
+            kernel: lane(),
+            answers: lane(),
+            pieces: lane(),
+            spare: lane(),
+        }
+    }
+}
+
+/// Takes everything out of a lane and leaves an empty one with memory; give the emptied one back with `*spare = it`.
+pub(crate) fn empty_out(lane: &mut Vec<Slot>, spare: &mut Vec<Slot>) -> Vec<Slot> {
+    std::mem::replace(lane, std::mem::take(spare))
+}

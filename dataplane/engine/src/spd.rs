@@ -1,0 +1,289 @@
+//! The security policy database (RFC 4301 §4.4.1) as an immutable snapshot: what the rules say about a batch of
+//! packets. `warren_policy::evaluate` is the model it must agree with.
+
+use std::net::IpAddr;
+use warren_policy::{FiveTuple, Protocol, RuleId, RuleSet, Selector, TransportAction, Verdict};
+
+/// From which side a packet is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// It leaves our side (SPD-O).
+    Outbound,
+    /// It came in clear from the far side (SPD-I): the same rules, mirrored.
+    Inbound,
+}
+
+/// The compiled rules. A search from the first rule on, over rows that hold numbers and nothing else.
+#[derive(Default)]
+pub struct Spd {
+    ipv4: Family<u32>,
+    ipv6: Family<u128>,
+    tunnel_rules: usize,
+}
+
+/// The rules of one address family.
+struct Family<A> {
+    transport: Vec<Row<A, TransportAction>>,
+    tunnel: Vec<Row<A, RuleId>>,
+}
+
+impl<A> Default for Family<A> {
+    fn default() -> Self {
+        Self { transport: Vec::new(), tunnel: Vec::new() }
+    }
+}
+
+/// One rule. Ports go up to [`NO_PORT`], protocols up to 255.
+struct Row<A, T> {
+    source: (A, A),
+    destination: (A, A),
+    source_port: (u32, u32),
+    destination_port: (u32, u32),
+    protocol: (u8, u8),
+    outcome: T,
+}
+
+/// What stands for a port that cannot be seen: only the range of every port reaches so far.
+const NO_PORT: u32 = 0x1_0000;
+
+/// What one packet looks like to the rows.
+#[derive(Clone, Copy)]
+struct Probe<A> {
+    source: A,
+    destination: A,
+    source_port: u32,
+    destination_port: u32,
+    protocol: u8,
+}
+
+impl Spd {
+    /// Compiles a rule set.
+    #[must_use]
+    pub fn new(rules: &RuleSet) -> Self {
+        let mut spd = Self { tunnel_rules: rules.tunnel.len(), ..Self::default() };
+        for rule in &rules.transport {
+            spd.push(
+                &rule.selector,
+                |family| &mut family.transport,
+                |family| &mut family.transport,
+                rule.action,
+            );
+        }
+        for (at, rule) in rules.tunnel.iter().enumerate() {
+            let id = RuleId(at as u32);
+            spd.push(&rule.selector, |family| &mut family.tunnel, |family| &mut family.tunnel, id);
+        }
+        spd
+    }
+
+    fn push<T>(
+        &mut self,
+        selector: &Selector,
+        ipv4: impl Fn(&mut Family<u32>) -> &mut Vec<Row<u32, T>>,
+        ipv6: impl Fn(&mut Family<u128>) -> &mut Vec<Row<u128, T>>,
+        outcome: T,
+    ) {
+        let source = (selector.source.first(), selector.source.last());
+        let destination = (selector.destination.first(), selector.destination.last());
+        if let (Some(source), Some(destination)) = (both_ipv4(source), both_ipv4(destination)) {
+            ipv4(&mut self.ipv4).push(Row::new(selector, source, destination, outcome));
+        } else if let (Some(source), Some(destination)) = (both_ipv6(source), both_ipv6(destination)) {
+            ipv6(&mut self.ipv6).push(Row::new(selector, source, destination, outcome));
+        }
+    }
+
+    /// How many tunnel rules there are.
+    #[must_use]
+    pub const fn tunnel_rules(&self) -> usize {
+        self.tunnel_rules
+    }
+
+    /// Judges a batch: `verdicts` gets one entry for each packet, in their order.
+    pub fn classify(&self, direction: Direction, packets: &[FiveTuple], verdicts: &mut Vec<Verdict>) {
+        verdicts.clear();
+        verdicts.extend(packets.iter().map(|packet| self.judge(direction, packet)));
+    }
+
+    fn judge(&self, direction: Direction, packet: &FiveTuple) -> Verdict {
+        match (packet.source, packet.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                self.ipv4.judge(Probe::new(packet, source.into(), destination.into(), direction))
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                self.ipv6.judge(Probe::new(packet, source.into(), destination.into(), direction))
+            }
+            _ => Verdict::NoRule,
+        }
+    }
+}
+
+fn both_ipv4(range: (IpAddr, IpAddr)) -> Option<(u32, u32)> {
+    match range {
+        (IpAddr::V4(first), IpAddr::V4(last)) => Some((first.into(), last.into())),
+        _ => None,
+    }
+}
+
+fn both_ipv6(range: (IpAddr, IpAddr)) -> Option<(u128, u128)> {
+    match range {
+        (IpAddr::V6(first), IpAddr::V6(last)) => Some((first.into(), last.into())),
+        _ => None,
+    }
+}
+
+impl<A: Copy + Ord> Family<A> {
+    fn judge(&self, probe: Probe<A>) -> Verdict {
+        match first_match(&self.transport, &probe) {
+            None => Verdict::NoRule,
+            Some(TransportAction::Discard) => Verdict::Discard,
+            Some(TransportAction::Bypass) => Verdict::Clear,
+            Some(TransportAction::Permit) => {
+                first_match(&self.tunnel, &probe).map_or(Verdict::Clear, Verdict::Protect)
+            }
+        }
+    }
+}
+
+fn first_match<A: Copy + Ord, T: Copy>(rows: &[Row<A, T>], probe: &Probe<A>) -> Option<T> {
+    rows.iter().find(|row| row.contains(probe)).map(|row| row.outcome)
+}
+
+impl<A: Copy + Ord, T> Row<A, T> {
+    fn new(selector: &Selector, source: (A, A), destination: (A, A), outcome: T) -> Self {
+        let ports = |range: warren_policy::PortRange| {
+            let last = if range == warren_policy::PortRange::ANY { NO_PORT } else { range.last().into() };
+            (u32::from(range.first()), last)
+        };
+        Self {
+            source,
+            destination,
+            source_port: ports(selector.source_port),
+            destination_port: ports(selector.destination_port),
+            protocol: match selector.protocol {
+                Protocol::Any => (0, u8::MAX),
+                Protocol::Is(number) => (number, number),
+            },
+            outcome,
+        }
+    }
+
+    fn contains(&self, probe: &Probe<A>) -> bool {
+        let within = |range: (A, A), value: A| range.0 <= value && value <= range.1;
+        let reaches = |range: (u32, u32), port: u32| range.0 <= port && port <= range.1;
+        within(self.destination, probe.destination)
+            && within(self.source, probe.source)
+            && reaches(self.source_port, probe.source_port)
+            && reaches(self.destination_port, probe.destination_port)
+            && self.protocol.0 <= probe.protocol
+            && probe.protocol <= self.protocol.1
+    }
+}
+
+impl<A> Probe<A> {
+    fn new(packet: &FiveTuple, source: A, destination: A, direction: Direction) -> Self {
+        let port = |port: Option<u16>| port.map_or(NO_PORT, u32::from);
+        let (source_port, destination_port) = (port(packet.source_port), port(packet.destination_port));
+        let protocol = packet.protocol;
+        match direction {
+            Direction::Outbound => Self { source, destination, source_port, destination_port, protocol },
+            Direction::Inbound => Self {
+                source: destination,
+                destination: source,
+                source_port: destination_port,
+                destination_port: source_port,
+                protocol,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    use warren_policy::evaluate::{evaluate, evaluate_inbound};
+    use warren_policy::{AddressRange, PeerId, PortRange, TransportRule, TunnelRule};
+
+    fn address(ipv6: bool, low: u8) -> IpAddr {
+        if ipv6 { Ipv6Addr::from(u128::from(low)).into() } else { Ipv4Addr::new(10, 0, 0, low).into() }
+    }
+
+    fn selectors() -> impl Strategy<Value = Selector> {
+        let span = || (0u8..16, 0u8..16);
+        let ports =
+            || prop::sample::select(vec![(0u16, u16::MAX), (1, u16::MAX), (0, 100), (53, 53), (80, 90)]);
+        let protocols =
+            prop::sample::select(vec![Protocol::Any, Protocol::Is(6), Protocol::Is(17), Protocol::Is(0)]);
+        (any::<bool>(), span(), span(), ports(), ports(), protocols).prop_map(
+            |(ipv6, a, b, source_port, destination_port, protocol)| {
+                let range = |(x, y): (u8, u8)| {
+                    AddressRange::new(address(ipv6, x.min(y)), address(ipv6, x.max(y))).unwrap()
+                };
+                Selector {
+                    source: range(a),
+                    destination: range(b),
+                    protocol,
+                    source_port: PortRange::new(source_port.0, source_port.1).unwrap(),
+                    destination_port: PortRange::new(destination_port.0, destination_port.1).unwrap(),
+                }
+            },
+        )
+    }
+
+    fn rule_sets() -> impl Strategy<Value = RuleSet> {
+        let action = prop::sample::select(vec![
+            TransportAction::Permit,
+            TransportAction::Permit,
+            TransportAction::Bypass,
+            TransportAction::Discard,
+        ]);
+        let transport = prop::collection::vec((selectors(), action), 0..12);
+        let tunnel = prop::collection::vec(selectors(), 0..12);
+        (transport, tunnel).prop_map(|(transport, tunnel)| RuleSet {
+            transport: transport
+                .into_iter()
+                .map(|(selector, action)| TransportRule { name: String::new(), selector, action })
+                .collect(),
+            tunnel: tunnel
+                .into_iter()
+                .map(|selector| TunnelRule {
+                    name: String::new(),
+                    selector,
+                    peer: PeerId(0),
+                    gateway: address(false, 1),
+                })
+                .collect(),
+        })
+    }
+
+    fn packets() -> impl Strategy<Value = FiveTuple> {
+        let ports = || prop::sample::select(vec![None, Some(0u16), Some(53), Some(85), Some(u16::MAX)]);
+        let protocol = prop::sample::select(vec![0u8, 1, 6, 17, 255]);
+        (any::<bool>(), 0u8..16, 0u8..16, protocol, ports(), ports()).prop_map(
+            |(ipv6, a, b, protocol, source_port, destination_port)| FiveTuple {
+                source: address(ipv6, a),
+                destination: address(ipv6, b),
+                protocol,
+                source_port,
+                destination_port,
+            },
+        )
+    }
+
+    proptest! {
+        #[test] // NT-3, NT-4, F-24
+        fn it_says_what_the_linear_model_says(
+            rules in rule_sets(), packets in prop::collection::vec(packets(), 1..40),
+        ) {
+            let spd = Spd::new(&rules);
+            let mut verdicts = Vec::new();
+            spd.classify(Direction::Outbound, &packets, &mut verdicts);
+            let expected: Vec<_> = packets.iter().map(|packet| evaluate(&rules, packet)).collect();
+            prop_assert_eq!(&verdicts, &expected);
+            spd.classify(Direction::Inbound, &packets, &mut verdicts);
+            let expected: Vec<_> = packets.iter().map(|packet| evaluate_inbound(&rules, packet)).collect();
+            prop_assert_eq!(&verdicts, &expected);
+        }
+    }
+}

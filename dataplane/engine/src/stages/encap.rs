@@ -1,0 +1,98 @@
+//! The inside of ESP: which SA, which number, padding and trailer behind, header in front.
+
+use crate::core::Core;
+use crate::drop_reason::DropReason;
+use crate::handoff::Work;
+use crate::packet::esp;
+use crate::sad::WorkerIndex;
+use crate::slot::{Slot, empty_out};
+use crate::stages::open::limit_event;
+use warren_seam::Event;
+
+/// Finds the SA of each packet's next level, and hands those of other workers over.
+pub(crate) fn bind(core: &mut Core, lane: &mut Vec<Slot>, spare: &mut Vec<Slot>) {
+    let mut unbound = empty_out(lane, spare);
+    for mut slot in unbound.drain(..) {
+        let level = usize::from(slot.level);
+        let Some(index) = core.bindings.of(slot.rule).and_then(|binding| binding.level(level)) else {
+            refuse_unbound(core, slot);
+            continue;
+        };
+        match foreign_owner(core, &slot) {
+            None => {
+                slot.sa = index;
+                lane.push(slot);
+            }
+            Some(owner) => {
+                let work = Work::Protect { rule: slot.rule, level: slot.level, generation: core.generation };
+                core.hand_over(slot, owner, work);
+            }
+        }
+    }
+    *spare = unbound;
+}
+
+/// The other worker that owns the SA of a packet's next level.
+#[must_use]
+pub(crate) fn foreign_owner(core: &Core, slot: &Slot) -> Option<WorkerIndex> {
+    let index = core.bindings.of(slot.rule)?.level(slot.level.into())?;
+    let sa = core.sad.outbound(index)?;
+    (sa.sealer.is_none()).then_some(sa.owner)
+}
+
+/// Nothing is ready to protect it: it is dropped, and control is asked once (REQUIREMENTS F-24).
+pub(crate) fn refuse_unbound(core: &mut Core, slot: Slot) {
+    if core.bindings.wants_acquire(slot.rule)
+        && core.report(Event::Acquire { rule: slot.rule, packet: slot.summary.tuple })
+    {
+        core.bindings.acquiring(slot.rule);
+    }
+    core.discard(slot, DropReason::NoSa);
+}
+
+/// Numbers every packet of the lane, in their order, and builds what will be sealed.
+pub(crate) fn encap(core: &mut Core, lane: &mut Vec<Slot>) {
+    for slot in lane.iter_mut() {
+        slot.failure = wrap(core, slot).err();
+    }
+    core.sweep(lane);
+}
+
+fn wrap(core: &mut Core, slot: &mut Slot) -> Result<(), DropReason> {
+    let now = core.now;
+    let sa = core.sad.outbound(slot.sa).expect("bind found it in this turn");
+    let (shape, spi, id) = (sa.shape, sa.spi, sa.id);
+    let sealer = core.sad.sealer_mut(slot.sa).expect("bind keeps only packets of our own SAs");
+    if !sealer.selector.contains(&slot.summary.tuple) {
+        return Err(DropReason::OutsideSelector);
+    }
+    let inner = slot.frame.len();
+    let padded = esp::padding_octets(inner, shape.alignment()) + esp::TRAILER_OCTETS;
+    let head = esp::HEADER_OCTETS + shape.transform.iv_octets();
+    let tail = padded + shape.transform.icv_octets();
+    // Checked before a number is spent on it.
+    if slot.frame.tailroom() < tail || slot.frame.headroom() < head + shape.outer_octets() {
+        return Err(DropReason::NoRoom);
+    }
+    let sequence = sealer.next_sequence();
+    if let Some(sequence) = sequence {
+        sealer.usage.add(inner);
+        sealer.usage.meter.pass(inner, sequence, now);
+    }
+    let limit = sealer.usage.due(sealer.is_soft(), sealer.is_hard());
+    if let Some(limit) = limit
+        && !core.report(limit_event(limit, id))
+        && let Some(sealer) = core.sad.sealer_mut(slot.sa)
+    {
+        sealer.usage.forget(limit);
+    }
+    slot.sequence = sequence.ok_or(DropReason::SaExpired)?;
+    let Some(octets) = slot.frame.push_back(tail) else { return Err(DropReason::NoRoom) };
+    esp::emit_trailer(&mut octets[..padded], slot.summary.is_ipv6());
+    let Some(header) = slot.frame.push_front(head) else { return Err(DropReason::NoRoom) };
+    header[..4].copy_from_slice(&spi.0.to_be_bytes());
+    header[4..esp::HEADER_OCTETS].copy_from_slice(&(slot.sequence as u32).to_be_bytes());
+    // The IV is written when the packet is sealed; until then nothing stale may stand there.
+    header[esp::HEADER_OCTETS..].fill(0);
+    Ok(())
+}

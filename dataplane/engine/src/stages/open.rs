@@ -1,0 +1,113 @@
+//! Integrity check and decryption of a whole lane, then the second look at the replay window.
+
+use crate::core::Core;
+use crate::drop_reason::DropReason;
+use crate::sad::Limit;
+use crate::slot::Slot;
+use std::net::SocketAddr;
+use warren_aead::{OpenJob, Verdict};
+use warren_seam::{Encapsulation, Event, SaId};
+
+/// Opens every packet of the lane.
+pub(crate) fn open(core: &mut Core, lane: &mut Vec<Slot>) {
+    let mut jobs = OpenJob::recycle(std::mem::take(&mut core.bench.open_jobs));
+    for slot in lane.iter_mut() {
+        let opener = core.sad.opener(slot.sa).expect("lookup keeps only packets of our own SAs");
+        let esn_high = opener.esn.then_some((slot.sequence >> 32) as u32);
+        let at = usize::from(slot.esp_at);
+        jobs.push(OpenJob::new(&opener.key, esn_high, &mut slot.frame.bytes_mut()[at..]));
+    }
+    warren_aead::open(&mut jobs);
+    core.bench.opened.clear();
+    core.bench.opened.extend(jobs.iter().map(|job| job.verdict));
+    core.bench.open_jobs = OpenJob::recycle(jobs);
+    for (slot, &verdict) in lane.iter_mut().zip(&core.bench.opened) {
+        slot.failure = match verdict {
+            Verdict::Authentic => None,
+            Verdict::Malformed => Some(DropReason::EspLength),
+            Verdict::Forged | Verdict::Unopened => Some(DropReason::BadIcv),
+        };
+        if slot.failure == Some(DropReason::BadIcv)
+            && let Some(opener) = core.sad.opener(slot.sa)
+        {
+            opener.usage.meter.bad_icv();
+        }
+    }
+    core.sweep(lane);
+}
+
+/// Moves the windows. Every tag in the lane has verified; two copies of a packet in one batch both passed `check`,
+/// so this step decides again.
+pub(crate) fn accept(core: &mut Core, lane: &mut Vec<Slot>) {
+    for slot in lane.iter_mut() {
+        slot.failure = accept_one(core, slot).err();
+    }
+    core.sweep(lane);
+}
+
+fn accept_one(core: &mut Core, slot: &Slot) -> Result<(), DropReason> {
+    let now = core.now;
+    let esp_octets = slot.frame.len() - usize::from(slot.esp_at);
+    let sa = core.sad.inbound_mut(slot.sa).expect("lookup found it in this turn");
+    let (id, shape) = (sa.id, sa.shape);
+    let opener = sa.opener.as_deref_mut().expect("lookup keeps only packets of our own SAs");
+    if opener.usage.is_exhausted() {
+        return Err(DropReason::SaExpired);
+    }
+    let newest = slot.sequence > opener.window.highest();
+    if !opener.window.accept(slot.sequence) {
+        opener.usage.meter.replayed();
+        return Err(DropReason::Replayed);
+    }
+    let payload = esp_octets - shape.transform.overhead_octets();
+    opener.usage.add(payload);
+    opener.usage.meter.pass(payload, opener.window.highest(), now);
+    let limit = opener.usage.due(false, false);
+    let first = !std::mem::replace(&mut opener.first_reported, true);
+    let from = SocketAddr::new(slot.summary.tuple.source, slot.summary.tuple.source_port.unwrap_or(0));
+    // Only the newest packet says where the peer is: an old one that was held back on the way must not.
+    let moved = newest && matches!(shape.encapsulation, Encapsulation::Udp { .. }) && from != opener.seen;
+    if moved {
+        opener.seen = from;
+    }
+    core.counters.add(crate::counters::Tally::Opened, 1);
+    if first || moved || limit.is_some() {
+        report(core, slot, id, first, moved.then_some(from), limit);
+    }
+    Ok(())
+}
+
+/// Tells control; what does not get through is due again with the next packet.
+fn report(
+    core: &mut Core,
+    slot: &Slot,
+    id: SaId,
+    first: bool,
+    moved: Option<SocketAddr>,
+    limit: Option<Limit>,
+) {
+    let first_lost = first && !core.report(Event::FirstInbound(id));
+    let moved_lost = moved.is_some_and(|remote| !core.report(Event::PeerMoved { sa: id, remote }));
+    let limit_lost = limit.filter(|&limit| !core.report(limit_event(limit, id)));
+    let Some(sa) = core.sad.inbound_mut(slot.sa) else { return };
+    let home = crate::sad::peer_address(&sa.shape);
+    let Some(opener) = sa.opener.as_deref_mut() else { return };
+    if first_lost {
+        opener.first_reported = false;
+    }
+    if moved_lost {
+        opener.seen = home;
+    }
+    if let Some(limit) = limit_lost {
+        opener.usage.forget(limit);
+    }
+}
+
+/// The event that tells of a limit.
+#[must_use]
+pub(crate) fn limit_event(limit: Limit, id: SaId) -> Event {
+    match limit {
+        Limit::Soft => Event::SoftExpire(id),
+        Limit::Hard => Event::HardExpire(id),
+    }
+}
