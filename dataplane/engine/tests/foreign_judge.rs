@@ -1,5 +1,7 @@
 //! ESP made by somebody else's code, through the whole inbound path (tests/vectors/esp).
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
 mod lab;
 
 use lab::*;

@@ -1,5 +1,7 @@
 //! Packets that are too big, too old, or have nowhere to go.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
 mod lab;
 
 use lab::*;
@@ -224,7 +226,7 @@ fn a_packet_waits_for_its_neighbour_but_not_for_ever() {
     }
     assert_eq!(one.counters().held(), 3);
     let asked = Event::UnresolvedNeighbour { port: PortIndex(OUTSIDE as u16), address: ip("192.0.2.2") };
-    assert_eq!(one.take_events(), [asked.clone()]);
+    assert_eq!(one.take_events(), std::slice::from_ref(&asked));
     one.submit(Command::Forwarding(table(1)));
     one.poll();
     assert_eq!((one.receive(OUTSIDE).len(), one.counters().held()), (3, 0));

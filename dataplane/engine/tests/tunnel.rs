@@ -1,5 +1,7 @@
 //! Two gateways back to back: what goes in on one side comes out on the other, and nothing else does.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
 mod lab;
 
 use lab::*;

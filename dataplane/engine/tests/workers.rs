@@ -1,5 +1,7 @@
 //! Several workers: an SA has one owner, and everybody else's packets for it find their way there in order.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
 mod lab;
 
 use lab::*;
