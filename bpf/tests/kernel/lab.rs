@@ -38,12 +38,6 @@ impl Namespace {
         ip(&[&["-n", self.name.as_str()], arguments].concat())
     }
 
-    /// A program inside of it; whether it succeeded.
-    pub(crate) fn run(&self, arguments: &[&str]) -> bool {
-        let arguments = [&["netns", "exec", self.name.as_str()], arguments].concat();
-        Command::new("ip").args(arguments).output().is_ok_and(|output| output.status.success())
-    }
-
     /// Runs `inside` on a thread that is in the namespace. Sockets opened there stay there.
     pub(crate) fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
         let path = Path::new("/run/netns").join(&self.name);

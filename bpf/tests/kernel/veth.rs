@@ -1,10 +1,11 @@
 //! Sockets and program together, over veth pairs in namespaces.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::process::Command;
 
 use std::time::{Duration, Instant};
 
-use warren_bpf::{Attach, Locality, Steering, SteeringError};
+use warren_bpf::{Attach, Generator, Locality, Steering, SteeringError};
 use warren_port::af_xdp::{AfXdpConfig, AfXdpPort, interface_index};
 use warren_port::{Frame, Port, PortMode, TunPort, Umem, UmemConfig, XdpAttach};
 
@@ -164,6 +165,12 @@ impl Station {
     }
 }
 
+/// A program in a namespace; whether it succeeded.
+fn succeeds(namespace: &Namespace, arguments: &[&str]) -> bool {
+    let arguments = [&["netns", "exec", namespace.name()], arguments].concat();
+    Command::new("ip").args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
 fn config(interface: &str, attach: XdpAttach, queues: u32) -> AfXdpConfig {
     let queues = (0..queues).collect();
     AfXdpConfig { queues, ring_entries: 512, ..AfXdpConfig::new(interface, attach) }
@@ -291,7 +298,7 @@ fn each_class_of_packet_goes_where_it_belongs() {
         }
     }
     // The kernel keeps ARP and its own ICMP.
-    assert!(lab.host.run(&["ping", "-c", "2", "-i", "0.2", "-W", "2", "10.99.1.2"]));
+    assert!(succeeds(&lab.host, &["ping", "-c", "2", "-i", "0.2", "-W", "2", "10.99.1.2"]));
 }
 
 #[test] // F-24, F-38
@@ -299,7 +306,7 @@ fn an_unserved_queue_drops_transit_and_leaves_the_kernel_its_own() {
     let Some(lab) = Lab::new("uns", 1) else { return };
     let mut host = lab.host(XdpAttach::Native);
     let mut peer = lab.peer(XdpAttach::Native);
-    assert!(lab.gateway.run(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]));
+    assert!(succeeds(&lab.gateway, &["sysctl", "-qw", "net.ipv4.ip_forward=1"]));
     lab.gateway.ip(&["neigh", "add", "10.99.2.1", "lladdr", "02:00:00:00:02:01", "dev", "f0"]).unwrap();
     let locality = Locality { mac: NEAR_MAC, addresses: [IpAddr::V4(NEAR)].into_iter().collect() };
     let steering = lab.gateway.enter(|| steer("n0", XdpAttach::Native, &locality));
@@ -307,7 +314,7 @@ fn an_unserved_queue_drops_transit_and_leaves_the_kernel_its_own() {
     lab.gateway.ip(&["neigh", "add", "10.99.2.77", "lladdr", "02:00:00:00:02:01", "dev", "f0"]).unwrap();
     let clear = vec![ethernet(NEAR_MAC, 0x0800, &packet); 50];
     host.send(&clear);
-    assert!(lab.host.run(&["ping", "-c", "2", "-i", "0.2", "-W", "2", "10.99.1.2"]));
+    assert!(succeeds(&lab.host, &["ping", "-c", "2", "-i", "0.2", "-W", "2", "10.99.1.2"]));
     let counters = steering.counters().unwrap();
     assert_eq!((counters.transit, counters.unserved), (50, 50));
     drop(steering);
@@ -424,7 +431,7 @@ fn the_gateways_own_traffic_passes_through_a_tun_port() {
     let name = lab.gateway.name().to_owned();
     let ping = std::thread::spawn(move || {
         let arguments = ["netns", "exec", &name, "ping", "-c", "1", "-s", "1000", "-W", "5", "198.51.100.7"];
-        std::process::Command::new("ip").args(arguments).output().unwrap().status.success()
+        Command::new("ip").args(arguments).output().unwrap().status.success()
     });
     let mut frames = Vec::new();
     let end = Instant::now() + PATIENCE;
@@ -455,4 +462,19 @@ fn the_gateways_own_traffic_passes_through_a_tun_port() {
     assert_eq!(port.transmit(&mut umem, &mut frames), 1);
     assert_eq!(port.counters().transmit_failed, 1);
     assert_eq!(umem.outstanding(), 0);
+}
+
+#[test]
+fn the_generators_frames_arrive() {
+    let Some(lab) = Lab::new("live", 1) else { return };
+    let mut gateway = lab.gateway(XdpAttach::Native, 1);
+    let frame = transit(NEAR_MAC, 1).remove(0);
+    lab.host.enter(|| {
+        let generator = Generator::load().unwrap();
+        generator.send(interface_index("h0").unwrap(), &frame, 300).unwrap();
+        assert!(generator.send(u32::MAX, &frame, 1).is_err());
+    });
+    let received = gateway.receive(0, 300);
+    assert_eq!(received.len(), 300);
+    assert!(received.iter().all(|other| *other == frame));
 }

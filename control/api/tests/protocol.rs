@@ -1,6 +1,11 @@
 //! The lines themselves, and the client against a daemon made of one thread.
 #![allow(clippy::unwrap_used)]
 
+mod common {
+    pub(crate) mod exercise;
+}
+
+use common::exercise;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -97,6 +102,24 @@ fn every_request_and_every_response_survives_the_round_trip_on_one_line() {
         let line = encode_response(&response);
         assert_eq!(line.iter().position(|octet| *octet == b'\n'), Some(line.len() - 1));
         assert_eq!(decode_response(&line).unwrap(), response);
+    }
+}
+
+#[test]
+fn no_changed_octet_brings_a_reader_down() {
+    let requests = commands().into_iter().map(|command| encode_request(&Request::new(command)));
+    let responses = answers().into_iter().map(|answer| encode_response(&Response::from(Ok(answer))));
+    for line in requests.chain(responses) {
+        for at in 0..line.len() {
+            for put in [0, b'"', b'{', b'9', b'-', b'\\', 0xff] {
+                let mut line = line.clone();
+                line[at] = put;
+                exercise::request(&line);
+                exercise::response(&line);
+                exercise::request(&line[..at]);
+                exercise::response(&line[..at]);
+            }
+        }
     }
 }
 

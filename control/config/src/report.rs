@@ -74,13 +74,15 @@ impl<'a> Report<'a> {
             self.left_out += 1;
             return;
         }
-        let start = self.text.floor_char_boundary(span.start.min(self.text.len()));
-        let number = self.line_starts.partition_point(|line| *line <= start) - 1;
+        let at = span.start.min(self.text.len());
+        let number = self.line_starts.partition_point(|line| *line <= at) - 1;
         let line_start = self.line_starts[number];
         let line = self.text[line_start..].lines().next().unwrap_or("");
-        let in_line = start.saturating_sub(line_start).min(line.len());
-        let end = self.text.floor_char_boundary(span.end.clamp(start, line_start + line.len()).max(start));
-        let column = line[..line.floor_char_boundary(in_line)].chars().count() + 1;
+        // A remark may point at the line end itself, which is not part of what is shown.
+        let line_end = line_start + line.len();
+        let start = self.text.floor_char_boundary(at.min(line_end));
+        let end = self.text.floor_char_boundary(span.end.clamp(start, line_end));
+        let column = self.text[line_start..start].chars().count() + 1;
         let width = self.text[start..end].chars().count().max(1);
         let (source, mark) = excerpt(&self.masks.apply(number, line), column, width);
         let diagnostic = Diagnostic {

@@ -225,6 +225,42 @@ fn the_tables_of_the_reference_are_all_accepted() {
     whole.into_iter().for_each(|block| drop(read(block)));
 }
 
+/// What the code knows is what an unknown key's diagnostic lists; what the reference knows are its tables' first cells.
+#[test]
+fn the_reference_has_a_row_for_every_key_and_no_other() {
+    let reference =
+        fs::read_to_string(format!("{}/../../docs/configuration.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    for (table, title) in [
+        ("[gateway]", "[gateway]"),
+        ("[[port]]", "[[port]]"),
+        ("[[peer]]", "[[peer]]"),
+        ("[[transport]]", "[[transport]]"),
+        ("[[tunnel]]", "[[tunnel]]"),
+    ] {
+        let errors = parse(&format!("{table}\nzzzzzzzz = 1\n"), "f", &key).unwrap_err();
+        let unknown = errors.0.iter().find(|error| error.message.contains("zzzzzzzz")).unwrap();
+        let accepted = unknown.accepted.as_deref().unwrap();
+        let mut known: Vec<&str> = accepted.split('`').skip(1).step_by(2).collect();
+        let section =
+            reference.split(&format!("## `{title}`")).nth(1).unwrap().split("\n## ").next().unwrap();
+        let first_cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let mut documented: Vec<&str> = first_cells.collect();
+        if title == "[[tunnel]]" {
+            documented.extend([
+                "name",
+                "source",
+                "destination",
+                "protocol",
+                "source_port",
+                "destination_port",
+            ]);
+        }
+        known.sort_unstable();
+        documented.sort_unstable();
+        assert_eq!(known, documented, "{title}");
+    }
+}
+
 #[test]
 fn key_files_are_looked_up_beside_the_configuration() {
     let directory = tempfile::tempdir().unwrap();

@@ -352,9 +352,31 @@ fn long_and_hostile_lines_are_quoted_safely() {
 }
 
 #[test]
+fn a_place_at_the_end_of_a_line_is_shown_whatever_ends_it() {
+    for text in
+        ["interface = \"eth0\r\n", "a = \"\r\n\r\n", "a\r\n", "a\r", "a = [\r\n", "\u{feff}a", "a = \"é\r\n"]
+    {
+        let errors = errors(text);
+        assert!(errors.0.iter().all(|error| error.line > 0 && error.column > 0), "{errors}");
+    }
+}
+
+#[test]
 fn more_errors_than_anyone_reads_are_counted() {
     let many: String = (0..200).map(|n| format!("unknown{n} = 1\n")).collect();
     let errors = errors(&format!("{many}{BASE}"));
     assert!(errors.0.len() <= 60, "{}", errors.0.len());
     assert!(errors.to_string().contains("more are not shown"));
+}
+
+#[test] // F-36
+fn a_remark_about_the_end_of_a_line_written_elsewhere_is_still_a_remark() {
+    // An editor on another system ends lines with CR LF; the CR is part of no line that is shown.
+    let text = BASE.replace('\n', "\r\n");
+    for at in 0..text.len() {
+        let Err(errors) = parse(&text[..at], "gw.toml", &secrets) else { continue };
+        assert!(!errors.to_string().is_empty(), "cut to {at}");
+    }
+    let errors = errors("[gateway]\r\nlog = \"debug\r\n");
+    assert_eq!((errors.0[0].line, errors.0[0].source.as_str()), (2, "log = \"debug"));
 }

@@ -8,7 +8,7 @@ use warren_bpf::Steering;
 use warren_config::Config;
 use warren_engine::{CounterSnapshot, DropReason, Handle, Tally};
 use warren_policy::TransportAction;
-use warren_seam::Encapsulation;
+use warren_seam::{Encapsulation, PortIndex};
 use warren_tunnels::{PairStatus, SaFacts, State, TunnelStatus, Tunnels};
 
 /// Everybody who is asked.
@@ -25,11 +25,13 @@ pub(crate) struct Sources<'a> {
 
 impl Sources<'_> {
     pub(crate) fn stats(&self) -> Stats {
-        let workers: Vec<_> = (0..self.cores.len()).map(|worker| self.worker(worker)).collect();
+        let workers: Vec<_> =
+            self.engine.worker_counters().iter().enumerate().map(|worker| self.worker(worker)).collect();
         let status = self.tunnels.status();
         let sum = |of: fn(&warren_api::Worker) -> u64| workers.iter().map(of).sum();
         let totals = Totals {
             received: sum(|worker| worker.received),
+            originated: sum(|worker| worker.originated),
             delivered: sum(|worker| worker.delivered),
             held: sum(|worker| worker.held),
             dropped: sum(|worker| worker.dropped),
@@ -45,20 +47,21 @@ impl Sources<'_> {
             ports: self.ports(),
             workers,
             totals,
+            tallies: self.tallies(),
             ike: self.ike(),
             steering: self.steering(),
         }
     }
 
-    /// What a worker made itself or took over counts as received, and what it handed over as delivered, so that each
-    /// worker's ledger closes.
-    fn worker(&self, index: usize) -> warren_api::Worker {
-        let counters = self.engine.worker_counters(index);
+    fn worker(&self, (index, counters): (usize, &CounterSnapshot)) -> warren_api::Worker {
         warren_api::Worker {
             id: index as u16,
-            core: self.cores[index],
-            received: counters.entered(),
-            delivered: counters.delivered() + counters.of(Tally::Handed),
+            core: self.cores.get(index).copied().flatten(),
+            received: counters.of(Tally::Received),
+            originated: counters.of(Tally::Originated),
+            adopted: counters.of(Tally::Adopted),
+            handed: counters.of(Tally::Handed),
+            delivered: counters.delivered(),
             held: counters.held(),
             dropped: counters.dropped_total(),
             sealed: counters.of(Tally::Sealed),
@@ -67,22 +70,35 @@ impl Sources<'_> {
         }
     }
 
+    fn tallies(&self) -> BTreeMap<String, u64> {
+        let counters = self.engine.counters();
+        Tally::ALL.iter().map(|tally| (tally.word().to_owned(), counters.of(*tally))).collect()
+    }
+
+    /// The workers' parts of a port, added up.
     fn ports(&self) -> Vec<warren_api::Port> {
-        let counters = self.engine.port_counters();
-        let row = |(facts, counters): (&PortFacts, warren_port::PortCounters)| warren_api::Port {
-            name: facts.name.clone(),
-            interface: facts.interface.clone(),
-            side: facts.side.to_owned(),
-            mode: facts.mode.clone(),
-            queues: facts.queues,
-            received: counters.received,
-            received_octets: counters.received_octets,
-            transmitted: counters.transmitted,
-            transmitted_octets: counters.transmitted_octets,
-            receive_dropped: counters.receive_dropped,
-            transmit_failed: counters.transmit_failed,
+        let parts = self.engine.ports();
+        let row = |(at, facts): (usize, &PortFacts)| {
+            let index = (at < self.config.ports.len()).then_some(PortIndex(at as u16));
+            let mut row = warren_api::Port {
+                name: facts.name.clone(),
+                interface: facts.interface.clone(),
+                side: facts.side.to_owned(),
+                queues: facts.queues,
+                ..warren_api::Port::default()
+            };
+            for (_, part) in parts.iter().filter(|(_, part)| part.index == index) {
+                row.mode = part.mode.to_string();
+                row.received += part.counters.received;
+                row.received_octets += part.counters.received_octets;
+                row.transmitted += part.counters.transmitted;
+                row.transmitted_octets += part.counters.transmitted_octets;
+                row.receive_dropped += part.counters.receive_dropped;
+                row.transmit_failed += part.counters.transmit_failed;
+            }
+            row
         };
-        self.ports.iter().zip(counters).map(row).collect()
+        self.ports.iter().enumerate().map(row).collect()
     }
 
     fn ike(&self) -> BTreeMap<String, u64> {
@@ -118,7 +134,7 @@ impl Sources<'_> {
     }
 
     pub(crate) fn drops(&self) -> Vec<DropCount> {
-        let counters: CounterSnapshot = self.engine.counters();
+        let counters = self.engine.counters();
         let row = |reason: &DropReason| DropCount {
             reason: reason.word().to_owned(),
             explanation: reason.meaning().to_owned(),

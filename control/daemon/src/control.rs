@@ -21,12 +21,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 use warren_api::{Answer, Refusal, RefusalWord, VersionInfo};
 use warren_bpf::{Locality, Steering};
 use warren_config::Config;
-use warren_engine::{Handle, Token};
+use warren_engine::{Handle, Refused, Token};
 use warren_ike::Path;
+use warren_policy::RuleId;
 use warren_seam::{Command, Event, SaId};
 use warren_tunnels::{Output, Tunnels};
 
@@ -59,6 +61,9 @@ pub(crate) enum Stopped {
     /// The workers take no more commands.
     #[error("the workers take no commands any more; the gateway stops, and with it all traffic")]
     Stuck,
+    /// The keys that IKE derived are no keys: a mistake of ours.
+    #[error("{0}")]
+    Refused(Refused),
     /// The runtime or the kernel.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -81,6 +86,7 @@ pub(crate) struct Control {
     parts: Parts,
     view: Arc<View>,
     bell: AsyncFd<OwnedFd>,
+    more_events: bool,
     tick: Interval,
     buffer: Vec<u8>,
     datagrams: Vec<(Path, Vec<u8>)>,
@@ -93,7 +99,7 @@ pub(crate) struct Control {
 impl Control {
     /// Takes over what was started; the first commands reach the workers here.
     pub(crate) fn new(parts: Parts) -> io::Result<Self> {
-        let bell = AsyncFd::new(parts.engine.event_fd().try_clone_to_owned()?)?;
+        let bell = watch(parts.engine.event_fd().try_clone_to_owned()?)?;
         let mut tick = interval(ACTIVITY_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let view = parts.mirror.view();
@@ -101,6 +107,7 @@ impl Control {
             parts,
             view,
             bell,
+            more_events: false,
             tick,
             buffer: Vec::new(),
             datagrams: Vec::new(),
@@ -141,6 +148,7 @@ impl Control {
                 guard?.clear_ready();
                 Input::Events
             }
+            () = yield_now(), if self.more_events => Input::Events,
             () = self.parts.sockets.receive(&mut self.buffer, receive) => Input::Datagrams,
             () = async { sleep_until(timeout.expect("guarded")).await }, if timeout.is_some() => Input::Timeout,
             view = self.parts.mirror.changed() => Input::View(view),
@@ -159,10 +167,10 @@ impl Control {
     }
 
     fn take_events(&mut self, now: Duration) -> Result<(), Stopped> {
-        self.parts.engine.hush();
+        self.more_events = false;
         for _ in 0..EVENTS_EACH_TURN_MAX {
             let Some((worker, event)) = self.parts.engine.poll_event() else { return Ok(()) };
-            tracing::trace!("worker {worker}: {event:?}");
+            tracing::trace!("worker {}: {event:?}", worker.0);
             match event {
                 Event::UnresolvedNeighbour { port, address } => {
                     self.parts.resolver.resolve(now, &self.view, port, address);
@@ -171,8 +179,8 @@ impl Control {
             }
             self.drain()?;
         }
-        // More of them wait: they must not wait for the next bell.
-        self.parts.engine.ring();
+        // More of them wait, and the bell, which is still ringing, does not ring anew.
+        self.more_events = true;
         Ok(())
     }
 
@@ -248,8 +256,9 @@ impl Control {
         loop {
             match self.parts.engine.submit(command) {
                 Ok(token) => return Ok(token),
-                Err(full) if Instant::now() < deadline => command = full.0,
-                Err(_) => return Err(Stopped::Stuck),
+                Err(Refused::Full(back)) if Instant::now() < deadline => command = *back,
+                Err(Refused::Full(_)) => return Err(Stopped::Stuck),
+                Err(bad @ Refused::BadKey { .. }) => return Err(Stopped::Refused(bad)),
             }
             std::thread::sleep(Duration::from_micros(100));
         }
@@ -287,15 +296,20 @@ impl Control {
         let _ = question.reply.send(answer);
     }
 
+    /// A tunnel of the file may have become several rules; all of them are meant.
     fn with_tunnel(
         &mut self,
         name: &str,
-        change: impl FnOnce(&mut Tunnels, warren_policy::RuleId) -> bool,
+        change: impl Fn(&mut Tunnels, RuleId) -> bool,
     ) -> Result<Answer, Refusal> {
-        match self.parts.config.tunnel_named(name) {
-            Some(rule) if change(&mut self.parts.tunnels, rule) => Ok(Answer::Done),
-            _ => Err(Refusal::new(RefusalWord::UnknownTunnel, format!("there is no tunnel `{name}`"))),
+        let rules = self.parts.config.tunnels_named(name);
+        if rules.is_empty() {
+            return Err(Refusal::new(RefusalWord::UnknownTunnel, format!("there is no tunnel `{name}`")));
         }
+        for rule in rules {
+            change(&mut self.parts.tunnels, rule);
+        }
+        Ok(Answer::Done)
     }
 
     fn sources(&self, now: Duration) -> Sources<'_> {
@@ -316,17 +330,23 @@ impl Control {
         let config = match warren_config::load(&self.parts.file) {
             Ok(config) => config,
             Err(errors) => {
-                tracing::error!("{} is not usable; the configuration stays as it is", self.parts.file.display());
+                tracing::error!(
+                    "{} is not usable; the configuration stays as it is",
+                    self.parts.file.display()
+                );
                 errors.0.iter().for_each(|error| tracing::error!("{}", error.one_line()));
                 return Ok(());
             }
         };
         if config.gateway != self.parts.config.gateway || config.ports != self.parts.config.ports {
-            tracing::error!("[gateway] or [[port]] changed, which needs a restart; the configuration stays as it is");
+            tracing::error!(
+                "[gateway] or [[port]] changed, which needs a restart; the configuration stays as it is"
+            );
             return Ok(());
         }
         config.warnings.iter().for_each(|warning| tracing::warn!("{}", warning.one_line()));
-        if let Err(error) = self.parts.sockets.listen(start::ike_addresses(&config, &self.view), start::MARK) {
+        if let Err(error) = self.parts.sockets.listen(start::ike_addresses(&config, &self.view), start::MARK)
+        {
             tracing::error!("{error}");
         }
         self.parts.tunnels.reconfigure(now, desired::tunnels(&config));
@@ -351,6 +371,14 @@ impl Control {
             tracing::warn!("routes into the tunnels stay: {error}");
         }
     }
+}
+
+#[expect(
+    deprecated,
+    reason = "the other constructor is unsafe; an OwnedFd keeps its promise of one descriptor"
+)]
+fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(fd)
 }
 
 fn log(notice: &warren_tunnels::Notice) {

@@ -41,7 +41,9 @@ pub(crate) enum PortError {
         hint: &'static str,
     },
     /// Zero-copy was demanded.
-    #[error("port {port}: zero_copy = \"on\", but the driver of {interface} cannot; \"auto\" would take copies")]
+    #[error(
+        "port {port}: zero_copy = \"on\", but the driver of {interface} cannot; \"auto\" would take copies"
+    )]
     NoZeroCopy {
         /// The operator's name for it.
         port: String,

@@ -3,7 +3,7 @@
 //! One socket for each address instead of one for all: the path of a datagram then has both its ends without any
 //! ancillary data, and an answer leaves from the address that was asked.
 
-use crate::limits::{DATAGRAMS_EACH_TURN_MAX, DATAGRAM_OCTETS_MAX};
+use crate::limits::{DATAGRAM_OCTETS_MAX, DATAGRAMS_EACH_TURN_MAX};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -109,7 +109,9 @@ fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "; another IKE daemon runs here",
         io::ErrorKind::AddrNotAvailable => "; no interface has this address",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE, marks CAP_NET_ADMIN",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE, marks CAP_NET_ADMIN"
+        }
         _ => "",
     }
 }

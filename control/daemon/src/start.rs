@@ -9,6 +9,7 @@
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::crew::Crew;
+use crate::desired;
 use crate::entropy::KernelEntropy;
 use crate::kernel::links::{self, Found};
 use crate::kernel::mirror::{Mirror, Roles, View};
@@ -21,18 +22,17 @@ use crate::resolver::Resolver;
 use crate::server::Server;
 use crate::signals::Signals;
 use crate::sockets::{ListenError, Sockets};
-use crate::desired;
 use rtnetlink::Handle;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use warren_aead::Backend;
-use warren_bpf::Steering;
+use warren_bpf::{Steering, XdpAttach};
 use warren_config::{Config, Side};
 use warren_engine::{EnginePort, Settings, WorkerParts};
 use warren_ike::Entropy;
 use warren_port::{Port, TunPort, Umem};
-use warren_seam::{Command, PortIndex};
+use warren_seam::PortIndex;
 use warren_tunnels::Tunnels;
 
 /// `SO_MARK` of IKE's sockets: the routing rules keep what carries it out of the tunnels.
@@ -59,7 +59,7 @@ pub(crate) enum StartError {
     SelfTest(#[from] warren_aead::SelfTestFailure),
     /// No such AEAD code.
     #[error("gateway.aead: {0}")]
-    Backend(#[from] warren_aead::NotABackend),
+    Backend(String),
     /// Anything else.
     #[error("{what}: {source}")]
     Io {
@@ -87,7 +87,10 @@ struct DataPlane {
 pub(crate) async fn start(file: PathBuf, config: Config, clock: Clock) -> Result<Control, StartError> {
     let signals = Signals::open().map_err(StartError::io("signals"))?;
     warren_aead::self_test()?;
-    let backend = config.gateway.aead.as_deref().map_or_else(|| Ok(Backend::best()), str::parse)?;
+    let backend = match &config.gateway.aead {
+        None => Backend::best(),
+        Some(name) => name.parse::<Backend>().map_err(|error| StartError::Backend(error.to_string()))?,
+    };
     let netlink = kernel::connect()?;
     let found = close_ports(&config, &netlink).await?;
     let roles = roles(&config);
@@ -107,10 +110,8 @@ pub(crate) async fn start(file: PathBuf, config: Config, clock: Clock) -> Result
         hash_seed: random_u64(),
         ..Settings::default()
     };
-    let (mut engine, workers) =
-        warren_engine::build(parts, &settings).map_err(StartError::io("the engine"))?;
+    let (engine, workers) = warren_engine::build(parts, &settings).map_err(StartError::io("the engine"))?;
     let tunnels = Tunnels::new(clock.now(), desired::tunnels(&config), Box::new(KernelEntropy));
-    drop(engine.submit(Command::Forwarding(view.forwarding.clone())));
     let crew = Crew::start(workers, clock.started()).map_err(StartError::io("worker threads"))?;
     let tun_routes = route_tun(&config, &found, &view, netlink.clone()).await?;
     let mut sockets = Sockets::default();
@@ -162,9 +163,6 @@ async fn close_ports(config: &Config, netlink: &Handle) -> Result<Vec<Found>, St
         for change in Sysctl::default().close_port(interface)? {
             tracing::info!("port {}: {change}", port.name);
         }
-        for words in links::harmful_offloads(interface) {
-            tracing::warn!("port {}: {words} (ethtool -K {interface} … off)", port.name);
-        }
         if found.last().is_some_and(|found| !found.link.up) {
             tracing::warn!("port {}: {interface} is down", port.name);
         }
@@ -174,9 +172,12 @@ async fn close_ports(config: &Config, netlink: &Handle) -> Result<Vec<Found>, St
 
 fn open_ports(config: &Config, found: &[Found], view: &View) -> Result<DataPlane, StartError> {
     let workers = usize::from(config.gateway.workers);
-    let queues: Vec<_> = config.ports.iter().zip(found).map(|(port, found)| ports::queues_of(port, found)).collect();
+    let queues: Vec<_> =
+        config.ports.iter().zip(found).map(|(port, found)| ports::queues_of(port, found)).collect();
     if queues.iter().all(|queues| (*queues as usize) < workers) {
-        tracing::warn!("{workers} workers, but no port has so many queues: some only protect, none of their own packets come");
+        tracing::warn!(
+            "{workers} workers, but no port has so many queues: some only protect, none of their own packets come"
+        );
     }
     let mtu_max = found.iter().map(|found| found.link.mtu).max().unwrap_or(0);
     let mut memories = Vec::new();
@@ -189,6 +190,10 @@ fn open_ports(config: &Config, found: &[Found], view: &View) -> Result<DataPlane
         let open = ports::open(port, found, &view.steering, &mut memories)?;
         let OpenPort { facts: own, steering: program, parts } = open;
         tracing::info!("port {}: {} on {}, {} queues", own.name, own.mode, own.interface, own.queues);
+        let generic = program.mode() == XdpAttach::Generic;
+        for words in links::harmful_offloads(&own.interface, generic) {
+            tracing::warn!("port {}: {words} (`ethtool -K {} … off`)", own.name, own.interface);
+        }
         for (berths, part) in berths.iter_mut().zip(parts) {
             let port = part.map(|part| Box::new(part) as Box<dyn Port>);
             berths.extend(port.map(|port| EnginePort { index: PortIndex(at as u16), port }));

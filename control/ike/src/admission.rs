@@ -10,8 +10,8 @@
 
 use crate::crypto::{Cookies, is_equal, prf};
 use crate::limits::{
-    FIRST_MESSAGES_PER_SECOND, HALF_OPEN_LIFE, HALF_OPEN_MAX, HALF_OPEN_PER_SOURCE_MAX, KEY_EXCHANGES_PER_SECOND,
-    NOTIFIES_PER_SECOND,
+    FIRST_MESSAGES_PER_SECOND, HALF_OPEN_LIFE, HALF_OPEN_MAX, HALF_OPEN_PER_SOURCE_MAX,
+    KEY_EXCHANGES_PER_SECOND, NOTIFIES_PER_SECOND,
 };
 use crate::{Counters, Discard, Entropy, Path};
 use std::net::{IpAddr, SocketAddr};
@@ -119,7 +119,8 @@ impl Admission {
     }
 
     pub(crate) fn remove(&mut self, path: Path, initiator: [u8; 8]) -> Option<HalfOpen> {
-        let at = self.slots.iter().position(|slot| slot.cookies.initiator == initiator && slot.path == path)?;
+        let at =
+            self.slots.iter().position(|slot| slot.cookies.initiator == initiator && slot.path == path)?;
         Some(self.slots.swap_remove(at))
     }
 
@@ -196,11 +197,7 @@ mod tests {
             peer: PeerId(0),
             cookies: Cookies { initiator: number.to_be_bytes(), responder: [1; 8] },
             sa: Box::default(),
-            proposal: IkeProposal {
-                encryption: KeyBits::B128,
-                hash: Hash::Sha256,
-                group: Group::Modp2048,
-            },
+            proposal: IkeProposal { encryption: KeyBits::B128, hash: Hash::Sha256, group: Group::Modp2048 },
             lifetime_s: 3600,
             nat_traversal: false,
             dpd: false,

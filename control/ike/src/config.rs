@@ -71,9 +71,14 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
+    /// Whether both peers have the same pre-shared key.
+    pub(crate) fn shares_secret_with(&self, other: &Self) -> bool {
+        self.secret.expose().ct_eq(other.secret.expose()).into()
+    }
+
     /// Whether SAs negotiated under `self` would have been negotiated under `other` too.
     pub(crate) fn is_unchanged(&self, other: &Self) -> bool {
-        bool::from(self.secret.expose().ct_eq(other.secret.expose()))
+        self.shares_secret_with(other)
             && self.id == other.id
             && self.local == other.local
             && self.remote == other.remote

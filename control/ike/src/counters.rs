@@ -43,6 +43,8 @@ discard_reasons! {
     HalfOpenReplaced = "half-open-replaced",
     /// A half-open negotiation that was never continued.
     HalfOpenExpired = "half-open-expired",
+    /// A quick mode of the peer's whose third message never came.
+    Unconfirmed = "unconfirmed",
     /// Too many negotiations that proved their address and did not finish.
     NegotiationsFull = "negotiations-full",
     /// Seen before; the stored response was sent again.
@@ -65,8 +67,6 @@ discard_reasons! {
     MissingPayload = "missing-payload",
     /// A public value outside of its group (RFC 6989).
     BadPublicValue = "bad-public-value",
-    /// A nonce shorter or longer than RFC 2409 §5 allows.
-    BadNonce = "bad-nonce",
     /// An answer that chose something we did not offer.
     BadChoice = "bad-choice",
     /// The peer authenticated, but as somebody else.

@@ -8,21 +8,30 @@
 //! [`Endpoint`] owns every negotiation and every ISAKMP SA. Its user calls one of the inputs and then takes
 //! outputs with [`Endpoint::poll_output`] until there are none, strictly in their order.
 
+mod admission;
 mod config;
 mod counters;
 mod crypto;
+mod endpoint;
 mod entropy;
 pub mod limits;
 mod notice;
 mod output;
 mod path;
+mod retransmit;
+mod spi;
 mod status;
 #[cfg(test)]
 mod testing;
+mod timers;
+#[cfg(test)]
+mod transcripts;
+mod v1;
 pub mod wire;
 
 pub use config::{ChildConfig, Dpd, NatTraversal, PeerConfig, Retransmit};
 pub use counters::{Counters, Discard};
+pub use endpoint::Endpoint;
 pub use entropy::Entropy;
 pub use notice::Notice;
 pub use output::{Down, Failure, Output, Role};

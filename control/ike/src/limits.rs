@@ -50,11 +50,5 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 pub const SPI_QUARANTINE_MAX: usize = 4096;
 /// Nonces of this many octets are sent; RFC 2409 §5 allows 8 to 256.
 pub const NONCE_OCTETS: usize = 32;
-/// Shortest nonce that is accepted.
-pub const NONCE_OCTETS_MIN: usize = 8;
-/// Longest nonce that is accepted.
-pub const NONCE_OCTETS_MAX: usize = 256;
 /// Shortest lifetime that is accepted from a peer: less would keep us busy renewing.
 pub const LIFETIME_S_MIN: u32 = 10;
-/// Octets of an identity that is accepted.
-pub const IDENTITY_OCTETS_MAX: usize = 512;

@@ -1,5 +1,6 @@
 //! What an operator may want to read. Typed, so that the log's words are in one place; never a secret.
 
+use crate::wire::NotifyType;
 use crate::{Discard, Down, Failure, Path, Role};
 use std::fmt;
 use warren_policy::{EspProposal, Identity, IkeProposal, RuleId, Selector};
@@ -116,31 +117,9 @@ pub enum Notice {
     },
 }
 
-/// The name of a notify message type (RFC 2408 §3.14.1, RFC 2407 §4.6.3, RFC 3706).
+/// The name of a notify message type, as the RFCs write it.
 pub(crate) fn notify_name(notify: u16) -> String {
-    let name = match notify {
-        1 => "INVALID-PAYLOAD-TYPE",
-        4 => "INVALID-COOKIE",
-        5 => "INVALID-MAJOR-VERSION",
-        7 => "INVALID-EXCHANGE-TYPE",
-        9 => "INVALID-MESSAGE-ID",
-        11 => "INVALID-SPI",
-        14 => "NO-PROPOSAL-CHOSEN",
-        15 => "BAD-PROPOSAL-SYNTAX",
-        16 => "PAYLOAD-MALFORMED",
-        17 => "INVALID-KEY-INFORMATION",
-        18 => "INVALID-ID-INFORMATION",
-        23 => "INVALID-HASH-INFORMATION",
-        24 => "AUTHENTICATION-FAILED",
-        30 => "UNEQUAL-PAYLOAD-LENGTHS",
-        24_576 => "RESPONDER-LIFETIME",
-        24_577 => "REPLAY-STATUS",
-        24_578 => "INITIAL-CONTACT",
-        36_136 => "R-U-THERE",
-        36_137 => "R-U-THERE-ACK",
-        other => return format!("notify {other}"),
-    };
-    name.to_owned()
+    NotifyType(notify).to_string().replace('_', "-")
 }
 
 impl fmt::Display for Notice {

@@ -80,6 +80,9 @@ pub enum Down {
     /// The ISAKMP SA reached the end of its lifetime and could not be renewed.
     #[error("expired")]
     Expired,
+    /// A newer ISAKMP SA with the same peer took its place.
+    #[error("replaced by a newer one")]
+    Replaced,
     /// The peer never confirmed a quick mode that it began.
     #[error("never confirmed by the peer")]
     Unconfirmed,

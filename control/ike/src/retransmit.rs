@@ -60,10 +60,6 @@ impl Answered {
         Self { request: Some(fingerprint(request)), response, resends: 0 }
     }
 
-    pub(crate) fn from_fingerprint(request: [u8; 32], response: Option<Vec<u8>>) -> Self {
-        Self { request: Some(request), response, resends: 0 }
-    }
-
     /// Never computes anything anew: a repetition gets the stored octets, and only so often.
     pub(crate) fn repetition(&mut self, message: &[u8]) -> Repetition<'_> {
         if self.request != Some(fingerprint(message)) {

@@ -84,6 +84,9 @@ mod tests {
             let spi = names.spi(&mut entropy);
             names.release(spi);
         }
-        assert_eq!((names.quarantine.len(), names.quarantined.len()), (SPI_QUARANTINE_MAX, SPI_QUARANTINE_MAX));
+        assert_eq!(
+            (names.quarantine.len(), names.quarantined.len()),
+            (SPI_QUARANTINE_MAX, SPI_QUARANTINE_MAX)
+        );
     }
 }

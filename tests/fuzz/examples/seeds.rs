@@ -1,7 +1,12 @@
-//! Writes the seeds of every target from the recorded messages under `tests/vectors`: run it after those change.
+//! Writes the seeds of every target, most from the recorded messages under `tests/vectors`: run it after those
+//! change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use warren_api::{
+    Answer, Command, DropCount, Outcome, Port, Refusal, RefusalWord, Request, Response, Stats, VersionInfo,
+    Worker, encode_request, encode_response,
+};
 use warren_ike::wire::{Body, Delete, Header, Notify, NotifyType, PayloadType, Sa};
 
 #[path = "../../../control/ike/tests/common/golden.rs"]
@@ -84,6 +89,42 @@ fn add_notifications(seeds: &mut Seeds) {
     seeds.add("ike_attributes", &lifetime);
 }
 
+/// The examples of the documentation, and a file with every key.
+fn add_configurations(seeds: &mut Seeds) {
+    seeds.add("config_file", include_bytes!("everything.toml"));
+    seeds.add("config_file", include_bytes!("../../../docs/examples/site-to-site/gw1.toml"));
+    seeds.add("config_file", include_bytes!("../../../docs/examples/site-to-site/gw2.toml"));
+}
+
+fn add_lines(seeds: &mut Seeds) {
+    let name = || "net#1".to_owned();
+    for command in [
+        Command::Version,
+        Command::Stats,
+        Command::TunnelUp { name: name() },
+        Command::TunnelDown { name: name() },
+        Command::Drops,
+    ] {
+        seeds.add("api_request", &encode_request(&Request::new(command)));
+    }
+    let stats = Stats {
+        ports: vec![Port::default()],
+        workers: vec![Worker::default()],
+        tallies: [("replayed".to_owned(), 7)].into(),
+        ..Stats::default()
+    };
+    let drop = DropCount { reason: "replayed".to_owned(), explanation: "Seen before.".to_owned(), count: 1 };
+    for outcome in [
+        Outcome::Answer(Answer::Version(VersionInfo::default())),
+        Outcome::Answer(Answer::Stats(Box::new(stats))),
+        Outcome::Answer(Answer::Drops(vec![drop])),
+        Outcome::Answer(Answer::Done),
+        Outcome::Refusal(Refusal::new(RefusalWord::UnknownTunnel, "no tunnel is called `x`")),
+    ] {
+        seeds.add("api_response", &encode_response(&Response::new(outcome)));
+    }
+}
+
 fn main() -> std::io::Result<()> {
     let mut seeds = Seeds::default();
     let malformed = golden::files("malformed", "pcap");
@@ -104,5 +145,7 @@ fn main() -> std::io::Result<()> {
     }
     add_identifications(&mut seeds);
     add_notifications(&mut seeds);
+    add_configurations(&mut seeds);
+    add_lines(&mut seeds);
     seeds.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds"))
 }

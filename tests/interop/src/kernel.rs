@@ -1,9 +1,12 @@
 //! Cases against a Linux kernel: ESP straight on IP, with and without ESN, manual keys and negotiated ones.
 
 use std::fmt;
+use std::io::Read;
+use std::net::IpAddr;
+use std::process::{Child, Stdio};
 
 use xtask::gateway::{Gateway, Settings};
-use xtask::lab::Lab;
+use xtask::lab::{self, Lab, Namespace};
 use xtask::listener::Listener;
 use xtask::peer::{self, Kernel};
 use xtask::topology::{Outpost, SITE_A, SITE_B, WIDE_AREA_PORTS, bare_wide_area};
@@ -143,8 +146,84 @@ pub(crate) fn negotiated(role: Role) -> Result<String, Failure> {
     }
 }
 
-/// Manual keys: the engine with its AF_XDP ports and nothing of control.
+/// Manual keys: the engine with its AF_XDP ports and nothing of control. With ESN the sequence numbers start just
+/// below 2^32, so that the high half comes into play with the third packet.
 pub(crate) fn manual(case: Manual) -> Result<String, Failure> {
-    let _ = case;
-    Err(Failure::new("the driver of the engine does not exist"))
+    let meeting = Meeting::new()?;
+    let sequence: u64 = if case.esn { 0xffff_fffd } else { 0 };
+    let mut settings = vec![format!("bits={}", case.bits), format!("esn={}", u8::from(case.esn))];
+    if case.esn {
+        settings.push(format!("seq={sequence:#x}"));
+    }
+    let settings: Vec<_> = settings.iter().map(String::as_str).collect();
+    let keys = meeting.kernel.manual(&settings)?;
+    // The engine is told its neighbours once, so the gateway's kernel has to know them first.
+    let gateway = &meeting.outpost.a.gateway;
+    for neighbour in [SITE_A.host()[0], IpAddr::V4(SITE_B.outer())] {
+        lab::call(gateway.command("ping").args(["-q", "-c", "1", "-W", "2", &neighbour.to_string()]))?;
+    }
+    // What warrend does at its start: the kernel forwards nothing here, not even when the engine is gone.
+    gateway.sysctl(&["net.ipv4.ip_forward=0"])?;
+    let engine = Engine::start(gateway, case, &keys, sequence)?;
+    let played = meeting.traffic();
+    let counted = engine.finish()?;
+    match played {
+        Ok(remark) => meeting.conclude(&remark),
+        Err(failure) => {
+            let status = meeting.kernel.status().unwrap_or_default();
+            Err(Failure::new(format!("{failure}\n── the engine ──\n{counted}\n── the guest ──\n{status}")))
+        }
+    }
+}
+
+/// `interop bare` in a gateway's namespace.
+struct Engine(Child);
+
+impl Engine {
+    /// `keys` is what the peer printed: its `out` is our inbound.
+    fn start(gateway: &Namespace, case: Manual, keys: &str, sequence: u64) -> Result<Self, Failure> {
+        let program = std::env::current_exe().context("our own path")?;
+        let mut command = gateway.command(program);
+        command.args(["bare", "--bits", &case.bits.to_string(), "--sequence", &sequence.to_string()]);
+        if case.esn {
+            command.arg("--esn");
+        }
+        for line in keys.lines() {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let ["out" | "in", "spi", spi, "key", key] = words[..] else { continue };
+            let ours = if words[0] == "out" { "in" } else { "out" };
+            command.args([&format!("--spi-{ours}"), spi.trim_start_matches("0x")]);
+            command.args([&format!("--key-{ours}"), key.trim_start_matches("0x")]);
+        }
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting the engine")?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.as_mut() {
+            // One line and no more: what a reader with a buffer took too much of would be lost.
+            let mut octet = [0];
+            while stdout.read(&mut octet).context("the engine")? == 1 && octet[0] != b'\n' {
+                line.push(char::from(octet[0]));
+            }
+        }
+        match line.as_str() {
+            "ready" => Ok(Self(child)),
+            _ => Err(Failure::new(format!("the engine does not start: {line}"))),
+        }
+    }
+
+    /// Ends it by closing its input; returns what it counted.
+    fn finish(mut self) -> Result<String, Failure> {
+        drop(self.0.stdin.take());
+        let mut text = String::new();
+        if let Some(mut stdout) = self.0.stdout.take() {
+            stdout.read_to_string(&mut text).context("the engine")?;
+        }
+        Ok(text)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        lab::end(&mut self.0);
+    }
 }

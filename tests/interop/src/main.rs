@@ -8,6 +8,7 @@
 // A program for a terminal: what it has to say goes there.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bare;
 mod cases;
 mod kernel;
 mod strongswan;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let first = words.first().cloned().unwrap_or_default();
     let done = match first.as_str() {
         "capture" => capture::main(Arguments::new(words.split_off(1))).map(|()| true),
+        "bare" => bare::main(Arguments::new(words.split_off(1))).map(|()| true),
         "sweep" => supervise::sweep().map(|()| true),
         _ => run(&words),
     };

@@ -11,11 +11,13 @@ use std::time::Duration;
 use warren_engine::{EnginePort, Handle, Settings, Worker, WorkerParts, build};
 use warren_ike::{ChildConfig, Dpd, Path, PeerConfig, Retransmit};
 use warren_policy::{
-    AddressRange, Identity, Lifetime, PeerId, RuleId, RuleSet, Secret, Selector, TransportAction, TransportRule, TunnelRule,
+    AddressRange, Identity, Lifetime, PeerId, RuleId, RuleSet, Secret, Selector, TransportAction,
+    TransportRule, TunnelRule,
 };
 use warren_port::{Link, MemoryLink, MemoryPort, Umem, UmemConfig};
 use warren_seam::{
-    Command, ForwardingTable, MacAddress, Neighbour, PortIndex, PortInfo, Route, Side, limits::WINDOW_PACKETS_DEFAULT,
+    Command, ForwardingTable, MacAddress, Neighbour, PortIndex, PortInfo, Route, Side,
+    limits::WINDOW_PACKETS_DEFAULT,
 };
 use warren_tunnels::{Output, State, TunnelConfig, Tunnels, TunnelsConfig};
 
@@ -44,7 +46,7 @@ impl Stations {
 }
 
 /// What one life of a gateway consists of; a restart replaces it.
-pub struct Gateway {
+pub(crate) struct Gateway {
     end: End,
     stations: Stations,
     address: IpAddr,
@@ -63,7 +65,7 @@ impl Gateway {
     /// # Panics
     /// When the machine cannot give it memory.
     #[must_use]
-    pub fn start(now: Duration, plan: &Plan, end: End, lots: ChaCha8Rng) -> Self {
+    pub(crate) fn start(now: Duration, plan: &Plan, end: End, lots: ChaCha8Rng) -> Self {
         let (inside_port, inside) = MemoryPort::pair("inside", Link::Ethernet, QUEUE_PACKETS);
         let (outside_port, outside) = MemoryPort::pair("outside", Link::Ethernet, QUEUE_PACKETS);
         let umem = UmemConfig { frames: 512, frame_octets: 2048, headroom: 256, huge_pages: false };
@@ -93,18 +95,18 @@ impl Gateway {
     }
 
     /// The host behind the gateway sends a datagram to the other host.
-    pub fn host_sends(&self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
+    pub(crate) fn host_sends(&self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
         let frame = udp_frame((self.stations.host, self.stations.inside), from, to, payload);
         self.inside.send(&frame);
     }
 
     /// Frames that reached the host since the last call.
-    pub fn host_receives(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn host_receives(&self) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.inside.receive()).collect()
     }
 
     /// A frame from the wide area: the XDP program gives it to a worker, or the kernel to a socket of control.
-    pub fn wire_receives(&mut self, now: Duration, frame: &[u8]) {
+    pub(crate) fn wire_receives(&mut self, now: Duration, frame: &[u8]) {
         match self.ike_datagram(frame) {
             Some((path, octets)) => self.tunnels.handle_datagram(now, path, octets),
             None => {
@@ -128,7 +130,7 @@ impl Gateway {
 
     /// When the gateway wants to be called though nothing arrived.
     #[must_use]
-    pub fn next_timeout(&self) -> Option<Duration> {
+    pub(crate) fn next_timeout(&self) -> Option<Duration> {
         self.tunnels.poll_timeout()
     }
 
@@ -139,7 +141,7 @@ impl Gateway {
     ///
     /// # Panics
     /// When they never come to rest.
-    pub fn settle(&mut self, now: Duration, oracle: &mut Oracle) -> Result<Vec<Vec<u8>>, Violation> {
+    pub(crate) fn settle(&mut self, now: Duration, oracle: &mut Oracle) -> Result<Vec<Vec<u8>>, Violation> {
         let mut frames = Vec::new();
         if self.next_timeout().is_some_and(|at| at <= now) {
             self.tunnels.handle_timeout(now);
@@ -201,13 +203,16 @@ impl Gateway {
 
     /// Whether a tunnel is up, as control sees it.
     #[must_use]
-    pub fn is_up(&self) -> bool {
-        self.tunnels.status().iter().all(|tunnel| matches!(tunnel.state, State::Up { .. } | State::Rekeying { .. }))
+    pub(crate) fn is_up(&self) -> bool {
+        self.tunnels
+            .status()
+            .iter()
+            .all(|tunnel| matches!(tunnel.state, State::Up { .. } | State::Rekeying { .. }))
     }
 
     /// Every drop so far, for the report of a run.
     #[must_use]
-    pub fn drops(&self) -> Vec<(&'static str, u64)> {
+    pub(crate) fn drops(&self) -> Vec<(&'static str, u64)> {
         self.handle.counters().drops().map(|(reason, count)| (reason.word(), count)).collect()
     }
 }
@@ -273,7 +278,8 @@ fn forwarding(plan: &Plan, end: End) -> ForwardingTable {
     let stations = Stations::of(end);
     let here = plan.hosts[end.index()];
     let far = plan.gateways[end.other().index()];
-    let port = |name: &str, mac, side| PortInfo { name: name.to_owned(), mac: MacAddress(mac), mtu: 1500, side };
+    let port =
+        |name: &str, mac, side| PortInfo { name: name.to_owned(), mac: MacAddress(mac), mtu: 1500, side };
     let on_link = |address: IpAddr, port| Route {
         destination: network(address).first(),
         prefix_length: network(address).prefix_length().expect("networks are prefixes"),
@@ -281,7 +287,10 @@ fn forwarding(plan: &Plan, end: End) -> ForwardingTable {
         port,
     };
     ForwardingTable {
-        ports: vec![port("inside", stations.inside, Side::Inside), port("outside", stations.outside, Side::Outside)],
+        ports: vec![
+            port("inside", stations.inside, Side::Inside),
+            port("outside", stations.outside, Side::Outside),
+        ],
         local: vec![plan.gateways[end.index()]],
         routes: vec![on_link(here, INSIDE), on_link(far, OUTSIDE)],
         neighbours: vec![

@@ -19,6 +19,7 @@ mod plan;
 mod run;
 mod seed;
 
+pub use network::{End, Weather};
 pub use oracle::Violation;
 pub use plan::Plan;
 pub use run::{Broken, Report, run};

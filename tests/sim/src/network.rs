@@ -59,7 +59,7 @@ impl Weather {
 type Flight = Reverse<(Duration, u64, End, Vec<u8>)>;
 
 /// The link.
-pub struct Network {
+pub(crate) struct Network {
     rng: ChaCha8Rng,
     weather: Weather,
     under_way: BinaryHeap<Flight>,
@@ -69,17 +69,17 @@ pub struct Network {
 impl Network {
     /// A link whose faults follow from `rng`.
     #[must_use]
-    pub fn new(rng: ChaCha8Rng) -> Self {
+    pub(crate) fn new(rng: ChaCha8Rng) -> Self {
         Self { rng, weather: Weather::FAIR, under_way: BinaryHeap::new(), sent: 0 }
     }
 
     /// Changes the weather for frames sent from now on.
-    pub fn set_weather(&mut self, weather: Weather) {
+    pub(crate) fn set_weather(&mut self, weather: Weather) {
         self.weather = weather;
     }
 
     /// Takes a frame on its way to `to`.
-    pub fn send(&mut self, now: Duration, to: End, mut frame: Vec<u8>) {
+    pub(crate) fn send(&mut self, now: Duration, to: End, mut frame: Vec<u8>) {
         if self.chance(self.weather.loss) {
             return;
         }
@@ -93,7 +93,7 @@ impl Network {
     }
 
     /// The next frame that has arrived by `now`.
-    pub fn receive(&mut self, now: Duration) -> Option<(End, Vec<u8>)> {
+    pub(crate) fn receive(&mut self, now: Duration) -> Option<(End, Vec<u8>)> {
         if self.under_way.peek().is_none_or(|Reverse((due, ..))| *due > now) {
             return None;
         }
@@ -102,7 +102,7 @@ impl Network {
 
     /// When the next frame arrives.
     #[must_use]
-    pub fn next_arrival(&self) -> Option<Duration> {
+    pub(crate) fn next_arrival(&self) -> Option<Duration> {
         self.under_way.peek().map(|Reverse((due, ..))| *due)
     }
 

@@ -27,14 +27,13 @@ pub enum Violation {
 /// An outbound SA as the oracle knows it.
 struct KnownSa {
     spi: u32,
-    destination: IpAddr,
     iv_octets: usize,
     /// Key and salt, which name the key; the SA's identifier would hide a key that is used in two SAs.
     key: Vec<u8>,
 }
 
 /// Watches the wire between two gateways.
-pub struct Oracle {
+pub(crate) struct Oracle {
     hosts: [IpAddr; 2],
     known: Vec<KnownSa>,
     used: HashSet<(Vec<u8>, Vec<u8>)>,
@@ -44,32 +43,32 @@ pub struct Oracle {
 impl Oracle {
     /// A watch for traffic between these hosts.
     #[must_use]
-    pub fn new(hosts: [IpAddr; 2]) -> Self {
+    pub(crate) fn new(hosts: [IpAddr; 2]) -> Self {
         Self { hosts, known: Vec::new(), used: HashSet::new(), esp_packets: 0 }
     }
 
     /// ESP packets seen so far.
     #[must_use]
-    pub fn esp_packets(&self) -> u64 {
+    pub(crate) fn esp_packets(&self) -> u64 {
         self.esp_packets
     }
 
     /// A gateway installed an outbound SA.
-    pub fn note_outbound(&mut self, sa: &OutboundSa) {
+    pub(crate) fn note_outbound(&mut self, sa: &OutboundSa) {
         let mut key = sa.keys.encryption.expose().to_vec();
         key.extend(sa.keys.salt);
         let iv_octets = match sa.transform {
             EspTransform::AesGcm16(_) => 8,
             EspTransform::AesCbcHmac(..) => 16,
         };
-        self.known.push(KnownSa { spi: sa.spi.0, destination: sa.remote, iv_octets, key });
+        self.known.push(KnownSa { spi: sa.spi.0, iv_octets, key });
     }
 
     /// A gateway put this frame on the wire.
     ///
     /// # Errors
     /// With the promise that the frame breaks.
-    pub fn see(&mut self, frame: &[u8]) -> Result<(), Violation> {
+    pub(crate) fn see(&mut self, frame: &[u8]) -> Result<(), Violation> {
         if shows_marker(frame) {
             return Err(Violation::ClearText("the hosts' payload".to_owned()));
         }
@@ -78,15 +77,16 @@ impl Oracle {
             return Err(Violation::ClearText(format!("the inner address {host}")));
         }
         match esp_packet(&outer) {
-            Some(esp) => self.see_esp(outer.destination, esp),
+            Some(esp) => self.see_esp(esp),
             None => Ok(()),
         }
     }
 
-    fn see_esp(&mut self, destination: IpAddr, esp: &[u8]) -> Result<(), Violation> {
+    fn see_esp(&mut self, esp: &[u8]) -> Result<(), Violation> {
         self.esp_packets += 1;
         let spi = esp.get(..4).map_or(0, |spi| u32::from_be_bytes([spi[0], spi[1], spi[2], spi[3]]));
-        let sa = self.known.iter().rev().find(|sa| sa.spi == spi && sa.destination == destination);
+        // Not by destination: a NAT, or damage that looks like one, may have moved the peer.
+        let sa = self.known.iter().rev().find(|sa| sa.spi == spi);
         let sa = sa.ok_or(Violation::UnknownSpi(spi))?;
         let iv = esp.get(8..8 + sa.iv_octets).unwrap_or_default().to_vec();
         if self.used.insert((sa.key.clone(), iv.clone())) {
@@ -129,7 +129,11 @@ mod tests {
             id: SaId(1),
             spi: Spi(spi),
             transform: EspTransform::AesGcm16(warren_policy::KeyBits::B128),
-            keys: SaKeys { encryption: Secret::new(vec![7; 16]), salt: [9; 4], integrity: Secret::new(vec![]) },
+            keys: SaKeys {
+                encryption: Secret::new(vec![7; 16]),
+                salt: [9; 4],
+                integrity: Secret::new(vec![]),
+            },
             esn: false,
             selector: Selector::between(any, any).unwrap(),
             local: "198.51.100.1".parse().unwrap(),

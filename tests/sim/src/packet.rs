@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 /// Ethernet address of a simulated station.
-pub type Mac = [u8; 6];
+pub(crate) type Mac = [u8; 6];
 
 /// What every payload of the hosts begins with: if the wire shows it, clear text leaked.
-pub const MARKER: &[u8; 16] = b"warren-sim-clear";
+pub(crate) const MARKER: &[u8; 16] = b"warren-sim-clear";
 
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
@@ -17,7 +17,7 @@ const UDP: u8 = 17;
 /// # Panics
 /// When the two addresses are of different families or the payload exceeds what IP can carry: a mistake of the scene.
 #[must_use]
-pub fn udp_frame(macs: (Mac, Mac), from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp_frame(macs: (Mac, Mac), from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(8 + payload.len()).expect("scenes send small datagrams");
     let mut udp = Vec::with_capacity(usize::from(length));
     udp.extend(from.port().to_be_bytes());
@@ -72,20 +72,20 @@ fn ip_packet(from: IpAddr, to: IpAddr, udp: &[u8]) -> Vec<u8> {
 
 /// What the outermost IP header of a frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outer<'a> {
+pub(crate) struct Outer<'a> {
     /// Source address.
-    pub source: IpAddr,
+    pub(crate) source: IpAddr,
     /// Destination address.
-    pub destination: IpAddr,
+    pub(crate) destination: IpAddr,
     /// Upper layer protocol.
-    pub protocol: u8,
+    pub(crate) protocol: u8,
     /// What follows the IP header.
-    pub payload: &'a [u8],
+    pub(crate) payload: &'a [u8],
 }
 
 /// Reads the outermost IP header; `None` for what is no IP packet.
 #[must_use]
-pub fn outer(frame: &[u8]) -> Option<Outer<'_>> {
+pub(crate) fn outer(frame: &[u8]) -> Option<Outer<'_>> {
     let ip = frame.get(14..)?;
     match frame.get(12..14)? {
         [0x08, 0x00] => {
@@ -119,7 +119,7 @@ impl<'a> Outer<'a> {
     /// Source port, destination port and payload of a UDP datagram. The checksum is not looked at: who changes a
     /// datagram on purpose mends it.
     #[must_use]
-    pub fn udp(&self) -> Option<(u16, u16, &'a [u8])> {
+    pub(crate) fn udp(&self) -> Option<(u16, u16, &'a [u8])> {
         if self.protocol != UDP {
             return None;
         }
@@ -132,7 +132,7 @@ impl<'a> Outer<'a> {
 
     /// Whether the UDP checksum holds; hosts read nothing else.
     #[must_use]
-    pub fn udp_checksum_holds(&self) -> bool {
+    pub(crate) fn udp_checksum_holds(&self) -> bool {
         let length = self.payload.len() as u16;
         fold(add(pseudo_header_sum(self.source, self.destination, length), self.payload)) == 0
     }
@@ -140,7 +140,7 @@ impl<'a> Outer<'a> {
 
 /// Whether the marker of the hosts' payloads can be read anywhere in the frame.
 #[must_use]
-pub fn shows_marker(frame: &[u8]) -> bool {
+pub(crate) fn shows_marker(frame: &[u8]) -> bool {
     frame.windows(MARKER.len()).any(|window| window == MARKER)
 }
 
@@ -154,9 +154,9 @@ fn pseudo_header_sum(from: IpAddr, to: IpAddr, length: u16) -> u32 {
 }
 
 fn add(sum: u32, octets: &[u8]) -> u32 {
-    octets.chunks(2).fold(sum, |sum, pair| {
-        sum + (u32::from(pair[0]) << 8) + pair.get(1).copied().map_or(0, u32::from)
-    })
+    octets
+        .chunks(2)
+        .fold(sum, |sum, pair| sum + (u32::from(pair[0]) << 8) + pair.get(1).copied().map_or(0, u32::from))
 }
 
 fn fold(sum: u32) -> u16 {
@@ -182,8 +182,12 @@ mod tests {
 
     #[test]
     fn a_damaged_datagram_is_recognised() {
-        let mut frame =
-            udp_frame(([1; 6], [2; 6]), "10.1.0.10:1".parse().unwrap(), "10.2.0.10:7".parse().unwrap(), MARKER);
+        let mut frame = udp_frame(
+            ([1; 6], [2; 6]),
+            "10.1.0.10:1".parse().unwrap(),
+            "10.2.0.10:7".parse().unwrap(),
+            MARKER,
+        );
         assert!(outer(&frame).unwrap().udp_checksum_holds());
         *frame.last_mut().unwrap() ^= 1;
         assert!(!outer(&frame).unwrap().udp_checksum_holds());

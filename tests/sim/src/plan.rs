@@ -50,9 +50,14 @@ impl Plan {
         let storm = Duration::from_secs(30 + below(rng, 120));
         Self {
             seed,
-            gateways: if outer_ipv6 { ["2001:db8::1", "2001:db8::2"] } else { ["198.51.100.1", "198.51.100.2"] }
+            gateways: if outer_ipv6 {
+                ["2001:db8::1", "2001:db8::2"]
+            } else {
+                ["198.51.100.1", "198.51.100.2"]
+            }
+            .map(address),
+            hosts: if inner_ipv6 { ["fd00:1::10", "fd00:2::10"] } else { ["10.1.0.10", "10.2.0.10"] }
                 .map(address),
-            hosts: if inner_ipv6 { ["fd00:1::10", "fd00:2::10"] } else { ["10.1.0.10", "10.2.0.10"] }.map(address),
             ike: ike(rng),
             esp: esp(rng),
             lifetime_s: 20 + below(rng, 60) as u32,

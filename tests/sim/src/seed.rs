@@ -11,7 +11,7 @@ pub struct Seed(pub u64);
 impl Seed {
     /// The stream of lots with that name: adding a stream does not change what the others draw.
     #[must_use]
-    pub fn stream(self, name: &str) -> ChaCha8Rng {
+    pub(crate) fn stream(self, name: &str) -> ChaCha8Rng {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&self.0.to_le_bytes());
         for (at, octet) in name.bytes().enumerate() {
@@ -22,7 +22,7 @@ impl Seed {
 }
 
 /// A gateway's randomness.
-pub struct Lots(pub ChaCha8Rng);
+pub(crate) struct Lots(pub(crate) ChaCha8Rng);
 
 impl Entropy for Lots {
     fn fill(&mut self, octets: &mut [u8]) {
@@ -34,11 +34,11 @@ impl Entropy for Lots {
 ///
 /// # Panics
 /// Without choices.
-pub fn pick<T: Copy>(rng: &mut ChaCha8Rng, choices: &[T]) -> T {
+pub(crate) fn pick<T: Copy>(rng: &mut ChaCha8Rng, choices: &[T]) -> T {
     choices[rng.next_u32() as usize % choices.len()]
 }
 
 /// A number below `bound`.
-pub fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
+pub(crate) fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
     rng.next_u64() % bound
 }

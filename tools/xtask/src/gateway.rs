@@ -287,7 +287,8 @@ mod tests {
 
     #[test] // F-33
     fn key_stands_in_its_own_file_and_never_in_the_configuration() {
-        let text = configuration(SITE_A, SITE_B, Path::new("/s"), Path::new("peer.psk"), &Settings::default());
+        let text =
+            configuration(SITE_A, SITE_B, Path::new("/s"), Path::new("peer.psk"), &Settings::default());
         assert!(!text.contains(TEST_SECRET));
     }
 }

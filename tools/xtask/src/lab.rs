@@ -181,7 +181,9 @@ fn remove_folder(folder: &Path) -> Result<(), Failure> {
         match fs::remove_dir_all(folder) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(_) if started.elapsed() < crate::limits::GRACE => std::thread::sleep(Duration::from_millis(50)),
+            Err(_) if started.elapsed() < crate::limits::GRACE => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
             Err(error) => return Err(error).context(folder.display()),
         }
     }

@@ -33,5 +33,6 @@ pub mod supervise;
 pub mod test;
 pub mod topology;
 pub mod traffic;
+mod verdict;
 
 pub use failure::{Context, Failure};

@@ -87,6 +87,10 @@ impl Half {
         let [v4, v6] = site.inner();
         half.host.ip(&format!("route add default via {v4}\nroute add ::/0 via {v6}"))?;
         half.host.without_offload("eth0")?;
+        // What one stream may have on its way fits into the rings of the gateways. A ping beside it must not be lost
+        // in a queue that the stream filled: that would be congestion, which is not what is looked for here.
+        half.host
+            .sysctl(&["net.ipv4.tcp_rmem=4096 131072 1048576", "net.ipv4.tcp_wmem=4096 131072 1048576"])?;
         half.gateway.sysctl(&["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])?;
         Ok(half)
     }

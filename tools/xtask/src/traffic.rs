@@ -162,8 +162,7 @@ pub struct Transfer {
 pub struct Client(Option<Child>);
 
 impl Client {
-    /// One TCP stream for so many seconds. The window keeps the stream from filling queues that nobody could size:
-    /// a ping beside it must not be lost for that reason.
+    /// One TCP stream for so many seconds.
     pub fn start(host: &Namespace, to: IpAddr, way: Way, seconds: u64) -> Result<Self, Failure> {
         Self::with(host, to, seconds, if way == Way::Back { &["-R"] } else { &[] })
     }
@@ -175,7 +174,7 @@ impl Client {
 
     fn with(host: &Namespace, to: IpAddr, seconds: u64, more: &[&str]) -> Result<Self, Failure> {
         let mut command = host.command("iperf3");
-        command.args(["-c", &to.to_string(), "-t", &seconds.to_string(), "-J", "-w", "512K"]);
+        command.args(["-c", &to.to_string(), "-t", &seconds.to_string(), "-J"]);
         command.args(["--connect-timeout", "3000"]).args(more);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("iperf3")?;
         Ok(Self(Some(child)))

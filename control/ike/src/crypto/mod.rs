@@ -8,7 +8,7 @@ mod prf;
 mod primes;
 
 pub(crate) use cbc::{BLOCK_OCTETS, Cipher, Iv};
-pub(crate) use dh::{BadPublicValue, KeyExchange};
+pub(crate) use dh::{KeyExchange, public_octets};
 pub(crate) use keys::{Cookies, PhaseOneKeys, PhaseOneParts, initial_iv, keymat, message_iv};
 pub(crate) use prf::{digest, is_equal, prf};
 

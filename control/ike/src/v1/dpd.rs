@@ -68,7 +68,8 @@ impl DeadPeerDetection {
             next_at: now,
         });
         let end = unanswered.first_asked_at + self.config.timeout;
-        unanswered.next_at = (now + self.config.timeout / QUESTIONS).max(now + Duration::from_millis(1)).min(end);
+        unanswered.next_at =
+            (now + self.config.timeout / QUESTIONS).max(now + Duration::from_millis(1)).min(end);
         Due::Ask(self.sequence)
     }
 

@@ -44,7 +44,8 @@ pub(crate) fn detect(
     config: NatTraversal,
     payloads: &[&[u8]],
 ) -> Nat {
-    let Some((destination, sources)) = payloads.split_first().filter(|(_, sources)| !sources.is_empty()) else {
+    let Some((destination, sources)) = payloads.split_first().filter(|(_, sources)| !sources.is_empty())
+    else {
         return Nat::default();
     };
     let local = !is_equal(destination, &hash(algorithm, cookies, path.local));
@@ -76,13 +77,15 @@ mod tests {
     fn without_a_nat_nothing_is_detected() {
         let (ours, theirs) = (path("192.0.2.1:500", "192.0.2.2:500"), path("192.0.2.2:500", "192.0.2.1:500"));
         assert_eq!(between(ours, theirs, NatTraversal::Auto), (Nat::default(), Nat::default()));
-        let (ours, theirs) = (path("[2001:db8::1]:500", "[2001:db8::2]:500"), path("[2001:db8::2]:500", "[2001:db8::1]:500"));
+        let (ours, theirs) =
+            (path("[2001:db8::1]:500", "[2001:db8::2]:500"), path("[2001:db8::2]:500", "[2001:db8::1]:500"));
         assert_eq!(between(ours, theirs, NatTraversal::Auto), (Nat::default(), Nat::default()));
     }
 
     #[test] // RFC 3947 §3.2
     fn both_sides_agree_on_who_is_behind_the_nat() {
-        let (ours, theirs) = (path("10.0.0.1:500", "192.0.2.2:500"), path("192.0.2.2:500", "198.51.100.7:1024"));
+        let (ours, theirs) =
+            (path("10.0.0.1:500", "192.0.2.2:500"), path("192.0.2.2:500", "198.51.100.7:1024"));
         let (we, they) = between(ours, theirs, NatTraversal::Auto);
         assert_eq!(we, Nat { local: true, remote: false, float: true });
         assert_eq!(they, Nat { local: false, remote: true, float: true });

@@ -6,7 +6,7 @@ use super::scripted::{self, Scripted};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use warren_ike::{ChildConfig, Path, PeerConfig, Retransmit};
+use warren_ike::{ChildConfig, Dpd, Endpoint, Entropy, Path, PeerConfig, Retransmit};
 use warren_policy::{
     AddressRange, EspProposal, EspTransform, Group, Hash, IkeProposal, KeyBits, Lifetime, PeerId, RuleId,
     RuleSet, Secret, Selector, TunnelRule,
@@ -121,6 +121,30 @@ impl World<Scripted> {
         let mut world = Self::new([side(0), side(1)], seed);
         world.check_scripted = true;
         world
+    }
+}
+
+/// Randomness with a seed.
+struct Seeded(Chance);
+
+impl Entropy for Seeded {
+    fn fill(&mut self, octets: &mut [u8]) {
+        for octet in octets {
+            *octet = self.0.number() as u8;
+        }
+    }
+}
+
+impl World<Endpoint> {
+    /// Over IKE itself.
+    pub(crate) fn over_ike(rules: usize, starts: [Start; 2], seed: u64) -> Self {
+        let side = |at: usize| {
+            let entropy = Box::new(Seeded(Chance(seed.wrapping_mul(2).wrapping_add(at as u64))));
+            let mut config = config(at, rules, starts[at]);
+            config.peers[0].dpd = Some(Dpd { delay: seconds(10), timeout: seconds(30) });
+            Tunnels::new(Duration::ZERO, config, entropy)
+        };
+        Self::new([side(0), side(1)], seed)
     }
 }
 

@@ -1,0 +1,140 @@
+//! What a core forwards over veth: a bare loop over two sockets, and whatever else is measured beside it.
+//!
+//! ```text
+//!   generator's core                        measured core
+//!   live frames -> h0 ~~~ n0 -> XDP -> rx   receive, readdress, transmit   tx -> f0 ~~~ p0 -> dropped by the stack
+//! ```
+//!
+//! The generator sends faster than anything here forwards, so the measured core is the limit. What is compared is
+//! measured in turns, round by round, because the machine is never quiet; the figure is the median.
+
+mod bare;
+mod measure;
+mod topology;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::rows::{median, remark, row};
+use measure::{Measured, measure};
+use topology::Topology;
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Loop {
+    /// Receive, write two MAC addresses, transmit: what the sockets cost without a gateway.
+    Bare,
+}
+
+impl Loop {
+    const ALL: [Self; 1] = [Self::Bare];
+}
+
+/// Arguments of the benchmark.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Octets of the frames, check sequence included.
+    #[arg(long, value_delimiter = ',', default_value = "64,1500")]
+    sizes: Vec<usize>,
+    /// What to measure, in alternation.
+    #[arg(long, value_delimiter = ',')]
+    loops: Vec<Loop>,
+    /// How often each is measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How long each measurement lasts.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Frames of one batch of the bare loop. The engine's own is 64.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    batch: u32,
+    /// Attach the programs in generic mode.
+    #[arg(long)]
+    generic: bool,
+}
+
+/// One line of the result: all rounds of one loop at one size.
+#[derive(Debug, Serialize)]
+struct Row {
+    benchmark: &'static str,
+    #[serde(rename = "loop")]
+    kind: Loop,
+    frame_octets: usize,
+    batch: u32,
+    mode: String,
+    seconds: f64,
+    rounds_pps: Vec<f64>,
+    median_pps: f64,
+    /// The median, as a share of the bare loop's in this run.
+    share_of_bare: Option<f64>,
+    /// What was there to be forwarded: the figure above is the loop's own limit only where this is larger.
+    median_offered_pps: f64,
+    /// Processor time of the measured thread, the kernel's part included. It does not grow when others use the core, but
+    /// it counts waiting for packets, too.
+    median_cpu_ns_per_packet: f64,
+}
+
+/// Measures and writes the rows.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+    let loops = if arguments.loops.is_empty() { &Loop::ALL[..] } else { &arguments.loops };
+    if !(0.1..=600.0).contains(&arguments.seconds) {
+        return Err("a measurement lasts between 0.1 and 600 seconds".to_owned());
+    }
+    for &size in &arguments.sizes {
+        let mut rounds: Vec<Vec<Measured>> = loops.iter().map(|_| Vec::new()).collect();
+        for round in 0..arguments.rounds {
+            for (kind, measured) in loops.iter().zip(&mut rounds) {
+                let result = once(arguments, *kind, size)?;
+                remark(&format!(
+                    "{size} octets, round {}, {kind:?}: {:.3} Mpps",
+                    round + 1,
+                    result.pps / 1e6
+                ));
+                measured.push(result);
+            }
+        }
+        report(arguments, loops, size, &rounds)?;
+    }
+    Ok(())
+}
+
+fn once(arguments: &Arguments, kind: Loop, size: usize) -> Result<Measured, String> {
+    let topology = Topology::new(size)?;
+    let station = topology.station(arguments.generic)?;
+    match kind {
+        Loop::Bare => {
+            measure(&topology, bare::Bare::new(station, arguments.batch as usize), arguments.seconds)
+        }
+    }
+}
+
+fn report(
+    arguments: &Arguments,
+    loops: &[Loop],
+    size: usize,
+    rounds: &[Vec<Measured>],
+) -> Result<(), String> {
+    let each =
+        |measured: &[Measured], what: fn(&Measured) -> f64| measured.iter().map(what).collect::<Vec<_>>();
+    let bare = loops.iter().zip(rounds).find(|(kind, _)| **kind == Loop::Bare);
+    let bare = bare.map(|(_, measured)| median(&each(measured, |one| one.pps)));
+    for (&kind, measured) in loops.iter().zip(rounds) {
+        let rounds_pps = each(measured, |one| one.pps);
+        let median_pps = median(&rounds_pps);
+        row(&Row {
+            benchmark: "af-xdp",
+            kind,
+            frame_octets: size,
+            batch: arguments.batch,
+            mode: measured.first().map(|one| one.mode.clone()).unwrap_or_default(),
+            seconds: arguments.seconds,
+            median_offered_pps: median(&each(measured, |one| one.offered_pps)),
+            median_cpu_ns_per_packet: median(&each(measured, |one| one.cpu_ns_per_packet)),
+            rounds_pps,
+            median_pps,
+            share_of_bare: bare.map(|bare| median_pps / bare),
+        })?;
+    }
+    Ok(())
+}

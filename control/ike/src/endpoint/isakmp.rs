@@ -1,0 +1,123 @@
+//! One negotiation of an ISAKMP SA, or what it became.
+
+use crate::crypto::Cookies;
+use crate::retransmit::{Answered, Retransmission};
+use crate::v1::dpd::DeadPeerDetection;
+use crate::v1::exchange::Exchange;
+use crate::v1::isakmp_sa::IsakmpSa;
+use crate::v1::nat::Nat;
+use crate::v1::{initiator, responder};
+use crate::{Path, Role};
+use std::time::Duration;
+use warren_policy::PeerId;
+
+/// Our own name for it; cookies change while it is negotiated.
+pub(super) type IsakmpId = u64;
+
+/// How far it is.
+pub(super) enum Phase {
+    ExpectSa(initiator::ExpectSa),
+    ExpectKe(Box<initiator::ExpectKe>),
+    /// As initiator, message 6.
+    ExpectLast(Box<initiator::ExpectAuth>),
+    /// As responder, message 5.
+    ExpectAuth(Box<responder::ExpectAuth>),
+    Established(Box<Established>),
+    /// Removed; also what is left while a handler owns the state.
+    Gone,
+}
+
+/// An ISAKMP SA with its clocks.
+pub(super) struct Established {
+    pub(super) sa: IsakmpSa,
+    pub(super) at: Duration,
+    /// When a successor is negotiated; `None` once that has begun, or where it is not ours to do.
+    pub(super) renew_at: Option<Duration>,
+    pub(super) expires_at: Duration,
+    /// When it gives way to its successor.
+    pub(super) retire_at: Option<Duration>,
+    pub(super) dpd: Option<DeadPeerDetection>,
+    pub(super) keepalive_at: Option<Duration>,
+}
+
+/// A negotiation or an SA.
+pub(super) struct Isakmp {
+    pub(super) id: IsakmpId,
+    pub(super) peer: PeerId,
+    pub(super) role: Role,
+    pub(super) path: Path,
+    pub(super) cookies: Cookies,
+    pub(super) started_at: Duration,
+    pub(super) phase: Phase,
+    /// Our last main mode message as initiator.
+    pub(super) retransmission: Option<Retransmission>,
+    /// The last main mode message that we accepted.
+    pub(super) answered: Answered,
+    /// An unauthenticated error notify: no reason to stop, but worth telling when nothing else comes.
+    pub(super) hint: Option<u16>,
+    /// Whether `SecretsDiffer` was said.
+    pub(super) is_suspicious: bool,
+    /// When an unfinished negotiation as responder is forgotten.
+    pub(super) ends_at: Option<Duration>,
+}
+
+impl Isakmp {
+    pub(super) const fn is_gone(&self) -> bool {
+        matches!(self.phase, Phase::Gone)
+    }
+
+    pub(super) const fn is_initiating(&self) -> bool {
+        matches!(self.phase, Phase::ExpectSa(_) | Phase::ExpectKe(_) | Phase::ExpectLast(_))
+    }
+
+    pub(super) fn established(&self) -> Option<&Established> {
+        match &self.phase {
+            Phase::Established(established) => Some(established),
+            _ => None,
+        }
+    }
+
+    pub(super) fn established_mut(&mut self) -> Option<&mut Established> {
+        match &mut self.phase {
+            Phase::Established(established) => Some(established),
+            _ => None,
+        }
+    }
+
+    pub(super) fn sa(&self) -> Option<&IsakmpSa> {
+        self.established().map(|established| &established.sa)
+    }
+
+    pub(super) fn sa_mut(&mut self) -> Option<&mut IsakmpSa> {
+        self.established_mut().map(|established| &mut established.sa)
+    }
+
+    /// What is known of NATs on the path.
+    pub(super) fn nat(&self) -> Nat {
+        match &self.phase {
+            Phase::ExpectLast(state) => state.nat(),
+            Phase::ExpectAuth(state) => state.nat(),
+            Phase::Established(established) => established.sa.nat,
+            Phase::ExpectSa(_) | Phase::ExpectKe(_) | Phase::Gone => Nat::default(),
+        }
+    }
+
+    /// Something authentic came from the peer.
+    pub(super) fn heard(&mut self, now: Duration) {
+        if let Some(dpd) = self.established_mut().and_then(|established| established.dpd.as_mut()) {
+            dpd.heard(now);
+        }
+    }
+
+    /// The earliest of all its clocks.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let repetition = self.retransmission.as_ref().map(Retransmission::deadline);
+        let own = [repetition, self.ends_at].into_iter().flatten().min();
+        let Some(established) = self.established() else { return own };
+        let dpd = established.dpd.as_ref().map(DeadPeerDetection::deadline);
+        let exchanges = established.sa.exchanges.values().map(Exchange::deadline).min();
+        let clocks =
+            [established.renew_at, established.retire_at, dpd, established.keepalive_at, exchanges, own];
+        clocks.into_iter().flatten().chain([established.expires_at]).min()
+    }
+}

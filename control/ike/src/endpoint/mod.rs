@@ -1,0 +1,243 @@
+//! Every negotiation and every SA of this gateway, behind one sans-IO interface.
+//!
+//! ```text
+//! demux     datagram -> cookies -> first message | negotiation | ISAKMP SA
+//! main      main mode, both roles                children  quick mode, both roles, and what it leaves
+//! notify    informational exchanges              timeouts  repetition, renewal, DPD, keepalives, expiry
+//! closing   the ways an SA ends                  status    what dpctl shows
+//! ```
+
+mod children;
+mod closing;
+mod demux;
+mod isakmp;
+mod main;
+mod notify;
+mod status;
+#[cfg(test)]
+mod tests;
+mod timeouts;
+
+use crate::admission::Admission;
+use crate::config::{ChildConfig, PeerConfig};
+use crate::crypto::Cookies;
+use crate::limits::PENDING_CHILDREN_MAX;
+use crate::spi::SaNames;
+use crate::timers::Timers;
+use crate::{Counters, Discard, Down, Entropy, Failure, Notice, Output, Path};
+use children::Child;
+use demux::Message;
+use isakmp::{Isakmp, IsakmpId};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use warren_policy::{PeerId, RuleId, Selector};
+use warren_seam::SaId;
+
+/// What handles a message under an established SA.
+type Handler = fn(&mut Endpoint, Duration, Path, &mut Isakmp, &Message<'_>) -> Result<(), Discard>;
+
+/// What we hold about one configured peer.
+struct Peer {
+    config: Arc<PeerConfig>,
+    /// Negotiations and ISAKMP SAs, oldest first.
+    isakmps: Vec<IsakmpId>,
+    /// The ISAKMP SA that new exchanges use.
+    current: Option<IsakmpId>,
+    /// Rules that wait for an ISAKMP SA, or for their turn.
+    pending: VecDeque<RuleId>,
+    /// Whether the last thing said about it was `PeerUp`.
+    is_up: bool,
+    /// The last ISAKMP SA went away while its successor was being negotiated; if that fails, children go too.
+    doomed: Option<Down>,
+    children: BTreeSet<SaId>,
+}
+
+/// The IKE half of a gateway. Inputs are methods; after each, take outputs with [`Endpoint::poll_output`].
+pub struct Endpoint {
+    entropy: Box<dyn Entropy>,
+    counters: Counters,
+    outbox: VecDeque<Output>,
+    peers: BTreeMap<PeerId, Peer>,
+    by_remote: HashMap<IpAddr, Vec<PeerId>>,
+    rules: HashMap<RuleId, Arc<ChildConfig>>,
+    by_selector: HashMap<(PeerId, Selector), RuleId>,
+    /// Rules that `open_child` began and that have neither a pair nor a failure yet.
+    opening: HashSet<RuleId>,
+    admission: Admission,
+    isakmps: BTreeMap<IsakmpId, Isakmp>,
+    /// While the responder's cookie is unknown, it is zero here.
+    by_cookies: HashMap<Cookies, IsakmpId>,
+    /// Responder negotiations that proved their address and are not finished.
+    unfinished: BTreeSet<IsakmpId>,
+    last_isakmp: u64,
+    children: BTreeMap<SaId, Child>,
+    names: SaNames,
+    timers: Timers<IsakmpId>,
+}
+
+impl Endpoint {
+    /// An endpoint for these peers and children; `entropy` is the only source of its randomness.
+    #[must_use]
+    pub fn new(peers: Vec<PeerConfig>, children: Vec<ChildConfig>, mut entropy: Box<dyn Entropy>) -> Self {
+        let mut endpoint = Self {
+            admission: Admission::new(&mut *entropy),
+            entropy,
+            counters: Counters::default(),
+            outbox: VecDeque::new(),
+            peers: BTreeMap::new(),
+            by_remote: HashMap::new(),
+            rules: HashMap::new(),
+            by_selector: HashMap::new(),
+            opening: HashSet::new(),
+            isakmps: BTreeMap::new(),
+            by_cookies: HashMap::new(),
+            unfinished: BTreeSet::new(),
+            last_isakmp: 0,
+            children: BTreeMap::new(),
+            names: SaNames::new(),
+            timers: Timers::new(),
+        };
+        endpoint.configure(peers, children);
+        endpoint
+    }
+
+    /// An IKE datagram. On port 4500 the four octets of the non-ESP marker are still in front.
+    pub fn handle_datagram(&mut self, now: Duration, path: Path, octets: &[u8]) {
+        self.counters.received += 1;
+        if let Err(discard) = self.receive(now, path, octets) {
+            self.counters.discard(discard);
+        }
+    }
+
+    /// A deadline may have come.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        while let Some(id) = self.timers.take_due(now) {
+            self.isakmp_due(now, id);
+        }
+    }
+
+    /// When to call [`Endpoint::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    /// The next output. Outputs are acted on strictly in this order: an inbound SA must be installed before the
+    /// message that lets the peer use it is sent.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outbox.pop_front()
+    }
+
+    /// Negotiates a pair of SAs for the rule, with a main mode first if there is no ISAKMP SA. Ignored while a
+    /// negotiation of ours for this rule is under way. Ends in `ChildUp` or `ChildFailed`.
+    pub fn open_child(&mut self, now: Duration, rule: RuleId) {
+        if self.opening.contains(&rule) {
+            return;
+        }
+        let peer = self.rules.get(&rule).map(|child| child.peer);
+        let Some(peer) = peer.filter(|peer| self.peers.contains_key(peer)) else {
+            self.outbox.push_back(Output::ChildFailed { rule, reason: Failure::NotConfigured });
+            return;
+        };
+        if self.opening.len() >= PENDING_CHILDREN_MAX {
+            self.outbox.push_back(Output::ChildFailed { rule, reason: Failure::Busy });
+            return;
+        }
+        self.opening.insert(rule);
+        self.peer_mut(peer).pending.push_back(rule);
+        match self.peer(peer).current {
+            Some(id) => {
+                self.with_isakmp(id, |endpoint, isakmp| endpoint.drain_pending(now, isakmp));
+            }
+            None if !self.is_initiating(peer) => self.begin_main_mode(now, peer),
+            None => {}
+        }
+    }
+
+    /// Authentic ESP came from the peer: dead peer detection need not ask (RFC 3706 §5).
+    pub fn inbound_activity(&mut self, now: Duration, peer: PeerId) {
+        if let Some(id) = self.peers.get(&peer).and_then(|peer| peer.current) {
+            self.with_isakmp(id, |_, isakmp| isakmp.heard(now));
+        }
+    }
+
+    /// Authentic ESP came from elsewhere: the peer's NAT mapping moved (RFC 3948 §4).
+    pub fn peer_moved(&mut self, _now: Duration, sa: SaId, remote: SocketAddr) {
+        let child = self.children.values().find(|child| child.inbound == sa || child.outbound == sa);
+        let Some(child) = child.filter(|child| child.is_in_udp()) else { return };
+        let peer = child.peer;
+        let Some(id) = self.peer(peer).current else { return };
+        self.with_isakmp(id, |endpoint, isakmp| {
+            let path = Path { local: isakmp.path.local, remote };
+            endpoint.move_peer(isakmp, path);
+        });
+    }
+
+    /// Counters of everything received and thrown away.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Every ISAKMP names a peer that exists: removing a peer removes them.
+    fn peer(&self, peer: PeerId) -> &Peer {
+        self.peers.get(&peer).expect("peers outlive their negotiations")
+    }
+
+    fn peer_mut(&mut self, peer: PeerId) -> &mut Peer {
+        self.peers.get_mut(&peer).expect("peers outlive their negotiations")
+    }
+
+    /// Takes the ISAKMP out while `action` works on it, so that the action may call anything of ours; puts it
+    /// back unless the action removed it.
+    fn with_isakmp<T>(
+        &mut self,
+        id: IsakmpId,
+        action: impl FnOnce(&mut Self, &mut Isakmp) -> T,
+    ) -> Option<T> {
+        let mut isakmp = self.isakmps.remove(&id)?;
+        let result = action(self, &mut isakmp);
+        if isakmp.is_gone() {
+            self.timers.set(id, None);
+        } else {
+            self.timers.set(id, isakmp.deadline());
+            self.isakmps.insert(id, isakmp);
+        }
+        Some(result)
+    }
+
+    fn transmit(&mut self, path: Path, message: &[u8]) {
+        let marker: &[u8] = if path.has_marker() { &[0; 4] } else { &[] };
+        self.send(path, [marker, message].concat());
+    }
+
+    fn send(&mut self, path: Path, octets: Vec<u8>) {
+        self.counters.transmitted += 1;
+        self.outbox.push_back(Output::Transmit { path, octets });
+    }
+
+    fn log(&mut self, notice: Notice) {
+        self.outbox.push_back(Output::Log(notice));
+    }
+
+    fn name(&self, peer: PeerId) -> String {
+        self.peer(peer).config.name.clone()
+    }
+
+    /// Whether a main mode that we began is under way, first or renewal.
+    fn is_initiating(&self, peer: PeerId) -> bool {
+        self.peer(peer).isakmps.iter().filter_map(|id| self.isakmps.get(id)).any(Isakmp::is_initiating)
+    }
+
+    /// Whether any main mode with the peer is under way.
+    fn is_negotiating(&self, peer: PeerId) -> bool {
+        self.peer(peer).isakmps.iter().filter_map(|id| self.isakmps.get(id)).any(|i| i.sa().is_none())
+    }
+
+    fn established(&self, peer: PeerId) -> impl Iterator<Item = &Isakmp> {
+        let ids = self.peer(peer).isakmps.iter();
+        ids.filter_map(|id| self.isakmps.get(id)).filter(|isakmp| isakmp.sa().is_some())
+    }
+}

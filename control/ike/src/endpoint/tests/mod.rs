@@ -1,0 +1,11 @@
+//! Conversations between two endpoints on one virtual clock, over a network that does what a test says.
+
+mod closing;
+mod harness;
+mod hostile;
+mod lifetimes;
+mod main_mode;
+mod network;
+mod quick_mode;
+
+pub(super) use harness::{Fate, Pair, rule, secs};
