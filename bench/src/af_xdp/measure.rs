@@ -17,6 +17,10 @@ pub(crate) trait Turn: Send {
     fn counted(&self) -> Counted;
     /// How its ports work.
     fn mode(&self) -> String;
+    /// What became of packets that were not forwarded, as far as it knows.
+    fn fate(&self) -> String {
+        String::new()
+    }
 }
 
 /// Packets on both sides of a loop.
@@ -67,10 +71,13 @@ pub(crate) fn measure(
             turn_until(&mut measured, Duration::from_secs_f64(seconds));
             let (after, elapsed, cpu) = (measured.counted(), start.elapsed().as_secs_f64(), cpu_time() - cpu);
             let forwarded = (after.forwarded - before.forwarded) as f64;
+            if forwarded == 0.0 {
+                return Err(format!("nothing was forwarded ({})", measured.fate()));
+            }
             Ok::<_, String>(Measured {
                 pps: forwarded / elapsed,
                 offered_pps: (after.offered - before.offered) as f64 / elapsed,
-                cpu_ns_per_packet: cpu.as_nanos() as f64 / forwarded.max(1.0),
+                cpu_ns_per_packet: cpu.as_nanos() as f64 / forwarded,
                 mode: measured.mode(),
             })
         });

@@ -9,6 +9,7 @@
 //! measured in turns, round by round, because the machine is never quiet; the figure is the median.
 
 mod bare;
+mod gateway;
 mod measure;
 mod topology;
 
@@ -25,10 +26,14 @@ use topology::Topology;
 pub(crate) enum Loop {
     /// Receive, write two MAC addresses, transmit: what the sockets cost without a gateway.
     Bare,
+    /// The engine with a rule that lets the packets pass in clear.
+    Clear,
+    /// The engine with a rule that protects them with AES-GCM-128 in a tunnel.
+    Protected,
 }
 
 impl Loop {
-    const ALL: [Self; 1] = [Self::Bare];
+    const ALL: [Self; 3] = [Self::Bare, Self::Clear, Self::Protected];
 }
 
 /// Arguments of the benchmark.
@@ -73,6 +78,8 @@ struct Row {
     /// Processor time of the measured thread, the kernel's part included. It does not grow when others use the core, but
     /// it counts waiting for packets, too.
     median_cpu_ns_per_packet: f64,
+    /// The bare loop's processor time, as a share of this loop's: what `share_of_bare` would be on a quiet machine.
+    cpu_share_of_bare: Option<f64>,
 }
 
 /// Measures and writes the rows.
@@ -87,9 +94,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
             for (kind, measured) in loops.iter().zip(&mut rounds) {
                 let result = once(arguments, *kind, size)?;
                 remark(&format!(
-                    "{size} octets, round {}, {kind:?}: {:.3} Mpps",
+                    "{size} octets, round {}, {kind:?}: {:.3} of {:.3} Mpps, {:.0} ns of CPU each",
                     round + 1,
-                    result.pps / 1e6
+                    result.pps / 1e6,
+                    result.offered_pps / 1e6,
+                    result.cpu_ns_per_packet
                 ));
                 measured.push(result);
             }
@@ -102,10 +111,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
 fn once(arguments: &Arguments, kind: Loop, size: usize) -> Result<Measured, String> {
     let topology = Topology::new(size)?;
     let station = topology.station(arguments.generic)?;
+    let seconds = arguments.seconds;
     match kind {
-        Loop::Bare => {
-            measure(&topology, bare::Bare::new(station, arguments.batch as usize), arguments.seconds)
-        }
+        Loop::Bare => measure(&topology, bare::Bare::new(station, arguments.batch as usize), seconds),
+        Loop::Clear => measure(&topology, gateway::Gateway::new(station, false)?, seconds),
+        Loop::Protected => measure(&topology, gateway::Gateway::new(station, true)?, seconds),
     }
 }
 
@@ -117,11 +127,10 @@ fn report(
 ) -> Result<(), String> {
     let each =
         |measured: &[Measured], what: fn(&Measured) -> f64| measured.iter().map(what).collect::<Vec<_>>();
-    let bare = loops.iter().zip(rounds).find(|(kind, _)| **kind == Loop::Bare);
-    let bare = bare.map(|(_, measured)| median(&each(measured, |one| one.pps)));
+    let pps = |measured: &[Measured]| median(&each(measured, |one| one.pps));
+    let cpu = |measured: &[Measured]| median(&each(measured, |one| one.cpu_ns_per_packet));
+    let bare = loops.iter().zip(rounds).find(|(kind, _)| **kind == Loop::Bare).map(|(_, measured)| measured);
     for (&kind, measured) in loops.iter().zip(rounds) {
-        let rounds_pps = each(measured, |one| one.pps);
-        let median_pps = median(&rounds_pps);
         row(&Row {
             benchmark: "af-xdp",
             kind,
@@ -130,10 +139,11 @@ fn report(
             mode: measured.first().map(|one| one.mode.clone()).unwrap_or_default(),
             seconds: arguments.seconds,
             median_offered_pps: median(&each(measured, |one| one.offered_pps)),
-            median_cpu_ns_per_packet: median(&each(measured, |one| one.cpu_ns_per_packet)),
-            rounds_pps,
-            median_pps,
-            share_of_bare: bare.map(|bare| median_pps / bare),
+            median_cpu_ns_per_packet: cpu(measured),
+            cpu_share_of_bare: bare.map(|bare| cpu(bare) / cpu(measured)),
+            rounds_pps: each(measured, |one| one.pps),
+            median_pps: pps(measured),
+            share_of_bare: bare.map(|bare| pps(measured) / pps(bare)),
         })?;
     }
     Ok(())

@@ -22,6 +22,9 @@ pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 99, 2, 2);
 pub(crate) const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 99, 1, 1);
 pub(crate) const DESTINATION: Ipv4Addr = Ipv4Addr::new(10, 99, 2, 1);
 
+/// Room for a tunnel's headers around a frame of 1518 octets, so that nothing has to be fragmented.
+pub(crate) const LINK_MTU: u16 = 1600;
+
 /// Octets of the check sequence, which is not in the frames that software sees.
 const CHECK_SEQUENCE_OCTETS: usize = 4;
 /// Ethernet, IPv4 and UDP headers.
@@ -31,7 +34,7 @@ const HEADER_OCTETS: usize = 14 + 20 + 8;
 pub(crate) struct Topology {
     host: Namespace,
     gateway: Namespace,
-    _peer: Namespace,
+    peer: Namespace,
     frame: Vec<u8>,
 }
 
@@ -41,7 +44,7 @@ pub(crate) struct Station {
     pub(crate) near: AfXdpPort,
     pub(crate) far: AfXdpPort,
     /// Attached as long as it is measured.
-    pub(crate) _steering: [Steering; 2],
+    pub(crate) steering: [Steering; 2],
 }
 
 impl Topology {
@@ -49,7 +52,7 @@ impl Topology {
         let topology = Self {
             host: Namespace::new("bench_h")?,
             gateway: Namespace::new("bench_g")?,
-            _peer: Namespace::new("bench_p")?,
+            peer: Namespace::new("bench_p")?,
             frame: frame(frame_octets)?,
         };
         let end = |namespace, interface, mac, address| End { namespace, interface, mac, address };
@@ -60,9 +63,19 @@ impl Topology {
         )?;
         cable(
             &end(&topology.gateway, "f0", FAR_MAC, "10.99.2.2/24"),
-            &end(&topology._peer, "p0", [0x02, 0, 0, 0, 2, 0x01], "10.99.2.1/24"),
+            &end(&topology.peer, "p0", [0x02, 0, 0, 0, 2, 0x01], "10.99.2.1/24"),
             1,
         )?;
+        let mtu = LINK_MTU.to_string();
+        let ends = [
+            (&topology.host, "h0"),
+            (&topology.gateway, "n0"),
+            (&topology.gateway, "f0"),
+            (&topology.peer, "p0"),
+        ];
+        for (namespace, interface) in ends {
+            namespace.ip(&["link", "set", interface, "mtu", &mtu])?;
+        }
         Ok(topology)
     }
 
@@ -70,9 +83,9 @@ impl Topology {
         self.gateway.enter(|| {
             let config = UmemConfig { frames: 16_384, ..UmemConfig::default() };
             let mut umem = Umem::new(&config).map_err(|error| error.to_string())?;
-            let (near, near_steering) = open(&mut umem, "n0", NEAR_MAC, generic)?;
-            let (far, far_steering) = open(&mut umem, "f0", FAR_MAC, generic)?;
-            Ok(Station { umem, near, far, _steering: [near_steering, far_steering] })
+            let (near, near_program) = open(&mut umem, "n0", NEAR_MAC, generic)?;
+            let (far, far_program) = open(&mut umem, "f0", FAR_MAC, generic)?;
+            Ok(Station { umem, near, far, steering: [near_program, far_program] })
         })
     }
 

@@ -73,7 +73,6 @@ pub(crate) struct PortFacts {
 /// A port that is ready to be given to the workers.
 pub(crate) struct OpenPort {
     pub(crate) facts: PortFacts,
-    pub(crate) steering: Steering,
     /// For each worker its part, if it has queues.
     pub(crate) parts: Vec<Option<AfXdpPort>>,
 }
@@ -108,30 +107,54 @@ pub(crate) fn memory(queues: &[u32], mtu_max: u32, workers: usize) -> Vec<UmemCo
     (0..workers).map(config).collect()
 }
 
-/// Attaches the program and opens the sockets, best mode first. Packets come as soon as the workers run.
-pub(crate) fn open(
-    config: &PortConfig,
-    found: &Found,
+/// Attaches the program to every port, all at the same time: the kernel takes its time to verify it. What it redirects
+/// is dropped until there are sockets.
+pub(crate) fn attach(
+    ports: &[PortConfig],
+    found: &[Found],
     local: &[IpAddr],
-    memories: &mut [Umem],
-) -> Result<OpenPort, PortError> {
-    let port = config.name.clone();
-    if found.link.mtu > MTU_MAX {
-        return Err(PortError::Mtu { port, mtu: found.link.mtu });
-    }
+) -> Result<Vec<Steering>, PortError> {
     let addresses: BTreeSet<IpAddr> = local.iter().copied().collect();
-    let locality = Locality { mac: found.link.mac.0, addresses };
-    let wanted = match config.mode {
+    std::thread::scope(|scope| {
+        let attaching: Vec<_> = ports
+            .iter()
+            .zip(found)
+            .map(|(port, found)| {
+                let locality = Locality { mac: found.link.mac.0, addresses: addresses.clone() };
+                scope.spawn(move || attach_one(port, found, &locality))
+            })
+            .collect();
+        attaching.into_iter().map(|thread| thread.join().expect("attaching does not panic")).collect()
+    })
+}
+
+fn attach_one(port: &PortConfig, found: &Found, locality: &Locality) -> Result<Steering, PortError> {
+    if found.link.mtu > MTU_MAX {
+        return Err(PortError::Mtu { port: port.name.clone(), mtu: found.link.mtu });
+    }
+    let wanted = match port.mode {
         PortMode::Auto => Attach::Best,
         PortMode::Native => Attach::Only(XdpAttach::Native),
         PortMode::Generic => Attach::Only(XdpAttach::Generic),
     };
-    let steering = Steering::attach(found.index, wanted, &locality)
-        .map_err(|source| PortError::Steering { port: port.clone(), hint: steering_hint(&source), source })?;
+    Steering::attach(found.index, wanted, locality).map_err(|source| PortError::Steering {
+        port: port.name.clone(),
+        hint: steering_hint(&source),
+        source,
+    })
+}
+
+/// Opens a port's sockets, best mode first. Packets come as soon as the workers run.
+pub(crate) fn open(
+    config: &PortConfig,
+    found: &Found,
+    steering: &Steering,
+    memories: &mut [Umem],
+) -> Result<OpenPort, PortError> {
     let queues = queues_of(config, found);
     let mut parts = Vec::new();
     for (share, umem) in shares(queues, memories.len()).into_iter().zip(memories) {
-        parts.push(open_part(config, share, &steering, umem)?);
+        parts.push(open_part(config, share, steering, umem)?);
     }
     let mode = parts.iter().flatten().next().map_or_else(String::new, |part| part.mode().to_string());
     let side = match config.side {
@@ -139,13 +162,13 @@ pub(crate) fn open(
         Side::Outside => "outside",
     };
     let facts = PortFacts {
-        name: port,
+        name: config.name.clone(),
         interface: config.interface.clone(),
         side,
         mode,
         queues: u16::try_from(queues).unwrap_or(u16::MAX),
     };
-    Ok(OpenPort { facts, steering, parts })
+    Ok(OpenPort { facts, parts })
 }
 
 fn open_part(

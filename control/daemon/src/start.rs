@@ -184,11 +184,12 @@ fn open_ports(config: &Config, found: &[Found], view: &View) -> Result<DataPlane
     for memory in ports::memory(&queues, mtu_max, workers) {
         memories.push(Umem::new(&memory).map_err(StartError::io("memory for packets"))?);
     }
-    let (mut facts, mut steering) = (Vec::new(), Vec::new());
+    let steering = ports::attach(&config.ports, found, &view.steering)?;
+    let mut facts = Vec::new();
     let mut berths: Vec<Vec<EnginePort>> = (0..workers).map(|_| Vec::new()).collect();
     for (at, (port, found)) in config.ports.iter().zip(found).enumerate() {
-        let open = ports::open(port, found, &view.steering, &mut memories)?;
-        let OpenPort { facts: own, steering: program, parts } = open;
+        let program = &steering[at];
+        let OpenPort { facts: own, parts } = ports::open(port, found, program, &mut memories)?;
         tracing::info!("port {}: {} on {}, {} queues", own.name, own.mode, own.interface, own.queues);
         let generic = program.mode() == XdpAttach::Generic;
         for words in links::harmful_offloads(&own.interface, generic) {
@@ -199,7 +200,6 @@ fn open_ports(config: &Config, found: &[Found], view: &View) -> Result<DataPlane
             berths.extend(port.map(|port| EnginePort { index: PortIndex(at as u16), port }));
         }
         facts.push(own);
-        steering.push(program);
     }
     let parts = memories.into_iter().zip(berths);
     let parts = parts.map(|(umem, ports)| WorkerParts { umem, ports, tun: None }).collect();
