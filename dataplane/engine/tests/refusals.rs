@@ -247,6 +247,33 @@ proptest! {
     }
 
     #[test] // F-36
+    fn a_peer_with_the_right_key_may_send_what_it_likes(
+        way in any::<u8>(), mut text in prop::collection::vec(any::<u8>(), 0..300), shape in any::<[u8; 4]>(),
+    ) {
+        exercise::headers(&text);
+        // Half of them look like a packet, so that they come further.
+        if shape[0] & 1 == 1 && text.len() > 42 {
+            let end = text.len() - 2;
+            text[end..].copy_from_slice(&[0, if shape[1] & 1 == 1 { 4 } else { 41 }]);
+            if shape[1] & 1 == 1 {
+                text[0] = 0x45 + shape[2] % 3;
+                text[2..4].copy_from_slice(&((end - usize::from(shape[3] % 4)) as u16).to_be_bytes());
+                text[12..16].copy_from_slice(&[10, 2, 0, 2]);
+                text[16..20].copy_from_slice(&[10, 1, 0, 1 + shape[2] % 2]);
+                let header = usize::from(text[0] & 15) * 4;
+                ipv4::refresh_checksum(&mut text[..header]);
+            } else {
+                text[0] = 0x60;
+                text[4..6].copy_from_slice(&((end - 40) as u16).to_be_bytes());
+                text[6] = [0, 43, 44, 60, 6, 17, 50, 58][usize::from(shape[2] % 8)];
+            }
+            exercise::headers(&text);
+        }
+        text.insert(0, if shape[3] & 1 == 1 { 4 } else { way });
+        exercise::gateway(&text);
+    }
+
+    #[test] // F-36
     fn damaged_packets_never_pass_and_never_panic(
         udp in any::<bool>(), cut in 0usize..200, at in 0usize..200, flip in 1u8..=255,
     ) {

@@ -45,6 +45,18 @@ fn the_sender_hears_exactly_how_large_a_packet_may_be() {
     }
 }
 
+#[test]
+fn the_gateway_itself_is_told_through_its_own_kernel() {
+    let (mut one, _) = established_pair(Scheme::default());
+    let packet = Udp { from: "10.1.0.1", payload: 1472, ..Udp::default() }.packet();
+    assert!(one.links[0][2].send(&packet));
+    one.poll();
+    let told = one.kernel().remove(0);
+    assert_eq!((summary(&told).tuple.destination, told[20], told[21]), (ip("10.1.0.1"), 3, 4));
+    assert_eq!(usize::from(u16::from_be_bytes([told[26], told[27]])), ROOM);
+    assert!(one.receive(OUTSIDE).is_empty() && one.receive(INSIDE).is_empty());
+}
+
 #[test] // RFC 8201
 fn ipv6_is_told_too_and_never_less_than_its_minimum() {
     let (mut one, _) = established_pair(Scheme::default());

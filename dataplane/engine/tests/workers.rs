@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use warren_engine::{DropReason, Settings, Tally, WorkerId};
 use warren_policy::RuleId;
-use warren_seam::{Command, Event, SaId};
+use warren_seam::{Command, Event, SaId, Spi};
 
 const WORKERS: usize = 3;
 
@@ -62,6 +62,41 @@ fn packets_that_land_on_the_wrong_worker_are_handed_over_in_order() {
     assert_eq!(received, sent);
     assert_eq!((one.tally(Tally::Handed), one.tally(Tally::Adopted)), (40, 40));
     assert_eq!((two.tally(Tally::Handed), two.tally(Tally::Adopted)), (60, 60));
+}
+
+#[test] // NT-21
+fn a_stack_whose_levels_belong_to_different_workers_is_put_on_all_the_same() {
+    let (mut one, mut two) = (site(1, WORKERS), site(2, 1));
+    establish(&mut one, 1, Scheme::default());
+    establish(&mut two, 2, Scheme::default());
+    let selector = between("192.0.2.1/32", "192.0.2.2/32");
+    let (mut out, mut into) = (outbound(Scheme::default(), 1, 0), inbound(Scheme::default(), 1, 0));
+    (out.id, out.spi, out.selector, out.rule) = (SaId(500), Spi(0x9000), selector, RuleId(2));
+    (into.id, into.spi, into.selector) = (SaId(600), out.spi, selector);
+    one.submit(Command::InstallOutbound(Box::new(out)));
+    one.submit(Command::Bind { rule: RuleId(0), stack: vec![SaId(10), SaId(500)] });
+    two.submit(Command::InstallInbound(Box::new(into)));
+    one.poll();
+    two.poll();
+    let packet = Udp::default().packet();
+    send_to(&one, 1, 1, INSIDE, &packet);
+    one.poll();
+    carry(&one, &mut two);
+    assert_eq!(two.receive(INSIDE), [after_hops(&packet, 2)]);
+    assert_eq!((one.tally(Tally::Handed), one.tally(Tally::Sealed)), (2, 2));
+}
+
+#[test] // F-24
+fn a_parcel_that_new_rules_overtake_is_judged_by_them() {
+    let mut one = site(1, 2);
+    establish(&mut one, 1, Scheme::default());
+    send_to(&one, 1, 1, INSIDE, &Udp::default().packet());
+    one.workers[1].poll(one.now);
+    assert_eq!(one.tally(Tally::Handed), 1);
+    one.submit(Command::Rules(rules(1)));
+    one.poll();
+    assert!(one.receive(OUTSIDE).is_empty());
+    one.assert_drops(&[(DropReason::NoSa, 1)]);
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! ```
 #![allow(dead_code, reason = "every test file uses its own part of the lab")]
 
+pub(crate) mod exercise;
+
 use std::net::IpAddr;
 use std::time::Duration;
 use warren_engine::packet::{Summary, ipv4, ipv6, protocol, udp};
