@@ -8,6 +8,7 @@ use warren_api::{
     Worker, encode_request, encode_response,
 };
 use warren_ike::wire::{Body, Delete, Header, Notify, NotifyType, PayloadType, Sa};
+use warren_port::{CaptureWriter, Link};
 
 #[path = "../../../control/ike/tests/common/golden.rs"]
 mod golden;
@@ -149,6 +150,20 @@ fn add_lines(seeds: &mut Seeds) {
     }
 }
 
+/// Both link types, and what a cut file looks like.
+fn add_captures(seeds: &mut Seeds) {
+    for link in [Link::Ethernet, Link::Ip] {
+        let mut file = Vec::new();
+        let mut writer = CaptureWriter::new(&mut file, link).expect("memory takes everything");
+        for packet in [&b"a packet"[..], b"", &[0x45; 60]] {
+            writer.packet(7, packet).expect("memory takes everything");
+        }
+        seeds.add("capture_file", &file);
+        seeds.add("capture_file", &file[..file.len() - 1]);
+        seeds.add("capture_file", &file[..24]);
+    }
+}
+
 fn main() -> std::io::Result<()> {
     let mut seeds = Seeds::default();
     let malformed = golden::files("malformed", "pcap");
@@ -172,5 +187,6 @@ fn main() -> std::io::Result<()> {
     add_configurations(&mut seeds);
     add_lines(&mut seeds);
     add_packets(&mut seeds)?;
+    add_captures(&mut seeds);
     seeds.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds"))
 }
