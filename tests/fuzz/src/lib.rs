@@ -5,4 +5,5 @@ pub mod api;
 pub mod config;
 pub mod engine;
 pub mod ike;
+pub mod packet;
 pub mod port;
