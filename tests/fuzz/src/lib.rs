@@ -3,4 +3,6 @@
 
 pub mod api;
 pub mod config;
+pub mod engine;
 pub mod ike;
+pub mod port;
