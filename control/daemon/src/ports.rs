@@ -1,21 +1,13 @@
 //! Interfaces into ports: the steering program on each, and for each worker its sockets on its share of the queues.
 
 use crate::kernel::links::Found;
+use crate::limits::{FRAMES_IN_HAND, MTU_MAX, RING_ENTRIES, SMALL_MTU_MAX};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use warren_bpf::{Attach, Locality, Steering, SteeringError, XdpAttach};
 use warren_config::{PortConfig, PortMode, Queues, Side, ZeroCopy};
 use warren_port::af_xdp::{AfXdpConfig, AfXdpPort, OpenError};
 use warren_port::{Port, Umem, UmemConfig};
-
-/// Entries of each ring of each queue: half a millisecond of small packets at 2 Mpps.
-const RING_ENTRIES: u32 = 2048;
-/// Frames of each worker beyond what the kernel's rings can hold: batches, transmit queues, parked frames.
-const FRAMES_IN_HAND: u32 = 4096;
-/// An IP packet larger than this does not fit a small frame beside the headroom and the trailer of a tunnel.
-const SMALL_MTU_MAX: u32 = 1600;
-/// Nor a larger one any frame.
-const MTU_MAX: u32 = 3600;
 
 /// Why a port could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -115,7 +115,12 @@ pub(crate) async fn start(file: PathBuf, config: Config, clock: Clock) -> Result
     let crew = Crew::start(workers, clock.started()).map_err(StartError::io("worker threads"))?;
     let tun_routes = route_tun(&config, &found, &view, netlink.clone()).await?;
     let mut sockets = Sockets::default();
-    sockets.listen(ike_addresses(&config, &view), MARK)?;
+    for error in sockets.listen(ike_addresses(&config, &view), MARK) {
+        if !error.may_pass() {
+            return Err(error.into());
+        }
+        tracing::warn!("{error}; it is tried again when an address comes");
+    }
     for address in sockets.addresses() {
         tracing::debug!("IKE listens on {address}");
     }
