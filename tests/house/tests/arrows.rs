@@ -64,7 +64,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "warren-bpf",
         ],
     ),
-    ("warren-fuzz", &["warren-ike", "warren-policy", "warren-engine", "warren-config", "warren-api"]),
+    (
+        "warren-fuzz",
+        &["warren-ike", "warren-policy", "warren-engine", "warren-config", "warren-api", "warren-port"],
+    ),
 ];
 
 /// Crates that must work without a runtime, a clock and a socket of their own.
