@@ -164,26 +164,25 @@ fn add_captures(seeds: &mut Seeds) {
     }
 }
 
-/// What decrypted texts look like (the payloads of the ESP vectors), whole packets, and each by every way into a
-/// gateway.
-fn add_engine(seeds: &mut Seeds) {
+/// What decrypted texts look like, by every way into a gateway.
+fn add_gateway(seeds: &mut Seeds) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/esp/generated.jsonl");
-    let rows = std::fs::read_to_string(path).unwrap_or_default();
+    let rows = std::fs::read_to_string(path).expect("the vectors are part of the repository");
     for line in rows.lines().step_by(32) {
-        let Ok(row) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-        let octets = |field: &str| hex::decode(row[field].as_str().unwrap_or_default()).unwrap_or_default();
-        let mut text = octets("payload");
+        let row: serde_json::Value = serde_json::from_str(line).expect("a row is JSON");
+        let mut text =
+            hex::decode(row["payload"].as_str().unwrap_or_default()).expect("a payload is hexadecimal");
         text.truncate(200);
-        seeds.add("engine_headers", &text);
         text.extend([0, row["next_header"].as_u64().unwrap_or(4) as u8]);
         for way in 0..5u8 {
-            seeds.add("engine_gateway", &[&[way], text.as_slice()].concat());
+            seeds.add("gateway", &[&[way], text.as_slice()].concat());
         }
     }
 }
 
 fn main() -> std::io::Result<()> {
     let mut seeds = Seeds::default();
+    add_gateway(&mut seeds);
     let malformed = golden::files("malformed", "pcap");
     let broken = malformed.iter().flat_map(|path| golden::capture(path));
     let messages = golden::messages().into_iter().map(|(_, octets)| octets);
@@ -205,7 +204,6 @@ fn main() -> std::io::Result<()> {
     add_configurations(&mut seeds);
     add_lines(&mut seeds);
     add_packets(&mut seeds)?;
-    add_engine(&mut seeds);
     add_captures(&mut seeds);
     seeds.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds"))
 }

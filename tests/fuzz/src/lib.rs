@@ -4,6 +4,6 @@
 pub mod api;
 pub mod config;
 pub mod engine;
+pub mod gateway;
 pub mod ike;
-pub mod packet;
 pub mod port;

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| warren_fuzz::packet::esp_trailer(octets));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| warren_fuzz::engine::esp_trailer(octets));

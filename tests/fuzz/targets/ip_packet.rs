@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| warren_fuzz::packet::packet(octets));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| warren_fuzz::engine::packet(octets));

@@ -3,4 +3,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| warren_fuzz::engine::gateway(octets));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| warren_fuzz::gateway::packet(octets));
