@@ -395,9 +395,9 @@ fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 fn log(notice: &warren_tunnels::Notice) {
     use warren_tunnels::Notice;
     match notice {
-        Notice::Up { .. } | Notice::Rekeyed { .. } => tracing::info!("{notice}"),
+        Notice::Down { reason: warren_ike::Down::Closed, .. } => tracing::info!("{notice}"),
         Notice::Down { .. } | Notice::Failed { .. } | Notice::Expired { .. } => tracing::warn!("{notice}"),
-        Notice::Opening { .. } => tracing::info!("{notice}"),
+        Notice::Up { .. } | Notice::Rekeyed { .. } | Notice::Opening { .. } => tracing::info!("{notice}"),
         Notice::Ike(ike) => log_ike(ike),
     }
 }
