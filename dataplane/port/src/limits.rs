@@ -52,3 +52,11 @@ pub const INTERFACE_NAME_OCTETS_MAX: usize = 15;
 pub const BIND_WAITS_MAX: u32 = 50;
 /// See [`BIND_WAITS_MAX`].
 pub const BIND_WAIT: Duration = Duration::from_millis(10);
+
+/// Packets that are gathered in the tx ring before the kernel is woken: from here on a larger system call is hardly
+/// cheaper per packet.
+pub const WAKE_FRAMES: u32 = 256;
+
+/// Calls of `transmit` after which the kernel is woken however little was gathered, so that small batches in a busy loop
+/// wait for some turns and not for 256 packets.
+pub const WAKE_CALLS: u32 = 4;

@@ -27,8 +27,10 @@ pub trait Port: Send {
     fn receive(&mut self, umem: &mut Umem, frames: &mut Vec<Frame>, max: usize) -> usize;
 
     /// Takes as many frames off the front of `frames` as fit and returns how many; the rest stays for the caller to
-    /// try again or to drop. Chunks of earlier frames that have been sent go back to `umem`, and the kernel is woken
-    /// when it asked to be: so call it without frames, too, while [`unsent`](Self::unsent) is not zero.
+    /// try again or to drop. Chunks of earlier frames that have been sent go back to `umem`.
+    ///
+    /// A port may gather the frames of a few calls before it wakes the kernel. A call without frames always does, so
+    /// call it while [`unsent`](Self::unsent) is not zero, and nothing stays behind.
     fn transmit(&mut self, umem: &mut Umem, frames: &mut Vec<Frame>) -> usize;
 
     /// Frames that were taken by `transmit` and still have to be pushed on by another call of it. A worker must not
