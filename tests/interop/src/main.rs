@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let done = match first.as_str() {
         "capture" => capture::main(Arguments::new(words.split_off(1))).map(|()| true),
         "bare" => bare::main(Arguments::new(words.split_off(1))).map(|()| true),
-        "sweep" => supervise::sweep().map(|()| true),
+        "sweep" => supervise::sweep(Arguments::new(words.split_off(1))).map(|()| true),
         _ => run(&words),
     };
     match done {

@@ -14,6 +14,8 @@ use crate::Failure;
 use crate::failure::Context;
 
 const PREFIX: &str = "warren";
+/// The file in a run's folder that says it is to stay.
+const KEPT: &str = "kept";
 
 /// The namespaces of this process. Dropping it ends every process in them and removes them.
 pub struct Lab {
@@ -29,7 +31,7 @@ impl Lab {
     pub fn new(target: &Path) -> Result<Self, Failure> {
         require_root()?;
         let runs = target.join("xtask/run");
-        sweep(&runs)?;
+        sweep(&runs, Kept::Stays)?;
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let folder = runs.join(std::process::id().to_string());
         let mut builder = fs::DirBuilder::new();
@@ -44,8 +46,10 @@ impl Lab {
     }
 
     /// Leaves everything running when dropped, for somebody who wants to look around.
-    pub fn keep(&mut self) {
+    pub fn keep(&mut self) -> Result<(), Failure> {
         self.is_kept = true;
+        let mark = self.folder.join(KEPT);
+        fs::write(&mark, "").context(mark.display())
     }
 
     /// Makes a namespace with its loopback up.
@@ -54,6 +58,8 @@ impl Lab {
         call(Command::new("ip").args(["netns", "add", &full]))?;
         self.names.push(full.clone());
         let space = Namespace { name: full };
+        // Addresses work from the first moment on: nobody else can have them here.
+        space.sysctl(&["net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.dad_transmits=0"])?;
         space.ip("link set lo up")?;
         Ok(space)
     }
@@ -159,15 +165,28 @@ pub fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
+/// What becomes of a scene that somebody wanted to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It stays.
+    Stays,
+    /// It goes like the others.
+    Goes,
+}
+
 /// Removes the namespaces and folders whose owner no longer lives.
-pub fn sweep(runs: &Path) -> Result<(), Failure> {
+pub fn sweep(runs: &Path, kept: Kept) -> Result<(), Failure> {
+    let is_over = |pid: u32| {
+        let stays = kept == Kept::Stays && runs.join(pid.to_string()).join(KEPT).exists();
+        !lives(pid) && !stays
+    };
     for entry in entries(Path::new("/run/netns")) {
-        if owner(&entry).is_some_and(|pid| !lives(pid)) {
+        if owner(&entry).is_some_and(is_over) {
             remove(&entry);
         }
     }
     for entry in entries(runs) {
-        if entry.parse().is_ok_and(|pid| !lives(pid)) {
+        if entry.parse().is_ok_and(is_over) {
             remove_folder(&runs.join(entry))?;
         }
     }

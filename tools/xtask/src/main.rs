@@ -71,7 +71,7 @@ fn dispatch(name: &str, arguments: Arguments) -> Result<bool, Failure> {
         }
         "fmt" => cargo(&["fmt", "--all"]).map(|()| true),
         "capture" => capture::main(arguments).map(|()| true),
-        "sweep" => supervise::sweep().map(|()| true),
+        "sweep" => supervise::sweep(arguments).map(|()| true),
         "help" | "--help" | "-h" => {
             print!("{}", help());
             Ok(true)

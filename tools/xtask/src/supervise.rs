@@ -8,7 +8,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::Failure;
+use crate::arguments::Arguments;
+use crate::lab::{self, Kept};
+use crate::{Failure, repository};
 
 const MARK: &str = "WARREN_SUPERVISED";
 
@@ -20,7 +22,7 @@ while :; do
     wait "$child"; code=$?
     kill -0 "$child" 2>/dev/null || break
 done
-"$0" sweep
+"$0" sweep --dead
 [ -z "$stopped" ] || { echo "stopped, and everything torn down" >&2; exit 130; }
 exit "$code"
 "#;
@@ -41,7 +43,9 @@ pub fn supervised(program: &Path, words: &[String]) -> Result<(), Failure> {
     Err(Failure::new(format!("/bin/sh: {error}")))
 }
 
-/// `xtask sweep`: what dead owners left behind.
-pub fn sweep() -> Result<(), Failure> {
-    crate::lab::sweep(&crate::repository::target().join("xtask/run"))
+/// `xtask sweep`: what dead owners left behind; with `--dead` not what somebody wanted to keep.
+pub fn sweep(mut arguments: Arguments) -> Result<(), Failure> {
+    let kept = if arguments.flag("--dead") { Kept::Stays } else { Kept::Goes };
+    arguments.finish()?;
+    lab::sweep(&repository::target().join("xtask/run"), kept)
 }

@@ -172,6 +172,12 @@ impl Client {
         Self::with(host, to, seconds, &["-b", rate])
     }
 
+    /// One TCP stream that never has more on its way than the default receive buffer of a UDP socket holds.
+    pub fn narrow(host: &Namespace, to: IpAddr, way: Way, seconds: u64) -> Result<Self, Failure> {
+        let way = if way == Way::Back { &["-R"][..] } else { &[] };
+        Self::with(host, to, seconds, &[&["-w", "64K"], way].concat())
+    }
+
     fn with(host: &Namespace, to: IpAddr, seconds: u64, more: &[&str]) -> Result<Self, Failure> {
         let mut command = host.command("timeout");
         let longest = seconds + limits::TRANSFER_SPARE.as_secs();
