@@ -37,7 +37,8 @@ pub enum Command {
         /// The tunnel rule's name.
         name: String,
     },
-    /// Take this tunnel down; traffic that wants it negotiates again. Answered with `Answer::Done`.
+    /// Take this tunnel down; its traffic is dropped and starts nothing until `TunnelUp`. Answered with
+    /// `Answer::Done`.
     TunnelDown {
         /// The tunnel rule's name.
         name: String,

@@ -59,6 +59,8 @@ pub struct Sa {
 pub enum TunnelState {
     /// No SA, nobody asked for one: its traffic is dropped and starts a negotiation.
     Down,
+    /// Taken down by the operator: its traffic is dropped and starts nothing until `TunnelUp`.
+    Closed,
     /// Being negotiated; its traffic is dropped.
     Negotiating,
     /// Traffic passes.
@@ -75,6 +77,7 @@ impl TunnelState {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Down => "down",
+            Self::Closed => "closed",
             Self::Negotiating => "negotiating",
             Self::Up => "up",
             Self::Rekeying => "rekeying",

@@ -1,14 +1,11 @@
 //! What is wrong between values that are right each for itself.
 
 use crate::limits::RULE_PAIRS_MAX;
-use crate::peer::KnownPeers;
 use crate::port::{PortConfig, Side};
 use crate::report::Report;
 use crate::transport::ReadTransport;
 use crate::tunnel::ReadTunnel;
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use warren_policy::{AddressRange, Protocol, Selector, TransportAction};
+use warren_policy::{Protocol, Selector, TransportAction};
 
 /// Whether one packet lies in both.
 fn overlap(a: &Selector, b: &Selector) -> bool {
@@ -16,7 +13,7 @@ fn overlap(a: &Selector, b: &Selector) -> bool {
 }
 
 /// Whether packets of both may differ in nothing but their destination.
-fn overlap_but_destination(a: &Selector, b: &Selector) -> bool {
+pub(crate) fn overlap_but_destination(a: &Selector, b: &Selector) -> bool {
     let ports = |a: warren_policy::PortRange, b: warren_policy::PortRange| {
         a.first() <= b.last() && b.first() <= a.last()
     };
@@ -37,80 +34,6 @@ fn covers(outer: &Selector, inner: &Selector) -> bool {
         && (outer.protocol == Protocol::Any || outer.protocol == inner.protocol)
         && ports(outer.source_port, inner.source_port)
         && ports(outer.destination_port, inner.destination_port)
-}
-
-/// Tunnels inside tunnels. After a match the rules are asked again with the gateway as destination (NT-7): a rule
-/// that then matches would put the tunnel into another one, which this version cannot do and must not pretend to.
-/// A rule that matches its own gateway stops at the first level and is only worth a warning (V-12).
-pub(crate) fn nesting(tunnels: &[ReadTunnel<'_>], peers: &KnownPeers<'_>, report: &mut Report<'_>) {
-    let gateway = |tunnel: &ReadTunnel<'_>| peers.read[tunnel.peer].peer.as_ref().map(|peer| peer.address);
-    let mut by_gateway: BTreeMap<IpAddr, Vec<&ReadTunnel<'_>>> = BTreeMap::new();
-    for tunnel in tunnels {
-        if let Some(gateway) = gateway(tunnel) {
-            by_gateway.entry(gateway).or_default().push(tunnel);
-        }
-    }
-    for tunnel in tunnels {
-        if report.is_full() {
-            return;
-        }
-        let Some(own) = gateway(tunnel) else { continue };
-        for (other, selector) in gateways_inside(tunnel, &by_gateway) {
-            if *other == own {
-                let message = format!(
-                    "the destination of `{}` contains its own gateway {own}; traffic to {own} itself goes into the tunnel",
-                    tunnel.name
-                );
-                report.warning(&tunnel.destination_span, message);
-                continue;
-            }
-            let inner = by_gateway[other]
-                .iter()
-                .find(|inner| inner.selectors.iter().any(|inner| overlap_but_destination(inner, selector)));
-            let Some(inner) = inner else { continue };
-            let message = format!(
-                "the destination of `{}` contains {other}, the gateway of `{}`: that tunnel would run inside this one, \
-                 and this version builds no tunnel inside a tunnel",
-                tunnel.name, inner.name
-            );
-            let accepted =
-                format!("a destination without {other}, for example {}", without(selector, *other));
-            report.error(&tunnel.destination_span, message, accepted);
-            break;
-        }
-    }
-}
-
-/// Every gateway that lies in a destination of the tunnel, once, with the selector it lies in.
-fn gateways_inside<'a>(
-    tunnel: &'a ReadTunnel<'_>,
-    by_gateway: &'a BTreeMap<IpAddr, Vec<&ReadTunnel<'_>>>,
-) -> BTreeMap<&'a IpAddr, &'a Selector> {
-    let inside = |selector: &'a Selector| {
-        let destinations = selector.destination.first()..=selector.destination.last();
-        by_gateway.range(destinations).map(move |(gateway, _)| (gateway, selector))
-    };
-    tunnel.selectors.iter().flat_map(inside).collect()
-}
-
-/// The destination without that one address, as it would be written.
-fn without(selector: &Selector, address: IpAddr) -> String {
-    let (before, after) = match address {
-        IpAddr::V4(v4) => (
-            u32::from(v4).checked_sub(1).map(|n| IpAddr::V4(n.into())),
-            u32::from(v4).checked_add(1).map(|n| IpAddr::V4(n.into())),
-        ),
-        IpAddr::V6(v6) => (
-            u128::from(v6).checked_sub(1).map(|n| IpAddr::V6(n.into())),
-            u128::from(v6).checked_add(1).map(|n| IpAddr::V6(n.into())),
-        ),
-    };
-    let range = &selector.destination;
-    let below = before.and_then(|before| AddressRange::new(range.first(), before));
-    let above = after.and_then(|after| AddressRange::new(after, range.last()));
-    let parts: Vec<String> =
-        [below, above].into_iter().flatten().map(|range| format!("\"{range}\"")).collect();
-    format!("[{}]", parts.join(", "))
 }
 
 /// Rules that can never match, because a rule before them takes all their traffic. Looks at no more pairs than

@@ -18,6 +18,7 @@ pub mod limits;
 mod mask;
 mod name;
 mod nearest;
+mod nesting;
 mod parse;
 mod peer;
 mod port;

@@ -6,6 +6,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::gateway::Gateway;
 use crate::limits::{FILE_OCTETS_MAX, PEERS_MAX, PORTS_MAX};
 use crate::name::Unique;
+use crate::nesting;
 use crate::peer::{KnownPeers, Peer};
 use crate::port::PortConfig;
 use crate::report::{Report, Span};
@@ -93,7 +94,7 @@ fn read<'a>(mut top: Section<'a>, secrets: &dyn SecretSource, report: &mut Repor
 
     unique("transport rule named", transports.iter().map(|rule| (rule.name, &rule.name_span)), report);
     unique("tunnel rule named", tunnels.iter().map(|rule| (rule.name, &rule.name_span)), report);
-    checks::nesting(&tunnels, &peers, report);
+    nesting::check(&tunnels, &peers, report);
     checks::shadowed(&transports, &tunnels, report);
     checks::unreached(&transports, &tunnels, report);
     checks::family_twins(&transports, &tunnels, report);

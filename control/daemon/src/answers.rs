@@ -179,7 +179,6 @@ impl Sources<'_> {
         let bound = status.pairs.iter().find(|pair| pair.bound);
         let local = bound.map(|pair| pair.outbound.local).or(peer.map(|peer| peer.local));
         let remote = bound.map_or(rule.gateway, |pair| pair.outbound.remote);
-        let failure = status.last_failure.map(|failure| failure.to_string());
         Tunnel {
             name: rule.name.clone(),
             peer: peer.map_or_else(String::new, |peer| peer.name.clone()),
@@ -191,10 +190,7 @@ impl Sources<'_> {
             spi_in: bound.map(|pair| pair.inbound.spi.to_string()),
             spi_out: bound.map(|pair| pair.outbound.spi.to_string()),
             transform: bound.map(|pair| pair.outbound.transform.to_string()),
-            last_error: match status.state {
-                State::Closed => Some("taken down here; `dpctl tunnel up` brings it back".to_owned()),
-                _ => failure,
-            },
+            last_error: status.last_failure.map(|failure| failure.to_string()),
         }
     }
 
@@ -240,7 +236,8 @@ impl Sources<'_> {
 
 fn state(state: State) -> TunnelState {
     match state {
-        State::Down | State::Closed => TunnelState::Down,
+        State::Down => TunnelState::Down,
+        State::Closed => TunnelState::Closed,
         State::Negotiating => TunnelState::Negotiating,
         State::Up { .. } => TunnelState::Up,
         State::Rekeying { .. } => TunnelState::Rekeying,

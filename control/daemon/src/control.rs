@@ -194,8 +194,21 @@ impl Control {
                 tracing::error!("the steering program's addresses are not up to date: {error}");
             }
         }
+        self.listen();
         self.route_tun().await;
         Ok(())
+    }
+
+    /// Addresses come and go, with the configuration and with the interfaces.
+    fn listen(&mut self) {
+        let addresses = start::ike_addresses(&self.parts.config, &self.view);
+        for error in self.parts.sockets.listen(addresses, start::MARK) {
+            if error.may_pass() {
+                tracing::debug!("{error}");
+            } else {
+                tracing::error!("{error}");
+            }
+        }
     }
 
     async fn route_tun(&mut self) {
@@ -345,13 +358,11 @@ impl Control {
             return Ok(());
         }
         config.warnings.iter().for_each(|warning| tracing::warn!("{}", warning.one_line()));
-        if let Err(error) = self.parts.sockets.listen(start::ike_addresses(&config, &self.view), start::MARK)
-        {
-            tracing::error!("{error}");
-        }
         self.parts.tunnels.reconfigure(now, desired::tunnels(&config));
         self.parts.config = config;
+        // The Deletes of what is gone leave before the sockets they leave by go.
         self.drain()?;
+        self.listen();
         self.route_tun().await;
         tracing::info!("{} read again", self.parts.file.display());
         Ok(())
@@ -384,9 +395,9 @@ fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 fn log(notice: &warren_tunnels::Notice) {
     use warren_tunnels::Notice;
     match notice {
-        Notice::Up { .. } | Notice::Rekeyed { .. } => tracing::info!("{notice}"),
+        Notice::Down { reason: warren_ike::Down::Closed, .. } => tracing::info!("{notice}"),
         Notice::Down { .. } | Notice::Failed { .. } | Notice::Expired { .. } => tracing::warn!("{notice}"),
-        Notice::Opening { .. } => tracing::info!("{notice}"),
+        Notice::Up { .. } | Notice::Rekeyed { .. } | Notice::Opening { .. } => tracing::info!("{notice}"),
         Notice::Ike(ike) => log_ike(ike),
     }
 }

@@ -97,6 +97,9 @@ fn cores_for(cores: &[core_affinity::CoreId], workers: usize) -> Vec<Option<core
 mod tests {
     use super::*;
     use core_affinity::CoreId;
+    use std::os::fd::BorrowedFd;
+    use warren_engine::{Settings, WorkerParts};
+    use warren_port::{Frame, Link, Port, PortCounters, PortMode, Umem, UmemConfig};
 
     #[test]
     fn workers_get_a_core_each_while_there_are_any() {
@@ -107,5 +110,65 @@ mod tests {
         assert_eq!(ids(3), [Some(3), Some(2), Some(1)]);
         assert_eq!(ids(5), [Some(3), Some(2), Some(1), Some(0), Some(3)]);
         assert_eq!(cores_for(&[], 2), [None, None]);
+    }
+
+    /// A driver gone mad.
+    struct Panicking;
+
+    impl Port for Panicking {
+        fn link(&self) -> Link {
+            Link::Ip
+        }
+
+        fn name(&self) -> &str {
+            "panicking"
+        }
+
+        fn receive(&mut self, _: &mut Umem, _: &mut Vec<Frame>, _: usize) -> usize {
+            panic!("the port does what no port does")
+        }
+
+        fn transmit(&mut self, _: &mut Umem, _: &mut Vec<Frame>) -> usize {
+            0
+        }
+
+        fn fd(&self) -> Option<BorrowedFd<'_>> {
+            None
+        }
+
+        fn counters(&self) -> PortCounters {
+            PortCounters::default()
+        }
+
+        fn mode(&self) -> PortMode {
+            PortMode::Memory
+        }
+    }
+
+    fn crew(ports: Vec<Option<Box<dyn Port>>>) -> Crew {
+        let memory =
+            || Umem::new(&UmemConfig { frames: 64, huge_pages: false, ..UmemConfig::default() }).unwrap();
+        let parts = |tun| WorkerParts { umem: memory(), ports: Vec::new(), tun };
+        let (_, workers) =
+            warren_engine::build(ports.into_iter().map(parts).collect(), &Settings::default()).unwrap();
+        Crew::start(workers, Instant::now()).unwrap()
+    }
+
+    #[test] // F-24: with a dead worker the gateway must stop, not run on half blind
+    fn a_worker_that_panics_is_noticed_at_once() {
+        let mut crew = crew(vec![None, Some(Box::new(Panicking))]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let casualty = runtime.block_on(async {
+            tokio::time::timeout(std::time::Duration::from_secs(5), crew.casualty()).await.unwrap()
+        });
+        assert_eq!(casualty, 1);
+    }
+
+    #[test]
+    fn workers_stop_when_they_are_told_to() {
+        let mut crew = crew(vec![None, None]);
+        let asked = Instant::now();
+        crew.stop();
+        assert!(asked.elapsed() < STOP_WAIT_MAX);
     }
 }

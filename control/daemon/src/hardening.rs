@@ -5,9 +5,10 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 use rustix::thread::{CapabilitySet, capabilities};
 
 /// What is needed, and for what.
-const NEEDED: [(CapabilitySet, &str, &str); 3] = [
+const NEEDED: [(CapabilitySet, &str, &str); 4] = [
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN", "attach XDP programs, open the tun device, set routes"),
     (CapabilitySet::NET_RAW, "CAP_NET_RAW", "open AF_XDP sockets"),
+    (CapabilitySet::NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE", "listen on the UDP ports 500 and 4500"),
     (CapabilitySet::BPF, "CAP_BPF", "load the steering program (CAP_SYS_ADMIN does too)"),
 ];
 
@@ -52,9 +53,12 @@ mod tests {
     #[test]
     fn each_missing_capability_is_named_with_its_purpose() {
         assert_eq!(missing_of(CapabilitySet::empty()).len(), NEEDED.len());
-        let enough = CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW | CapabilitySet::SYS_ADMIN;
+        let enough = CapabilitySet::NET_ADMIN
+            | CapabilitySet::NET_RAW
+            | CapabilitySet::NET_BIND_SERVICE
+            | CapabilitySet::SYS_ADMIN;
         assert!(missing_of(enough).is_empty());
-        let missing = missing_of(CapabilitySet::NET_RAW | CapabilitySet::BPF);
+        let missing = missing_of(enough - CapabilitySet::NET_ADMIN);
         assert_eq!(missing.len(), 1);
         assert!(missing[0].starts_with("CAP_NET_ADMIN is missing"));
     }

@@ -25,3 +25,13 @@ pub(crate) const REQUESTS_MAX: usize = 64;
 pub(crate) const ANSWER_WRITE_MAX: Duration = Duration::from_secs(30);
 /// How long workers may take to stop.
 pub(crate) const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Entries of each ring of each queue: a millisecond of small packets at 2 Mpps.
+pub(crate) const RING_ENTRIES: u32 = 2048;
+/// Frames of each worker beyond what the kernel's rings can hold: batches, transmit queues, parked frames.
+pub(crate) const FRAMES_IN_HAND: u32 = 4096;
+/// An IP packet larger than this does not fit a small frame beside the headroom and the trailer of a tunnel.
+pub(crate) const SMALL_MTU_MAX: u32 = 1600;
+/// Nor a larger one any frame.
+pub(crate) const MTU_MAX: u32 = 3600;
+/// Neighbours that wait to be asked for. More are dropped: the packets that want them ask again.
+pub(crate) const RESOLUTIONS_WAITING_MAX: usize = 256;

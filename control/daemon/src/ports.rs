@@ -1,21 +1,13 @@
 //! Interfaces into ports: the steering program on each, and for each worker its sockets on its share of the queues.
 
 use crate::kernel::links::Found;
+use crate::limits::{FRAMES_IN_HAND, MTU_MAX, RING_ENTRIES, SMALL_MTU_MAX};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use warren_bpf::{Attach, Locality, Steering, SteeringError, XdpAttach};
 use warren_config::{PortConfig, PortMode, Queues, Side, ZeroCopy};
 use warren_port::af_xdp::{AfXdpConfig, AfXdpPort, OpenError};
 use warren_port::{Port, Umem, UmemConfig};
-
-/// Entries of each ring of each queue: half a millisecond of small packets at 2 Mpps.
-const RING_ENTRIES: u32 = 2048;
-/// Frames of each worker beyond what the kernel's rings can hold: batches, transmit queues, parked frames.
-const FRAMES_IN_HAND: u32 = 4096;
-/// An IP packet larger than this does not fit a small frame beside the headroom and the trailer of a tunnel.
-const SMALL_MTU_MAX: u32 = 1600;
-/// Nor a larger one any frame.
-const MTU_MAX: u32 = 3600;
 
 /// Why a port could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +65,6 @@ pub(crate) struct PortFacts {
 /// A port that is ready to be given to the workers.
 pub(crate) struct OpenPort {
     pub(crate) facts: PortFacts,
-    pub(crate) steering: Steering,
     /// For each worker its part, if it has queues.
     pub(crate) parts: Vec<Option<AfXdpPort>>,
 }
@@ -108,30 +99,54 @@ pub(crate) fn memory(queues: &[u32], mtu_max: u32, workers: usize) -> Vec<UmemCo
     (0..workers).map(config).collect()
 }
 
-/// Attaches the program and opens the sockets, best mode first. Packets come as soon as the workers run.
-pub(crate) fn open(
-    config: &PortConfig,
-    found: &Found,
+/// Attaches the program to every port, all at the same time: the kernel takes its time to verify it. What it redirects
+/// is dropped until there are sockets.
+pub(crate) fn attach(
+    ports: &[PortConfig],
+    found: &[Found],
     local: &[IpAddr],
-    memories: &mut [Umem],
-) -> Result<OpenPort, PortError> {
-    let port = config.name.clone();
-    if found.link.mtu > MTU_MAX {
-        return Err(PortError::Mtu { port, mtu: found.link.mtu });
-    }
+) -> Result<Vec<Steering>, PortError> {
     let addresses: BTreeSet<IpAddr> = local.iter().copied().collect();
-    let locality = Locality { mac: found.link.mac.0, addresses };
-    let wanted = match config.mode {
+    std::thread::scope(|scope| {
+        let attaching: Vec<_> = ports
+            .iter()
+            .zip(found)
+            .map(|(port, found)| {
+                let locality = Locality { mac: found.link.mac.0, addresses: addresses.clone() };
+                scope.spawn(move || attach_one(port, found, &locality))
+            })
+            .collect();
+        attaching.into_iter().map(|thread| thread.join().expect("attaching does not panic")).collect()
+    })
+}
+
+fn attach_one(port: &PortConfig, found: &Found, locality: &Locality) -> Result<Steering, PortError> {
+    if found.link.mtu > MTU_MAX {
+        return Err(PortError::Mtu { port: port.name.clone(), mtu: found.link.mtu });
+    }
+    let wanted = match port.mode {
         PortMode::Auto => Attach::Best,
         PortMode::Native => Attach::Only(XdpAttach::Native),
         PortMode::Generic => Attach::Only(XdpAttach::Generic),
     };
-    let steering = Steering::attach(found.index, wanted, &locality)
-        .map_err(|source| PortError::Steering { port: port.clone(), hint: steering_hint(&source), source })?;
+    Steering::attach(found.index, wanted, locality).map_err(|source| PortError::Steering {
+        port: port.name.clone(),
+        hint: steering_hint(&source),
+        source,
+    })
+}
+
+/// Opens a port's sockets, best mode first. Packets come as soon as the workers run.
+pub(crate) fn open(
+    config: &PortConfig,
+    found: &Found,
+    steering: &Steering,
+    memories: &mut [Umem],
+) -> Result<OpenPort, PortError> {
     let queues = queues_of(config, found);
     let mut parts = Vec::new();
     for (share, umem) in shares(queues, memories.len()).into_iter().zip(memories) {
-        parts.push(open_part(config, share, &steering, umem)?);
+        parts.push(open_part(config, share, steering, umem)?);
     }
     let mode = parts.iter().flatten().next().map_or_else(String::new, |part| part.mode().to_string());
     let side = match config.side {
@@ -139,13 +154,13 @@ pub(crate) fn open(
         Side::Outside => "outside",
     };
     let facts = PortFacts {
-        name: port,
+        name: config.name.clone(),
         interface: config.interface.clone(),
         side,
         mode,
         queues: u16::try_from(queues).unwrap_or(u16::MAX),
     };
-    Ok(OpenPort { facts, steering, parts })
+    Ok(OpenPort { facts, parts })
 }
 
 fn open_part(

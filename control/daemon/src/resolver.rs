@@ -2,6 +2,7 @@
 
 use crate::kernel::mirror::{Roles, View};
 use crate::kernel::neighbours::Neighbours;
+use crate::limits::RESOLUTIONS_WAITING_MAX;
 use rtnetlink::Handle;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,9 +10,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use warren_seam::PortIndex;
-
-/// Questions that wait. More are dropped: the packets that want them ask again.
-const QUESTIONS_MAX: usize = 256;
 
 struct Question {
     now: Duration,
@@ -28,7 +26,7 @@ pub(crate) struct Resolver {
 
 impl Resolver {
     pub(crate) fn start(handle: Handle, roles: Roles) -> Self {
-        let (questions, receiver) = mpsc::channel(QUESTIONS_MAX);
+        let (questions, receiver) = mpsc::channel(RESOLUTIONS_WAITING_MAX);
         Self { questions, task: tokio::spawn(answer(Neighbours::new(handle), roles, receiver)) }
     }
 

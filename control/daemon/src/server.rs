@@ -237,12 +237,19 @@ mod tests {
     }
 
     #[test] // F-34
-    fn connections_beyond_the_limit_are_refused() {
+    fn a_connection_beyond_the_limit_is_closed_and_one_that_ends_makes_room() {
         with_server(|path| {
-            let clients: Vec<_> = (0..CONNECTIONS_MAX).map(|_| Client::connect(path).unwrap()).collect();
-            // The last of them has been accepted when it is answered.
-            for mut client in clients.into_iter().rev().take(1).collect::<Vec<_>>() {
+            let mut clients: Vec<_> = (0..CONNECTIONS_MAX).map(|_| Client::connect(path).unwrap()).collect();
+            for client in &mut clients {
                 client.call(Command::Version).unwrap();
+            }
+            let beyond = Client::connect(path).unwrap().call(Command::Version);
+            assert!(matches!(beyond, Err(CallError::Broken(_))));
+            drop(clients.pop());
+            let makes_room = || Client::connect(path).unwrap().call(Command::Version).is_ok();
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+            while !makes_room() {
+                assert!(std::time::Instant::now() < deadline);
             }
         });
     }

@@ -26,6 +26,13 @@ pub(crate) struct ListenError {
     hint: &'static str,
 }
 
+impl ListenError {
+    /// Whether the address may still come: an interface that gets it later is no reason not to start.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrNotAvailable
+    }
+}
+
 /// All sockets.
 #[derive(Default)]
 pub(crate) struct Sockets {
@@ -34,29 +41,27 @@ pub(crate) struct Sockets {
 
 impl Sockets {
     /// Listens on both ports of `addresses` and stops listening on others. Datagrams carry `mark`, by which the
-    /// routing rules keep IKE out of the tunnels.
+    /// routing rules keep IKE out of the tunnels. What could not be listened on is handed back.
     pub(crate) fn listen(
         &mut self,
         addresses: impl IntoIterator<Item = IpAddr>,
         mark: u32,
-    ) -> Result<(), ListenError> {
+    ) -> Vec<ListenError> {
         let mut old = std::mem::take(&mut self.by_address);
+        let mut errors = Vec::new();
         for address in addresses {
             for port in PORTS {
                 let address = SocketAddr::new(address, port);
-                let socket = match old.remove(&address) {
-                    Some(socket) => socket,
-                    None if self.by_address.contains_key(&address) => continue,
-                    None => open(address, mark).map_err(|source| ListenError {
-                        address,
-                        hint: hint(&source),
-                        source,
-                    })?,
-                };
-                self.by_address.insert(address, socket);
+                if self.by_address.contains_key(&address) {
+                    continue;
+                }
+                match old.remove(&address).map_or_else(|| open(address, mark), Ok) {
+                    Ok(socket) => drop(self.by_address.insert(address, socket)),
+                    Err(source) => errors.push(ListenError { address, hint: hint(&source), source }),
+                }
             }
         }
-        Ok(())
+        errors
     }
 
     /// Waits for datagrams and hands over those of one socket, at most [`DATAGRAMS_EACH_TURN_MAX`].

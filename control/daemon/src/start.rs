@@ -115,7 +115,12 @@ pub(crate) async fn start(file: PathBuf, config: Config, clock: Clock) -> Result
     let crew = Crew::start(workers, clock.started()).map_err(StartError::io("worker threads"))?;
     let tun_routes = route_tun(&config, &found, &view, netlink.clone()).await?;
     let mut sockets = Sockets::default();
-    sockets.listen(ike_addresses(&config, &view), MARK)?;
+    for error in sockets.listen(ike_addresses(&config, &view), MARK) {
+        if !error.may_pass() {
+            return Err(error.into());
+        }
+        tracing::warn!("{error}; it is tried again when an address comes");
+    }
     for address in sockets.addresses() {
         tracing::debug!("IKE listens on {address}");
     }
@@ -184,11 +189,12 @@ fn open_ports(config: &Config, found: &[Found], view: &View) -> Result<DataPlane
     for memory in ports::memory(&queues, mtu_max, workers) {
         memories.push(Umem::new(&memory).map_err(StartError::io("memory for packets"))?);
     }
-    let (mut facts, mut steering) = (Vec::new(), Vec::new());
+    let steering = ports::attach(&config.ports, found, &view.steering)?;
+    let mut facts = Vec::new();
     let mut berths: Vec<Vec<EnginePort>> = (0..workers).map(|_| Vec::new()).collect();
     for (at, (port, found)) in config.ports.iter().zip(found).enumerate() {
-        let open = ports::open(port, found, &view.steering, &mut memories)?;
-        let OpenPort { facts: own, steering: program, parts } = open;
+        let program = &steering[at];
+        let OpenPort { facts: own, parts } = ports::open(port, found, program, &mut memories)?;
         tracing::info!("port {}: {} on {}, {} queues", own.name, own.mode, own.interface, own.queues);
         let generic = program.mode() == XdpAttach::Generic;
         for words in links::harmful_offloads(&own.interface, generic) {
@@ -199,7 +205,6 @@ fn open_ports(config: &Config, found: &[Found], view: &View) -> Result<DataPlane
             berths.extend(port.map(|port| EnginePort { index: PortIndex(at as u16), port }));
         }
         facts.push(own);
-        steering.push(program);
     }
     let parts = memories.into_iter().zip(berths);
     let parts = parts.map(|(umem, ports)| WorkerParts { umem, ports, tun: None }).collect();

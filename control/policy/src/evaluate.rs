@@ -46,10 +46,12 @@ fn judge(rules: &RuleSet, packet: &FiveTuple, mirrored: bool) -> Verdict {
         None => Verdict::NoRule,
         Some(TransportAction::Discard) => Verdict::Discard,
         Some(TransportAction::Bypass) => Verdict::Clear,
-        Some(TransportAction::Permit) => match rules.tunnel.iter().position(|rule| rule.selector.contains(&seen)) {
-            Some(at) => Verdict::Protect(RuleId(at as u32)),
-            None => Verdict::Clear,
-        },
+        Some(TransportAction::Permit) => {
+            match rules.tunnel.iter().position(|rule| rule.selector.contains(&seen)) {
+                Some(at) => Verdict::Protect(RuleId(at as u32)),
+                None => Verdict::Clear,
+            }
+        }
     }
 }
 
@@ -78,7 +80,8 @@ mod tests {
     }
 
     fn rules() -> RuleSet {
-        let transport = |name: &str, selector, action| TransportRule { name: name.to_owned(), selector, action };
+        let transport =
+            |name: &str, selector, action| TransportRule { name: name.to_owned(), selector, action };
         RuleSet {
             transport: vec![
                 transport("no-printers", selector("10.1.0.0/16", "10.2.9.0/24"), TransportAction::Discard),

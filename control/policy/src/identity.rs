@@ -36,10 +36,14 @@ impl FromStr for Identity {
             return Ok(Self::Ipv6(address));
         }
         if let Some(digits) = text.strip_prefix("keyid:") {
-            return decode_hex(digits).filter(|octets| !octets.is_empty()).map(Self::KeyId).ok_or_else(refuse);
+            return decode_hex(digits)
+                .filter(|octets| !octets.is_empty())
+                .map(Self::KeyId)
+                .ok_or_else(refuse);
         }
         let name_like = |part: &str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+            !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
         };
         match text.split_once('@') {
             Some((user, host)) if !user.is_empty() && user.is_ascii() && name_like(host) => {

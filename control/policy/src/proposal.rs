@@ -417,23 +417,34 @@ mod tests {
     #[test] // DC-18, Q-26
     fn a_stronger_proposal_comes_first_and_equals_keep_their_order() {
         let parse = |text: &&str| text.parse::<IkeProposal>().unwrap();
-        let mut proposals: Vec<_> =
-            ["aes128-sha1-modp2048", "aes256-sha256-modp2048", "aes128-sha256-ecp256", "aes128-sha256-modp3072"]
-                .iter()
-                .map(parse)
-                .collect();
+        let mut proposals: Vec<_> = [
+            "aes128-sha1-modp2048",
+            "aes256-sha256-modp2048",
+            "aes128-sha256-ecp256",
+            "aes128-sha256-modp3072",
+        ]
+        .iter()
+        .map(parse)
+        .collect();
         sort_ike_proposals(&mut proposals);
         let sorted: Vec<_> = proposals.iter().map(ToString::to_string).collect();
         assert_eq!(
             sorted,
-            ["aes128-sha256-ecp256", "aes128-sha256-modp3072", "aes256-sha256-modp2048", "aes128-sha1-modp2048"]
+            [
+                "aes128-sha256-ecp256",
+                "aes128-sha256-modp3072",
+                "aes256-sha256-modp2048",
+                "aes128-sha1-modp2048"
+            ]
         );
     }
 
     #[test] // DC-18, Q-26
     fn aead_comes_before_cbc_with_hmac() {
-        let mut proposals: Vec<EspProposal> =
-            ["aes256-sha512", "aes128gcm16", "aes256gcm16"].iter().map(|text| text.parse().unwrap()).collect();
+        let mut proposals: Vec<EspProposal> = ["aes256-sha512", "aes128gcm16", "aes256gcm16"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
         sort_esp_proposals(&mut proposals);
         let sorted: Vec<_> = proposals.iter().map(ToString::to_string).collect();
         assert_eq!(sorted, ["aes256gcm16", "aes128gcm16", "aes256-sha512"]);

@@ -48,7 +48,10 @@ impl AddressRange {
     #[must_use]
     pub const fn any(ipv6: bool) -> Self {
         if ipv6 {
-            Self { first: IpAddr::V6(Ipv6Addr::UNSPECIFIED), last: IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)) }
+            Self {
+                first: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                last: IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)),
+            }
         } else {
             Self { first: IpAddr::V4(Ipv4Addr::UNSPECIFIED), last: IpAddr::V4(Ipv4Addr::BROADCAST) }
         }
@@ -94,7 +97,9 @@ impl AddressRange {
     #[must_use]
     pub fn prefix_length(&self) -> Option<u8> {
         let (first, last, width) = match (self.first, self.last) {
-            (IpAddr::V4(first), IpAddr::V4(last)) => (u128::from(u32::from(first)), u128::from(u32::from(last)), 32),
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                (u128::from(u32::from(first)), u128::from(u32::from(last)), 32)
+            }
             (IpAddr::V6(first), IpAddr::V6(last)) => (u128::from(first), u128::from(last), 128),
             _ => return None,
         };

@@ -97,6 +97,30 @@ fn add_configurations(seeds: &mut Seeds) {
     seeds.add("config_file", include_bytes!("../../../docs/examples/site-to-site/gw2.toml"));
 }
 
+/// The packets inside the generated ESP, and the trailers behind them: the first of each kind that was generated.
+fn add_packets(seeds: &mut Seeds) -> std::io::Result<()> {
+    for file in ["esp/generated.jsonl", "esp/generated_bad_trailer.jsonl"] {
+        let text = std::fs::read_to_string(golden::vectors().join(file))?;
+        for row in text.lines().take(60) {
+            let row: serde_json::Value = serde_json::from_str(row)?;
+            let Some(payload) = row["payload"].as_str().and_then(|text| hex::decode(text).ok()) else {
+                continue;
+            };
+            let pad = row["pad_len"].as_u64().unwrap_or(0) as u8;
+            let next_header = row["next_header"].as_u64().unwrap_or(4) as u8;
+            let padding: Vec<u8> = (1..=pad).collect();
+            seeds.add("esp_trailer", &[&payload[..], &padding, &[pad, next_header]].concat());
+            seeds.add("ip_packet", &payload);
+        }
+    }
+    for path in golden::files("captures", "pcap").into_iter().take(2) {
+        for packet in pcap::packets(&std::fs::read(path)?) {
+            seeds.add("ip_packet", &packet);
+        }
+    }
+    Ok(())
+}
+
 fn add_lines(seeds: &mut Seeds) {
     let name = || "net#1".to_owned();
     for command in [
@@ -140,8 +164,25 @@ fn add_captures(seeds: &mut Seeds) {
     }
 }
 
+/// What decrypted texts look like, by every way into a gateway.
+fn add_gateway(seeds: &mut Seeds) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/esp/generated.jsonl");
+    let rows = std::fs::read_to_string(path).expect("the vectors are part of the repository");
+    for line in rows.lines().step_by(32) {
+        let row: serde_json::Value = serde_json::from_str(line).expect("a row is JSON");
+        let mut text =
+            hex::decode(row["payload"].as_str().unwrap_or_default()).expect("a payload is hexadecimal");
+        text.truncate(200);
+        text.extend([0, row["next_header"].as_u64().unwrap_or(4) as u8]);
+        for way in 0..5u8 {
+            seeds.add("gateway", &[&[way], text.as_slice()].concat());
+        }
+    }
+}
+
 fn main() -> std::io::Result<()> {
     let mut seeds = Seeds::default();
+    add_gateway(&mut seeds);
     let malformed = golden::files("malformed", "pcap");
     let broken = malformed.iter().flat_map(|path| golden::capture(path));
     let messages = golden::messages().into_iter().map(|(_, octets)| octets);
@@ -162,6 +203,7 @@ fn main() -> std::io::Result<()> {
     add_notifications(&mut seeds);
     add_configurations(&mut seeds);
     add_lines(&mut seeds);
+    add_packets(&mut seeds)?;
     add_captures(&mut seeds);
     seeds.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds"))
 }

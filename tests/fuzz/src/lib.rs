@@ -3,5 +3,7 @@
 
 pub mod api;
 pub mod config;
+pub mod engine;
+pub mod gateway;
 pub mod ike;
 pub mod port;

@@ -66,7 +66,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "warren-fuzz",
-        &["warren-ike", "warren-policy", "warren-engine", "warren-config", "warren-api", "warren-port"],
+        &[
+            "warren-ike",
+            "warren-policy",
+            "warren-seam",
+            "warren-aead",
+            "warren-engine",
+            "warren-config",
+            "warren-api",
+            "warren-port",
+        ],
     ),
 ];
 

@@ -101,7 +101,7 @@ pub(crate) enum TunnelVerb {
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30", value_parser = interval)]
         wait: Option<Duration>,
     },
-    /// Takes a tunnel down; traffic that wants it negotiates again
+    /// Takes a tunnel down; its traffic is dropped until `up`
     Down {
         /// A tunnel rule's name
         name: String,

@@ -49,7 +49,7 @@ pub fn wait_for_first_answer(from: &Namespace, to: IpAddr) -> Result<u64, Failur
     let started = Instant::now();
     let mut unanswered = 0;
     while started.elapsed() < limits::TUNNEL_UP {
-        let output = ping(from, to).args(["-c", "1", "-W", "0.25"]).output().context("ping")?;
+        let output = ping(from, to).args(["-c", "1", "-W", "0.1"]).output().context("ping")?;
         if counted(&output.stdout).is_some_and(|pings| pings.received == 1) {
             return Ok(unanswered);
         }

@@ -31,12 +31,15 @@ pub(crate) struct DeadPeerDetection {
     unanswered: Option<Unanswered>,
 }
 
+/// Shortest silence that is worth a question, whatever the configuration says.
+const DELAY_MIN: Duration = Duration::from_secs(1);
 /// Questions that fit into the timeout: one lost datagram must not kill a peer.
 const QUESTIONS: u32 = 4;
 
 impl DeadPeerDetection {
     /// `sequence` is random, and below 2^31 so that it cannot wrap (RFC 3706 §5.4).
     pub(crate) fn new(config: Dpd, now: Duration, sequence: u32) -> Self {
+        let config = Dpd { delay: config.delay.max(DELAY_MIN), ..config };
         Self { config, heard_at: now, sequence: sequence >> 1, unanswered: None }
     }
 

@@ -163,4 +163,33 @@ mod tests {
         transform.attributes.push(Attribute::short(ike::PRF, 1));
         assert_eq!(decode(&transform), None);
     }
+
+    #[test]
+    fn order_form_and_numbers_are_the_peers_to_choose() {
+        let ours = proposals(&["aes128-sha256-modp2048"]);
+        let mut transform = encode(0, &ours[0], 86_400);
+        transform.attributes.reverse();
+        transform.attributes.push(Attribute::short(9999, 1));
+        let bits =
+            transform.attributes.iter_mut().find(|attribute| attribute.class == ike::KEY_LENGTH).unwrap();
+        bits.value = crate::wire::Value::Long((&[0, 0, 0, 128][..]).into());
+        let cookie = [7; 8];
+        let proposal = Proposal {
+            number: 0,
+            protocol: ProtocolId::ISAKMP,
+            spi: (&cookie[..]).into(),
+            transforms: vec![transform],
+        };
+        let body = Sa { proposals: vec![proposal] }.encode();
+        let (agreed, answer) = choose(&ours, 3600, &body).unwrap();
+        assert_eq!(agreed, Agreed { proposal: ours[0], lifetime_s: 3600 });
+        assert_eq!(answer, body, "octet for octet");
+    }
+
+    #[test]
+    fn a_lifetime_of_a_second_is_no_lifetime() {
+        let ours = proposals(&["aes128-sha256-modp2048"]);
+        assert_eq!(choose(&ours, 3600, &offer(&ours, 1)).unwrap_err(), Discard::NoProposalChosen);
+        assert_eq!(accept(&ours, 3600, &offer(&ours, 1)).unwrap_err(), Discard::BadChoice);
+    }
 }

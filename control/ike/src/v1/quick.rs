@@ -260,3 +260,44 @@ fn notified_lifetime(body: &Body<'_>, lifetime: Lifetime) -> Lifetime {
             Err(_) => lifetime,
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTS: (IpAddr, IpAddr) = (
+        IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+        IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)),
+    );
+
+    fn selected(chain: &Chain) -> Option<String> {
+        let body = Body::decode(chain.first(), chain.octets()).unwrap();
+        selector(&body, HOSTS).map(|selector| selector.to_string())
+    }
+
+    #[test] // RFC 2409 §5.5
+    fn without_identities_the_two_hosts_are_meant() {
+        let chain = Chain::new().with(PayloadType::NONCE, &[1; 16]);
+        assert_eq!(selected(&chain).unwrap(), "192.0.2.1/32 -> 192.0.2.2/32");
+    }
+
+    #[test]
+    fn one_identity_alone_or_a_name_is_no_selector() {
+        let address = [1, 0, 0, 0, 10, 0, 0, 1];
+        let name = [&[2, 0, 0, 0][..], b"left.test"].concat();
+        let chain = Chain::new().with(PayloadType::IDENTIFICATION, &address);
+        assert_eq!(selected(&chain), None);
+        assert_eq!(selected(&chain.clone().with(PayloadType::IDENTIFICATION, &name)), None);
+        let both = chain.with(PayloadType::IDENTIFICATION, &[1, 6, 1, 187, 10, 0, 0, 2]);
+        assert_eq!(selected(&both), None, "the protocols differ");
+    }
+
+    #[test]
+    fn one_side_with_a_public_value_and_one_without_do_not_agree() {
+        let mut entropy = crate::testing::Seeded::new(1);
+        let ours = KeyExchange::generate(warren_policy::Group::Ecp256, &mut entropy);
+        assert!(shared(Some(&ours), None).is_err());
+        assert!(shared(None, Some(ours.public())).is_err());
+        assert!(shared(None, None).unwrap().is_none());
+    }
+}

@@ -30,6 +30,14 @@ impl Datagram {
 /// # Panics
 /// When the file is no pcap: a test's own data are wrong.
 pub(crate) fn datagrams(file: &[u8]) -> Vec<Datagram> {
+    packets(file).iter().zip(1..).filter_map(|(packet, frame)| udp(packet, frame)).collect()
+}
+
+/// Every frame of a capture without its link header.
+///
+/// # Panics
+/// When the file is no pcap: a test's own data are wrong.
+pub(crate) fn packets(file: &[u8]) -> Vec<Vec<u8>> {
     let little = match file.get(..4) {
         Some([0xd4, 0xc3, 0xb2, 0xa1] | [0x4d, 0x3c, 0xb2, 0xa1]) => true,
         Some([0xa1, 0xb2, 0xc3, 0xd4] | [0xa1, 0xb2, 0x3c, 0x4d]) => false,
@@ -45,12 +53,11 @@ pub(crate) fn datagrams(file: &[u8]) -> Vec<Datagram> {
         Some(0) => 4,
         link => panic!("link type {link:?} is not read"),
     };
-    let (mut at, mut frame, mut found) = (24, 0, Vec::new());
+    let (mut at, mut found) = (24, Vec::new());
     while let Some(captured) = word(at + 8) {
-        frame += 1;
         let octets = &file[at + 16..at + 16 + captured as usize];
         at += 16 + captured as usize;
-        found.extend(octets.get(link_octets..).and_then(|packet| udp(packet, frame)));
+        found.push(octets.get(link_octets..).unwrap_or_default().to_vec());
     }
     found
 }

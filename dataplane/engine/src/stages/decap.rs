@@ -79,8 +79,6 @@ pub(crate) fn verify(core: &mut Core, lanes: &mut Lanes) {
         let opener = sa.opener.as_deref().expect("lookup keeps only packets of our own SAs");
         if !opener.selector.contains(&slot.summary.tuple) {
             slot.failure = Some(DropReason::SelectorMismatch);
-        } else if usize::from(slot.depth) > crate::limits::STACK_DEPTH_MAX {
-            slot.failure = Some(DropReason::TooDeep);
         } else if core.settings.mss_clamp {
             clamp(slot, sa.mtu, &core.counters);
         }

@@ -4,6 +4,7 @@
 use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::handoff::Work;
+use crate::limits::STACK_DEPTH_MAX;
 use crate::packet::esp::Esp;
 use crate::packet::protocol;
 use crate::sad::{Inbound, WorkerIndex};
@@ -24,6 +25,9 @@ pub(crate) fn lookup(core: &mut Core, lanes: &mut Lanes) {
 }
 
 fn find(core: &Core, slot: &mut Slot) -> Result<Option<WorkerIndex>, DropReason> {
+    if usize::from(slot.depth) >= STACK_DEPTH_MAX {
+        return Err(DropReason::TooDeep);
+    }
     let octets = slot.frame.bytes().get(usize::from(slot.esp_at)..).unwrap_or_default();
     let esp = Esp::new_checked(octets).map_err(|_| DropReason::EspLength)?;
     let (index, sa) = core.sad.find_inbound(esp.spi()).ok_or(DropReason::UnknownSpi)?;

@@ -48,7 +48,7 @@ pub(crate) fn run(core: &mut Core, lanes: &mut Lanes) {
 
 /// ESP to us, level by level: what comes out may be ESP to us again.
 fn unwrap_inbound(core: &mut Core, lanes: &mut Lanes) {
-    // One turn more than levels: the last only sorts what the deepest level brought to light.
+    // One turn more than levels: in the last, `lookup` refuses what is still wrapped.
     for _ in 0..=STACK_DEPTH_MAX {
         classify::classify(core, lanes);
         if lanes.esp.is_empty() {
@@ -59,9 +59,6 @@ fn unwrap_inbound(core: &mut Core, lanes: &mut Lanes) {
         open::accept(core, &mut lanes.esp);
         decap::decap(core, &mut lanes.esp);
         decap::verify(core, lanes);
-    }
-    for slot in lanes.arrived.drain(..) {
-        core.discard(slot, DropReason::TooDeep);
     }
 }
 

@@ -225,3 +225,28 @@ fn a_replayed_quick_mode_opens_nothing() {
     assert_eq!(pair.right().inbound.len(), 1);
     assert!(pair.right().discarded(Discard::MessageIdReused) >= 1);
 }
+
+#[test] // F-6
+fn the_table_of_exchanges_is_bounded_and_the_oldest_finished_ones_give_way() {
+    let rules = 3 * crate::limits::EXCHANGES_MAX as u32;
+    let mut pair = Pair::with(250, |_, _| {});
+    for round in 0..rules / 250 + 1 {
+        for number in 0..250 {
+            pair.open(round as usize % 2, number);
+        }
+        pair.run(secs(3));
+        for side in &pair.sides {
+            let exchanges = side.endpoint.isakmps.values().filter_map(|isakmp| isakmp.sa());
+            assert!(exchanges.map(|sa| sa.exchanges.len()).sum::<usize>() <= crate::limits::EXCHANGES_MAX);
+        }
+    }
+    assert_eq!(pair.left().up.len() as u32, (rules / 250 + 1) * 250);
+    assert!(pair.left().failed.is_empty() && pair.right().failed.is_empty());
+    assert!(pair.is_connected());
+}
+
+#[test]
+fn an_endpoint_may_move_between_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<crate::Endpoint>();
+}
