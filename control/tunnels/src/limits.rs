@@ -17,6 +17,8 @@ pub const STABLE_AFTER: Duration = Duration::from_secs(10);
 pub const GRACE_MIN: Duration = Duration::from_secs(2);
 /// The same without any packet on the new pair: some peers send on the old one until it is deleted.
 pub const GRACE_MAX: Duration = Duration::from_secs(6);
+/// How long a pair that the peer renewed is left for the peer to delete, when nothing arrives on the new one.
+pub const SUPERSEDED_MAX: Duration = Duration::from_secs(30);
 /// How long a deleted pair's inbound SA still opens what was in flight when the peer read the Delete.
 pub const LINGER: Duration = Duration::from_secs(4);
 /// Inbound SAs that linger at a time; the oldest go early.

@@ -186,6 +186,9 @@ impl<N: Negotiator> Tunnels<N> {
         let Some(pair) = tunnel.pair_mut(inbound).filter(|pair| !pair.closing) else { return };
         pair.closing = true;
         pair.expired = expired;
+        // What it succeeded, the peer may have forgotten long ago: traffic would go into a hole. Better none, which
+        // negotiates.
+        let forgotten = tunnel.superseded(expired);
         tunnel.spare_the_last();
         self.touched.push(rule);
         self.rebind(rule);
@@ -193,8 +196,10 @@ impl<N: Negotiator> Tunnels<N> {
             let tunnel = self.name(rule);
             self.log(Notice::Expired { tunnel });
         }
-        self.negotiator.close_child(now, inbound);
-        self.closing.push((rule, inbound));
+        for inbound in forgotten.into_iter().chain([inbound]) {
+            self.negotiator.close_child(now, inbound);
+            self.closing.push((rule, inbound));
+        }
     }
 
     pub(crate) fn close_all(&mut self, now: Duration, rule: RuleId) {

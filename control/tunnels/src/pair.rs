@@ -81,6 +81,8 @@ pub(crate) struct Pair {
     pub(crate) expires_at: Duration,
     /// A better pair exists and this one is to be deleted by us at that time.
     pub(crate) closes_at: Option<Duration>,
+    /// The peer negotiated a better one and is expected to delete this one; we do it if it has not by that time.
+    pub(crate) superseded_until: Option<Duration>,
     /// Being deleted: no longer to be bound.
     pub(crate) closing: bool,
     /// Its hard limit was reached: not even packets in flight are taken any more.
@@ -107,6 +109,7 @@ impl Pair {
             rekey_at: now + jitter.rekey_after(life, role),
             expires_at: now + life,
             closes_at: None,
+            superseded_until: None,
             closing: false,
             expired: false,
         }
@@ -114,6 +117,11 @@ impl Pair {
 
     pub(crate) fn has(&self, sa: SaId) -> bool {
         self.inbound.id == sa || self.outbound.id == sa
+    }
+
+    /// When it is over at the latest.
+    pub(crate) fn ends_at(&self) -> Duration {
+        [self.closes_at, self.superseded_until].into_iter().flatten().fold(self.expires_at, Duration::min)
     }
 
     /// Whether the two were negotiated at the same time, so that "the newer one" may be another one for the peer.

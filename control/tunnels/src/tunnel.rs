@@ -4,7 +4,7 @@
 //! it has, whether a negotiation runs and whether a pause does ([`Tunnel::state`]).
 
 use crate::config::{Start, TunnelConfig};
-use crate::limits::{BACK_OFF_MIN, GRACE_MAX, GRACE_MIN, PAIRS_MAX, STABLE_AFTER};
+use crate::limits::{BACK_OFF_MIN, GRACE_MAX, GRACE_MIN, PAIRS_MAX, STABLE_AFTER, SUPERSEDED_MAX};
 use crate::pair::{Moment, Pair};
 use crate::schedule::Jitter;
 use crate::status::{PairStatus, State, TunnelStatus};
@@ -82,12 +82,26 @@ impl Tunnel {
             } else if old.closes_at.is_none() && old.is_simultaneous_with(&new) {
                 let loser = if new.outranks(old) { &mut *old } else { &mut new };
                 loser.closes_at = closes_at;
+            } else if new.role == Role::Responder {
+                // The peer renewed it, and may never say that the old one is gone.
+                old.superseded_until = old.superseded_until.or(Some(now + SUPERSEDED_MAX));
             }
         }
         self.pairs.push(new);
         self.spare_the_last();
         self.uncredited = Some(now);
         self.last_failure = None;
+    }
+
+    /// If so `wanted`, marks pairs that the peer has renewed as closing, and returns their inbound SAs.
+    pub(crate) fn superseded(&mut self, wanted: bool) -> Vec<SaId> {
+        let open =
+            self.pairs.iter_mut().filter(|pair| wanted && !pair.closing && pair.superseded_until.is_some());
+        open.map(|pair| {
+            pair.closing = true;
+            pair.inbound.id
+        })
+        .collect()
     }
 
     /// Pairs beyond the limit, oldest first.
@@ -106,6 +120,7 @@ impl Tunnel {
     pub(crate) fn spare_the_last(&mut self) {
         if let Some(best) = self.best() {
             self.pairs[best].closes_at = None;
+            self.pairs[best].superseded_until = None;
         }
     }
 
@@ -139,7 +154,7 @@ impl Tunnel {
             _ => None,
         };
         let open = self.pairs.iter().filter(|pair| !pair.closing);
-        let pairs = open.map(|pair| pair.closes_at.unwrap_or(Duration::MAX).min(pair.expires_at)).min();
+        let pairs = open.map(Pair::ends_at).min();
         [self.held_until, rekey, pairs].into_iter().flatten().min()
     }
 

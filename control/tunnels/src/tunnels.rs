@@ -326,7 +326,7 @@ impl<N: Negotiator> Tunnels<N> {
         let due = |at: &Duration| *at <= now;
         let open_pairs = tunnel.pairs.iter().filter(|pair| !pair.closing);
         let over: Vec<_> = open_pairs
-            .filter(|pair| due(&pair.expires_at) || pair.closes_at.as_ref().is_some_and(due))
+            .filter(|pair| due(&pair.ends_at()))
             .map(|pair| (pair.inbound.id, due(&pair.expires_at)))
             .collect();
         for (inbound, expired) in over {

@@ -299,3 +299,25 @@ fn disturb<N: Negotiator>(world: &mut World<N>) {
     }
     world.drain(side);
 }
+
+#[test] // F-24
+fn a_pair_that_the_peer_renewed_is_no_fallback_when_its_successor_ends() {
+    let mut world = World::scripted(1, [Start::Immediately, Start::OnTraffic], 7);
+    world.run_with_traffic(seconds(20), millis(100));
+    let State::Up { inbound, .. } = world.state(0, 0) else { panic!("not up") };
+    world.sides[0].tunnels.handle_event(world.now, Event::SoftExpire(inbound));
+    world.drain(0);
+    while world.sides[1].tunnels.status()[0].pairs.len() < 2 {
+        world.run(millis(10));
+    }
+    // Some peers never delete what they renewed; a lost Delete looks the same.
+    world.loss = 1000;
+    let pairs = world.sides[1].tunnels.status()[0].pairs.clone();
+    let successor = pairs.iter().find(|pair| pair.bound).unwrap().inbound.id;
+    world.sides[1].tunnels.handle_event(world.now, Event::HardExpire(successor));
+    world.drain(1);
+    assert!(world.sides[1].engine.bound.is_empty(), "traffic is dropped until a negotiation has ended");
+    world.loss = 0;
+    world.run_with_traffic(seconds(60), millis(100));
+    assert!(world.is_up(0, 0) && world.is_up(1, 0));
+}

@@ -112,6 +112,7 @@ impl Meeting {
         let topology = Topology::new(&mut lab)?;
         let program = std::env::current_exe().context("our own path")?;
         let listener = Listener::start(&program, &topology.wide_area, traffic::MARKER, None)?;
+        topology.b.close_clear_way(SITE_A)?;
         let peer = StrongSwan::start(&lab, &topology.b.gateway, scene.name, "right")?;
         let mut gateway = Gateway::start(&lab, &topology.a, SITE_B, &scene.settings())?;
         gateway.wait_until_ready()?;

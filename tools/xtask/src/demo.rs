@@ -151,6 +151,7 @@ impl Scene {
                 settings.has_ipv6 = false;
                 settings.ike = &["aes128-sha256-modp2048"];
                 settings.esp = &["aes128gcm16"];
+                b.close_clear_way(SITE_A)?;
                 Some(StrongSwan::start(&lab, &b.gateway, "ikev1-main-aes128gcm", "right")?)
             }
         };

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::failure::Context;
 use crate::lab::{Lab, Namespace};
-use crate::{Failure, repository};
+use crate::{Failure, limits, repository};
 
 /// Where the scripts and their configurations are.
 pub fn folder() -> PathBuf {
@@ -51,7 +51,7 @@ impl StrongSwan {
     }
 
     fn script(&self, verb: &str, words: &[&str]) -> Result<String, Failure> {
-        let mut command = Command::new(folder().join("strongswan-peer.sh"));
+        let mut command = bounded(&folder().join("strongswan-peer.sh"));
         command.arg(verb).arg(self.namespace.name()).args(words).env("PEER_STATE", &self.state);
         said(&mut command)
     }
@@ -102,7 +102,7 @@ impl Kernel {
     }
 
     fn script(&self, verb: &str, words: &[&str]) -> Result<String, Failure> {
-        let mut command = Command::new(folder().join("linux-peer.sh"));
+        let mut command = bounded(&folder().join("linux-peer.sh"));
         command.arg(verb).arg(self.namespace.name()).arg(&self.tap).args(words);
         said(command.env("PEER_STATE", &self.state).env("WAIT", "60"))
     }
@@ -113,6 +113,13 @@ impl Drop for Kernel {
         // Whatever is still there dies with its namespace.
         let _ = self.script("down", &[]);
     }
+}
+
+/// A script that is ended when it takes longer than any case may.
+fn bounded(script: &Path) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", &limits::SCRIPT.as_secs().to_string()]).arg(script);
+    command
 }
 
 /// Runs a script and returns its output; when it fails, both streams are the reason.

@@ -95,6 +95,11 @@ impl Half {
         Ok(half)
     }
 
+    /// Takes away the way in clear, for a foreign gateway: what it lets out when it has no SA is not ours to judge.
+    pub fn close_clear_way(&self, other: Site) -> Result<(), Failure> {
+        self.gateway.ip(&format!("route replace unreachable {}", other.network()))
+    }
+
     /// Connects the gateway to the wide area by `port`.
     fn connect(&self, wide_area: &Namespace, port: &str, other: Site) -> Result<(), Failure> {
         self.gateway.veth("wan", wide_area, port)?;

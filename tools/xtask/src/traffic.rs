@@ -173,7 +173,9 @@ impl Client {
     }
 
     fn with(host: &Namespace, to: IpAddr, seconds: u64, more: &[&str]) -> Result<Self, Failure> {
-        let mut command = host.command("iperf3");
+        let mut command = host.command("timeout");
+        let longest = seconds + limits::TRANSFER_SPARE.as_secs();
+        command.args(["-k", "2", &longest.to_string(), "iperf3"]);
         command.args(["-c", &to.to_string(), "-t", &seconds.to_string(), "-J"]);
         command.args(["--connect-timeout", "3000"]).args(more);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("iperf3")?;
@@ -184,6 +186,9 @@ impl Client {
     pub fn finish(mut self) -> Result<Transfer, Failure> {
         let child = self.0.take().ok_or_else(|| Failure::new("iperf3 is gone"))?;
         let output = child.wait_with_output().context("iperf3")?;
+        if output.stdout.is_empty() {
+            return Err(Failure::new("iperf3 came to no end: nothing passed any more"));
+        }
         let report: Value = serde_json::from_slice(&output.stdout).context("iperf3's report")?;
         if let Some(error) = report["error"].as_str() {
             return Err(Failure::new(format!("iperf3: {error}")));
