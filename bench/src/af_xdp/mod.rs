@@ -71,7 +71,8 @@ struct Row {
     seconds: f64,
     rounds_pps: Vec<f64>,
     median_pps: f64,
-    /// The median, as a share of the bare loop's in this run.
+    /// As a share of the bare loop's rate in the same round, the median of all rounds: what else the machine does changes
+    /// from round to round, and both feel it.
     share_of_bare: Option<f64>,
     /// What was there to be forwarded: the figure above is the loop's own limit only where this is larger.
     median_offered_pps: f64,
@@ -140,11 +141,17 @@ fn report(
             seconds: arguments.seconds,
             median_offered_pps: median(&each(measured, |one| one.offered_pps)),
             median_cpu_ns_per_packet: cpu(measured),
-            cpu_share_of_bare: bare.map(|bare| cpu(bare) / cpu(measured)),
+            cpu_share_of_bare: bare.map(|bare| paired(bare, measured, |one| one.cpu_ns_per_packet)),
             rounds_pps: each(measured, |one| one.pps),
             median_pps: pps(measured),
-            share_of_bare: bare.map(|bare| pps(measured) / pps(bare)),
+            share_of_bare: bare.map(|bare| paired(measured, bare, |one| one.pps)),
         })?;
     }
     Ok(())
+}
+
+/// The median over all rounds of one's figure as a share of the other's.
+fn paired(one: &[Measured], other: &[Measured], what: fn(&Measured) -> f64) -> f64 {
+    let shares: Vec<f64> = one.iter().zip(other).map(|(one, other)| what(one) / what(other)).collect();
+    median(&shares)
 }

@@ -368,8 +368,9 @@ impl Control {
         Ok(())
     }
 
-    /// Says goodbye to the peers and takes everything back. Traffic that rules protect stays dropped.
-    pub(crate) async fn stop(mut self) {
+    /// Says goodbye to the peers and ends the workers. What closes the kernel stays: forwarding is off, and our own
+    /// traffic into tunnels is refused, until the next start or the operator opens it (REQUIREMENTS F-24).
+    pub(crate) fn stop(mut self) {
         let now = self.parts.clock.now();
         self.parts.tunnels.shutdown(now);
         if let Err(error) = self.drain() {
@@ -378,9 +379,6 @@ impl Control {
         drop(self.parts.server);
         self.parts.crew.stop();
         drop(self.parts.steering);
-        if let Err(error) = self.parts.tun_routes.remove().await {
-            tracing::warn!("routes into the tunnels stay: {error}");
-        }
     }
 }
 

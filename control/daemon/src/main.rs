@@ -80,7 +80,7 @@ fn run(file: std::path::PathBuf, config: Config, clock: Clock) -> Result<(), Str
         tracing::info!("warrend {} is ready", env!("CARGO_PKG_VERSION"));
         let ended = control.run().await;
         notify::notify("STOPPING=1");
-        control.stop().await;
+        control.stop();
         tracing::info!("stopped");
         ended.map_err(|why| why.to_string())
     })

@@ -6,9 +6,11 @@
 //!   IKE's own packet, marked ─────────────────────▶ table main ──▶ the wire
 //! ```
 //!
-//! The unreachable routes have the highest metric. A crash takes the tun device and its routes with it; they stay, so
-//! that what should have been protected is refused instead of leaving in clear (REQUIREMENTS F-24). A daemon that is
-//! told to stop takes everything back, and one that starts first removes what an earlier one left.
+//! The unreachable routes have the highest metric. The end of the process, however it ends, takes the tun device and
+//! its routes with it; they stay, so that what should have been protected is refused instead of leaving in clear
+//! (REQUIREMENTS F-24): a restart is a stop too. The next start builds upon what an earlier one left, and only then
+//! removes what it does not need. To take Warren off a host: `ip rule del pref 220`, `ip -6 rule del pref 220`,
+//! `ip route flush table 220 proto 87`, `ip -6 route flush table 220 proto 87`.
 
 use super::guard::{PROTOCOL, mark};
 use super::limits::TUN_ROUTES_MAX;
@@ -131,12 +133,12 @@ pub(crate) struct TunRoutes {
 }
 
 impl TunRoutes {
-    /// Removes leftovers, brings the device up, installs routes, then the rules that lead to them.
+    /// Brings the device up, installs routes, then the rules that lead to them, then removes what an earlier start
+    /// left beyond that. In this order there is no moment without a rule where there was one.
     ///
     /// # Errors
-    /// The kernel refused something; what was installed is left to the next start's cleaning.
+    /// The kernel refused something; what was installed is left to the next start.
     pub(crate) async fn install(handle: Handle, tun: &Tun, plan: Plan) -> Result<Self, Error> {
-        remove_leftovers(&handle).await?;
         let link = links::find(&handle, &tun.name).await?.index;
         let up = LinkUnspec::new_with_index(link).mtu(tun.mtu).up().build();
         let set = handle.link().set(up).execute().await;
@@ -145,6 +147,7 @@ impl TunRoutes {
         installed.update(plan).await?;
         add_rule(leading(installed.handle.rule().add().v4(), tun.mark)).await?;
         add_rule(leading(installed.handle.rule().add().v6(), tun.mark)).await?;
+        installed.remove_leftovers(tun.mark).await?;
         Ok(installed)
     }
 
@@ -166,12 +169,34 @@ impl TunRoutes {
         Ok(())
     }
 
-    /// Takes everything back: rules first, so that no packet meets a table half empty.
-    ///
-    /// # Errors
-    /// The kernel does not answer.
-    pub(crate) async fn remove(self) -> Result<(), Error> {
-        remove_leftovers(&self.handle).await
+    /// Rules with another mark and routes to other prefixes. Only what carries our protocol number: other software
+    /// uses table 220 too.
+    async fn remove_leftovers(&self, fw_mark: u32) -> Result<(), Error> {
+        let handle = &self.handle;
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let rules: Vec<_> = handle.rule().get(version).execute().try_collect().await.map_err(reading)?;
+            let own = RuleAttribute::FwMark(fw_mark);
+            for rule in rules.into_iter().filter(|rule| is_leading(rule) && !rule.attributes.contains(&own)) {
+                match handle.rule().del(rule).execute().await {
+                    Err(error) if !GONE.contains(&errno(&error)) => {
+                        return Err(Error::request("removing the tunnels' routing rule", &error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let v4 = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+        let v6 = handle.route().get(RouteMessageBuilder::<Ipv6Addr>::new().build()).execute();
+        let mut routes: Vec<_> = v4.try_collect().await.map_err(reading)?;
+        routes.extend(v6.try_collect::<Vec<_>>().await.map_err(reading)?);
+        let ours = |route: &RouteMessage| route.header.protocol == PROTOCOL && table(route) == TABLE;
+        for route in routes.into_iter().filter(ours) {
+            let planned = |(address, length)| self.plan.contains_key(&Prefix { address, length });
+            if prefix(&route).is_some_and(|prefix| !planned(prefix)) {
+                delete_route(handle, route).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The unreachable route first: there is no moment in which the prefix has none.
@@ -225,31 +250,6 @@ async fn delete_route(handle: &Handle, message: RouteMessage) -> Result<(), Erro
         }
         _ => Ok(()),
     }
-}
-
-/// Only what carries our protocol number: other software uses table 220 too.
-async fn remove_leftovers(handle: &Handle) -> Result<(), Error> {
-    for version in [IpVersion::V4, IpVersion::V6] {
-        let rules: Vec<_> = handle.rule().get(version).execute().try_collect().await.map_err(reading)?;
-        for rule in rules.into_iter().filter(is_leading) {
-            match handle.rule().del(rule).execute().await {
-                Err(error) if !GONE.contains(&errno(&error)) => {
-                    return Err(Error::request("removing the tunnels' routing rule", &error));
-                }
-                _ => {}
-            }
-        }
-    }
-    let v4 = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
-    let v6 = handle.route().get(RouteMessageBuilder::<Ipv6Addr>::new().build()).execute();
-    let mut routes: Vec<_> = v4.try_collect().await.map_err(reading)?;
-    routes.extend(v6.try_collect::<Vec<_>>().await.map_err(reading)?);
-    for route in routes {
-        if route.header.protocol == PROTOCOL && table(&route) == TABLE && prefix(&route).is_some() {
-            delete_route(handle, route).await?;
-        }
-    }
-    Ok(())
 }
 
 fn reading(error: rtnetlink::Error) -> Error {
