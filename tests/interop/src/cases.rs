@@ -3,20 +3,23 @@
 use xtask::Failure;
 use xtask::packages::Purpose;
 
-use crate::{kernel, strongswan};
+use crate::{alone, kernel, strongswan};
 
 /// Which peer a case needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Group {
+    /// None.
+    Alone,
     StrongSwan,
     Kernel,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 2] = [Self::StrongSwan, Self::Kernel];
+    pub(crate) const ALL: [Self; 3] = [Self::Alone, Self::StrongSwan, Self::Kernel];
 
     pub(crate) const fn word(self) -> &'static str {
         match self {
+            Self::Alone => "warren",
             Self::StrongSwan => "strongswan",
             Self::Kernel => "linux",
         }
@@ -24,6 +27,7 @@ impl Group {
 
     pub(crate) const fn purpose(self) -> Purpose {
         match self {
+            Self::Alone => Purpose::Lab,
             Self::StrongSwan => Purpose::StrongSwan,
             Self::Kernel => Purpose::Kernel,
         }
@@ -49,6 +53,8 @@ impl Role {
 /// One case.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Case {
+    /// Two Warren gateways, one of which dies.
+    Killed,
     /// Negotiated with strongSwan, ESP inside UDP.
     StrongSwan(&'static strongswan::Scene, Role),
     /// Negotiated with the charon of a Linux kernel, raw ESP.
@@ -60,6 +66,7 @@ pub(crate) enum Case {
 impl Case {
     pub(crate) fn group(self) -> Group {
         match self {
+            Self::Killed => Group::Alone,
             Self::StrongSwan(..) => Group::StrongSwan,
             Self::KernelIke(_) | Self::KernelManual(_) => Group::Kernel,
         }
@@ -68,6 +75,7 @@ impl Case {
     pub(crate) fn name(self) -> String {
         let group = self.group().word();
         match self {
+            Self::Killed => format!("{group}/killed-and-started-again"),
             Self::StrongSwan(scene, role) => format!("{group}/{}/{}", scene.name, role.word()),
             Self::KernelIke(role) => format!("{group}/ikev1-main-raw-esp/{}", role.word()),
             Self::KernelManual(manual) => format!("{group}/manual/{manual}"),
@@ -77,6 +85,7 @@ impl Case {
     /// A remark about what was measured, or what went wrong.
     pub(crate) fn run(self) -> Result<String, Failure> {
         match self {
+            Self::Killed => alone::killed(),
             Self::StrongSwan(scene, role) => strongswan::run(scene, role),
             Self::KernelIke(role) => kernel::negotiated(role),
             Self::KernelManual(manual) => kernel::manual(manual),
@@ -87,7 +96,7 @@ impl Case {
 /// All of them, in the order in which they run.
 pub(crate) fn all() -> Vec<Case> {
     let roles = [Role::Initiator, Role::Responder];
-    let mut cases = Vec::new();
+    let mut cases = vec![Case::Killed];
     for scene in strongswan::SCENES {
         cases.extend(roles.map(|role| Case::StrongSwan(scene, role)));
     }

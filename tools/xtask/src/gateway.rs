@@ -161,6 +161,11 @@ impl Gateway {
         &self.socket
     }
 
+    /// Ends it as a crash would, without a word to anybody.
+    pub fn kill(&mut self) -> Result<(), Failure> {
+        self.child.kill().and_then(|()| self.child.wait()).map(drop).context("killing warrend")
+    }
+
     /// Lets it run on after this value is gone.
     pub fn keep(self) {
         std::mem::forget(self);
