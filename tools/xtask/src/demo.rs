@@ -82,7 +82,7 @@ pub fn main(arguments: Arguments) -> Result<bool, Failure> {
         require(Purpose::StrongSwan)
             .map_err(|why| Failure::new(format!("{why}: run `cargo xtask setup`")))?;
     }
-    let xtask = std::env::current_exe().context("our own path")?;
+    let xtask = repository::this_program()?;
     if !supervise::is_supervised() {
         build()?;
     }
@@ -99,7 +99,7 @@ pub fn main(arguments: Arguments) -> Result<bool, Failure> {
 
 fn build() -> Result<(), Failure> {
     println!("building the release programs");
-    let mut cargo = repository::cargo(&RELEASE_PROGRAMS[..7]);
+    let mut cargo = repository::cargo(&RELEASE_PROGRAMS);
     match cargo.status().context("cargo build")?.success() {
         true => Ok(()),
         false => Err(Failure::new("the release programs do not build")),

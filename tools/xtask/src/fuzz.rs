@@ -14,7 +14,7 @@ use crate::step::{Journal, Show};
 use crate::summary::Tally;
 
 /// How long `cargo xtask test` gives each target: enough to notice what breaks at once. A search is `xtask fuzz`.
-pub const SECONDS_IN_TEST: u64 = 8;
+pub const SECONDS_IN_TEST: u64 = 5;
 
 /// How long `cargo xtask fuzz` gives each target unless told otherwise.
 const SECONDS: u64 = 60;

@@ -62,7 +62,10 @@ fn dispatch(name: &str, arguments: Arguments) -> Result<bool, Failure> {
         "test" => test::main(arguments),
         "setup" => arguments.finish().and_then(|()| setup::main()).map(|()| true),
         "fuzz" => fuzz::main(arguments),
-        "sim" => built_and_run("sim", "sim", arguments),
+        "sim" => {
+            cargo(&test::RELEASE_PROGRAMS)?;
+            run(Command::new(repository::release("sim")).args(arguments.rest()))
+        }
         "bench" => built_and_run("warren-bench", "warren-bench", arguments),
         "interop" => {
             xtask::lab::require_root()?;

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::Failure;
+use crate::failure::Context;
+
 /// The repository's root.
 pub fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -17,6 +20,14 @@ pub fn target() -> PathBuf {
 /// A program of the release build.
 pub fn release(program: &str) -> PathBuf {
     target().join("release").join(program)
+}
+
+/// The program that is running, by a path that stays true when cargo builds it anew meanwhile: the kernel then says
+/// that the file is deleted, but one with the same name and the same sources is there.
+pub fn this_program() -> Result<PathBuf, Failure> {
+    let path = std::env::current_exe().context("our own path")?;
+    let text = path.to_string_lossy();
+    Ok(text.strip_suffix(" (deleted)").map(PathBuf::from).unwrap_or_else(|| path.clone()))
 }
 
 /// Cargo, run in the repository's root, with exactly the versions in `Cargo.lock`.

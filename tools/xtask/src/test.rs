@@ -31,9 +31,21 @@ const STEPS: &[Step] = &[
     Step { name: "demo", words: "the demo, five seconds of traffic", run: demo },
 ];
 
-/// The programs that the demo and the foreign-peer cases start.
-pub const RELEASE_PROGRAMS: [&str; 8] =
-    ["build", "--release", "--locked", "--package", "warrend", "--package", "dpctl", "--package=interop"];
+/// Builds the programs that run with optimisation, always the same set: cargo settles features for all packages of
+/// one command together, and another set might build their dependencies all over again.
+pub const RELEASE_PROGRAMS: [&str; 11] = [
+    "build",
+    "--release",
+    "--locked",
+    "--package",
+    "warrend",
+    "--package",
+    "dpctl",
+    "--package",
+    "interop",
+    "--package",
+    "sim",
+];
 
 /// How many seeds the simulator plays in a test run.
 const SIM_SEEDS: &str = "300";
@@ -125,7 +137,6 @@ fn deny(journal: &mut Journal) -> Result<Tally, Failure> {
 fn build(journal: &mut Journal) -> Result<Tally, Failure> {
     let mut tally = one(journal, &mut cargo(&["build", "--locked", "--workspace", "--all-targets"]))?;
     tally.add(one(journal, &mut cargo(&RELEASE_PROGRAMS))?);
-    tally.add(one(journal, &mut cargo(&["build", "--locked", "--release", "--package", "sim"]))?);
     Ok(tally)
 }
 
@@ -185,7 +196,7 @@ fn demo(journal: &mut Journal) -> Result<Tally, Failure> {
     if let Err(failure) = lab::require_root() {
         return Ok(Tally::skip(failure.to_string()));
     }
-    let xtask = std::env::current_exe().map_err(|error| Failure::new(error.to_string()))?;
+    let xtask = crate::repository::this_program()?;
     let mut tally = Tally::default();
     for scenario in ["site-to-site", "interop"] {
         if scenario == "interop"
