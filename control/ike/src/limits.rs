@@ -52,3 +52,5 @@ pub const SPI_QUARANTINE_MAX: usize = 4096;
 pub const NONCE_OCTETS: usize = 32;
 /// Shortest lifetime that is accepted from a peer: less would keep us busy renewing.
 pub const LIFETIME_S_MIN: u32 = 10;
+/// The same in kilobytes. None at all would be an SA that may not carry a packet.
+pub const LIFETIME_KB_MIN: u64 = 64;
