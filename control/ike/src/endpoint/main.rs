@@ -172,14 +172,14 @@ impl Endpoint {
         }
         let initiator = message.header.cookie_i;
         let record = self.admission.record(path, initiator).ok_or(Discard::UnknownCookies)?;
-        let peer = record.peer;
+        let (peer, group) = (record.peer, record.proposal.group);
         let body = message.clear_body()?;
         let half = ExpectAuth::check(record, &body)?;
         let of_peer = self.peer(peer).isakmps.iter().filter(|id| self.unfinished.contains(id)).count();
         if self.unfinished.len() >= NEGOTIATIONS_MAX || of_peer >= NEGOTIATIONS_PER_SOURCE_MAX {
             return Err(Discard::NegotiationsFull);
         }
-        if !self.admission.take_key_exchange(now) {
+        if !self.admission.take_key_exchange(now, group) {
             return Err(Discard::RateLimited);
         }
         self.counters.key_exchanges += 1;

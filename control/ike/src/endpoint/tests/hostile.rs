@@ -146,7 +146,7 @@ fn a_third_message_that_cannot_be_used_computes_nothing_and_takes_no_share_of_th
         assert!(side.drain().is_empty());
         assert_eq!(side.counters().key_exchanges, 0);
         assert_eq!(side.discarded(Discard::BadPublicValue), 3 * u64::from(KEY_EXCHANGES_PER_SECOND));
-        assert!(side.endpoint.admission.take_key_exchange(secs(1)));
+        assert!(side.endpoint.admission.take_key_exchange(secs(1), warren_policy::Group::Modp8192));
     }
 }
 
