@@ -10,7 +10,7 @@ use xtask::lab::{self, Lab, Namespace};
 use xtask::listener::Listener;
 use xtask::peer::{self, Kernel};
 use xtask::topology::{Outpost, SITE_A, SITE_B, WIDE_AREA_PORTS, bare_wide_area};
-use xtask::traffic::{self, Client, Way};
+use xtask::traffic::{self, Way};
 use xtask::{Context, Failure, repository};
 
 use crate::cases::Role;
@@ -79,8 +79,8 @@ impl Meeting {
         pinged(a, there)?;
         self.kernel.shell("ping -q -c 10 -i 0.05 -W 2 -I 10.2.0.10 10.1.0.10")?;
         self.kernel.shell("setsid iperf3 -s -D >/dev/null 2>&1; sleep 0.3")?;
-        let forth = Client::start(a, there, Way::Forth, 2)?.finish()?;
-        let back = Client::start(a, there, Way::Back, 2)?.finish()?;
+        let forth = traffic::transfer(a, there, Way::Forth, 2)?;
+        let back = traffic::transfer(a, there, Way::Back, 2)?;
         if forth.octets == 0 || back.octets == 0 {
             return Err(Failure::new("iperf3 moved nothing in one direction"));
         }

@@ -132,8 +132,8 @@ impl Meeting {
         pinged(a, host_b)?;
         pinged(b, host_a)?;
         let _server = Server::start(b)?;
-        let forth = Client::start(a, host_b, Way::Forth, 2)?.finish()?;
-        let back = Client::start(a, host_b, Way::Back, 2)?.finish()?;
+        let forth = traffic::transfer(a, host_b, Way::Forth, 2)?;
+        let back = traffic::transfer(a, host_b, Way::Back, 2)?;
         if forth.octets == 0 || back.octets == 0 {
             return Err(Failure::new("iperf3 moved nothing in one direction"));
         }
