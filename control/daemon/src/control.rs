@@ -230,7 +230,7 @@ impl Control {
     }
 
     /// What nobody announces: that peers are heard, that neighbours in use go stale, and that an IPv6 address is ours
-    /// for good (RFC 4862 §5.4: until then nothing can listen on it).
+    /// for good: while it is tentative nothing can listen on it.
     fn look_around(&mut self, now: Duration) {
         let inbound: Vec<_> = self.parts.tunnels.inbound_sas().collect();
         let mut heard = HashMap::with_capacity(inbound.len());

@@ -260,7 +260,7 @@ mod tests {
         });
     }
 
-    #[test] // F-34
+    #[test]
     fn what_is_no_socket_is_never_deleted_for_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gw1.toml");
