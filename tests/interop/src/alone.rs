@@ -4,7 +4,7 @@ use xtask::gateway::{Gateway, Settings};
 use xtask::lab::Lab;
 use xtask::listener::Listener;
 use xtask::topology::{SITE_A, SITE_B, Topology};
-use xtask::{Context, Failure, repository, traffic};
+use xtask::{Failure, repository, traffic};
 
 use crate::strongswan::pinged;
 
@@ -13,7 +13,7 @@ use crate::strongswan::pinged;
 pub(crate) fn killed() -> Result<String, Failure> {
     let mut lab = Lab::new(&repository::target())?;
     let topology = Topology::new(&mut lab)?;
-    let program = std::env::current_exe().context("our own path")?;
+    let program = repository::own_program()?;
     let listener = Listener::start(&program, &topology.wide_area, traffic::MARKER, None)?;
     let settings = Settings::default();
     let mut a = Gateway::start(&lab, &topology.a, SITE_B, &settings)?;

@@ -33,7 +33,7 @@ impl fmt::Display for Manual {
 pub(crate) fn meets_itself() -> Result<(), Failure> {
     let mut lab = Lab::new(&repository::target())?;
     let wide_area = bare_wide_area(&mut lab)?;
-    let program = std::env::current_exe().context("our own path")?;
+    let program = repository::own_program()?;
     let listener = Listener::start(&program, &wide_area, traffic::MARKER, None)?;
     let one = Kernel::boot(&lab, &wide_area, WIDE_AREA_PORTS[0], "198.51.100.1/24")?;
     let two = Kernel::boot(&lab, &wide_area, WIDE_AREA_PORTS[1], "198.51.100.2/24")?;
@@ -67,7 +67,7 @@ impl Meeting {
     fn new() -> Result<Self, Failure> {
         let mut lab = Lab::new(&repository::target())?;
         let outpost = Outpost::new(&mut lab)?;
-        let program = std::env::current_exe().context("our own path")?;
+        let program = repository::own_program()?;
         let listener = Listener::start(&program, &outpost.wide_area, traffic::MARKER, None)?;
         let kernel = Kernel::boot(&lab, &outpost.wide_area, WIDE_AREA_PORTS[1], "198.51.100.2/24")?;
         Ok(Self { kernel, listener, outpost, lab })
@@ -182,7 +182,7 @@ struct Engine(Child);
 impl Engine {
     /// `keys` is what the peer printed: its `out` is our inbound.
     fn start(gateway: &Namespace, case: Manual, keys: &str, sequence: u64) -> Result<Self, Failure> {
-        let program = std::env::current_exe().context("our own path")?;
+        let program = repository::own_program()?;
         let mut command = gateway.command(program);
         command.args(["bare", "--bits", &case.bits.to_string(), "--sequence", &sequence.to_string()]);
         if case.esn {

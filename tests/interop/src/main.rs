@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use xtask::arguments::Arguments;
 use xtask::summary::Tally;
-use xtask::{Context, Failure, capture, lab, supervise};
+use xtask::{Failure, capture, lab, repository, supervise};
 
 use crate::cases::{Case, Group, all};
 
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 
 fn run(words: &[String]) -> Result<bool, Failure> {
     lab::require_root()?;
-    let program = std::env::current_exe().context("our own path")?;
+    let program = repository::own_program()?;
     let line: Vec<_> = std::env::args().skip(1).collect();
     let whole: Vec<_> = [program.to_string_lossy().into_owned()].into_iter().chain(line).collect();
     supervise::supervised(&program, &whole)?;

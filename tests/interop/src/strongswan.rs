@@ -11,7 +11,7 @@ use xtask::listener::Listener;
 use xtask::peer::StrongSwan;
 use xtask::topology::{SITE_A, SITE_B, Topology};
 use xtask::traffic::{self, Client, Pinging, Server, Way};
-use xtask::{Context, Failure, repository};
+use xtask::{Failure, repository};
 
 use crate::cases::Role;
 
@@ -68,7 +68,7 @@ impl Scene {
 pub(crate) fn meets_itself() -> Result<(), Failure> {
     let mut lab = Lab::new(&repository::target())?;
     let topology = Topology::new(&mut lab)?;
-    let program = std::env::current_exe().context("our own path")?;
+    let program = repository::own_program()?;
     let listener = Listener::start(&program, &topology.wide_area, traffic::MARKER, None)?;
     let name = SCENES[0].name;
     let left = StrongSwan::start(&lab, &topology.a.gateway, name, "left")?;
@@ -110,7 +110,7 @@ impl Meeting {
     fn new(scene: &Scene) -> Result<Self, Failure> {
         let mut lab = Lab::new(&repository::target())?;
         let topology = Topology::new(&mut lab)?;
-        let program = std::env::current_exe().context("our own path")?;
+        let program = repository::own_program()?;
         let listener = Listener::start(&program, &topology.wide_area, traffic::MARKER, None)?;
         topology.b.close_clear_way(SITE_A)?;
         let peer = StrongSwan::start(&lab, &topology.b.gateway, scene.name, "right")?;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::{Context, Failure};
+
 /// The repository's root.
 pub fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -17,6 +19,14 @@ pub fn target() -> PathBuf {
 /// A program of the release build.
 pub fn release(program: &str) -> PathBuf {
     target().join("release").join(program)
+}
+
+/// The program that runs. A build in the meantime may have put a new one in its place, which the kernel says with a
+/// word behind the path; the new one serves as well.
+pub fn own_program() -> Result<PathBuf, Failure> {
+    let path = std::env::current_exe().context("our own path")?;
+    let text = path.to_string_lossy();
+    Ok(text.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from))
 }
 
 /// Cargo, run in the repository's root, with exactly the versions in `Cargo.lock`.
