@@ -165,7 +165,10 @@ impl Worker {
             }
             Order::InstallInbound(mut sa) => {
                 measure(&mut sa, &core.fib);
+                let id = sa.id;
                 let replaced = core.sad.install_inbound(*sa);
+                // Control never reuses a name; were it to, no rule may go on using what had to make way.
+                core.bindings.refresh(id, &core.sad, &core.fib);
                 replaced.into_iter().flatten().for_each(|sa| self.retire(Retired::Sa(Box::new(sa))));
             }
             Order::InstallOutbound(sa) => {
