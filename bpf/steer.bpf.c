@@ -21,7 +21,9 @@
  * the kernel whatever its port, because later fragments carry no port and the kernel must see all of them to reassemble
  * a long IKE message. UDP-encapsulated ESP that was fragmented on its way therefore arrives at the IKE socket.
  *
- * Frames with a VLAN tag belong to another interface, on which this program is attached or not.
+ * Frames with a VLAN tag belong to another interface, on which this program is attached or not. A tag of VLAN 0 only
+ * carries a priority, and the kernel takes the frame for an untagged one. So that a tag is no way past the rules, such
+ * a frame goes to the engine, which refuses what does not begin with IP; ARP alone is left to the kernel.
  *
  * The file includes nothing, so that its object depends on the compiler alone. It calls no helper that asks for a
  * GPL-compatible program, so the licence section can say what the licence is. `model.rs` beside it says the same in
@@ -135,7 +137,12 @@ struct fragment_header {
 	u32 id;
 };
 
-enum { ETHERTYPE_IPV4 = 0x0800, ETHERTYPE_IPV6 = 0x86dd };
+struct vlan_tag {
+	u16 priority_id, type;
+};
+
+enum { ETHERTYPE_IPV4 = 0x0800, ETHERTYPE_ARP = 0x0806, ETHERTYPE_IPV6 = 0x86dd };
+enum { ETHERTYPE_VLAN = 0x8100, ETHERTYPE_SERVICE_VLAN = 0x88a8 };
 enum { HOP_BY_HOP = 0, UDP = 17, ROUTING = 43, FRAGMENT = 44, PROTOCOL_ESP = 50, AUTHENTICATION = 51, DESTINATION = 60 };
 enum { PORT_NAT_T = 4500, EXTENSION_HEADERS_MAX = 8 };
 enum { OPTION_END = 0, OPTION_NOP = 1, OPTION_LSRR = 131, OPTION_SSRR = 137, OPTION_OCTETS_MAX = 40 };
@@ -279,6 +286,15 @@ INLINE int steer_ipv6(struct xdp_md *ctx, u8 *at, u8 *end)
 	return pass();
 }
 
+/* A frame with a VLAN tag, to our MAC address. */
+INLINE int steer_tagged(struct xdp_md *ctx, u8 *at, u8 *end)
+{
+	struct vlan_tag *tag = (void *)at;
+	if ((u8 *)(tag + 1) > end || tag->priority_id & be16(0x0fff) || tag->type == be16(ETHERTYPE_ARP))
+		return pass();
+	return redirect(ctx, TRANSIT);
+}
+
 SEC("xdp")
 int steer(struct xdp_md *ctx)
 {
@@ -296,6 +312,8 @@ int steer(struct xdp_md *ctx)
 		return steer_ipv4(ctx, (u8 *)(ethernet + 1), end);
 	if (ethernet->type == be16(ETHERTYPE_IPV6))
 		return steer_ipv6(ctx, (u8 *)(ethernet + 1), end);
+	if (ethernet->type == be16(ETHERTYPE_VLAN) || ethernet->type == be16(ETHERTYPE_SERVICE_VLAN))
+		return steer_tagged(ctx, (u8 *)(ethernet + 1), end);
 	return pass();
 }
 

@@ -35,7 +35,10 @@ impl Decision {
 }
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 const HOP_BY_HOP: u8 = 0;
 const UDP: u8 = 17;
 const ROUTING: u8 = 43;
@@ -59,8 +62,17 @@ pub fn decide(frame: &[u8], locality: &Locality) -> Decision {
     match u16::from_be_bytes([ethernet[12], ethernet[13]]) {
         ETHERTYPE_IPV4 => decide_ipv4(packet, locality),
         ETHERTYPE_IPV6 => decide_ipv6(packet, locality),
+        ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => decide_tagged(packet),
         _ => Decision::Pass,
     }
+}
+
+/// VLAN 0 is no VLAN: the kernel takes the frame for an untagged one.
+fn decide_tagged(packet: &[u8]) -> Decision {
+    let Some(tag) = packet.first_chunk::<4>() else { return Decision::Pass };
+    let (priority_id, ether_type) =
+        (u16::from_be_bytes([tag[0], tag[1]]), u16::from_be_bytes([tag[2], tag[3]]));
+    if priority_id & 0x0fff != 0 || ether_type == ETHERTYPE_ARP { Decision::Pass } else { Decision::Transit }
 }
 
 fn decide_ipv4(packet: &[u8], locality: &Locality) -> Decision {

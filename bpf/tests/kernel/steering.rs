@@ -110,12 +110,19 @@ fn table_of_links() -> Vec<(&'static str, Vec<u8>, Decision)> {
     let transit = ipv4(REMOTE, 6, &[1; 40]);
     let to = |mac: [u8; 6]| [&mac[..], &transit[6..]].concat();
     let of_kind = |kind| ethernet(MAC, kind, &transit[14..]);
+    let tagged = |kind, priority_id: u16, ether_type: u16| {
+        let tag = [priority_id.to_be_bytes(), ether_type.to_be_bytes()].concat();
+        ethernet(MAC, kind, &[&tag, &transit[14..]].concat())
+    };
     vec![
         ("another MAC address", to(OTHER_MAC), Decision::Pass),
         ("broadcast MAC address", to([0xff; 6]), Decision::Pass),
         ("ARP", of_kind(0x0806), Decision::Pass),
-        ("VLAN tag", of_kind(0x8100), Decision::Pass),
-        ("802.1ad tag", of_kind(0x88a8), Decision::Pass),
+        ("VLAN tag", tagged(0x8100, 0x2005, 0x0800), Decision::Pass),
+        ("priority in front of transit", tagged(0x8100, 0xa000, 0x0800), Decision::Transit),
+        ("priority in front of a service tag", tagged(0x88a8, 0x0000, 0x8100), Decision::Transit),
+        ("priority in front of ARP", tagged(0x8100, 0x2000, 0x0806), Decision::Pass),
+        ("802.1ad tag", tagged(0x88a8, 0x0001, 0x8100), Decision::Pass),
         ("IPv4 that says 6", ethernet(MAC, 0x0800, &[0x65; 60]), Decision::Pass),
         ("IPv6 that says 4", ethernet(MAC, 0x86dd, &[0x45; 60]), Decision::Pass),
         ("IPv4 with a header of 16", ethernet(MAC, 0x0800, &[0x44; 60]), Decision::Pass),

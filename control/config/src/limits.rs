@@ -6,8 +6,8 @@ pub const FILE_OCTETS_MAX: u64 = 64 << 20;
 pub const DIAGNOSTICS_MAX: usize = 50;
 /// Characters of a source line quoted in a diagnostic: one terminal line.
 pub const SOURCE_CHARS_MAX: usize = 100;
-/// Workers: cores of the largest machine this is meant for.
-pub const WORKERS_MAX: u16 = 256;
+/// Workers: cores of the largest machine this is meant for; the engine has the same number.
+pub const WORKERS_MAX: u16 = 64;
 /// Ports; each has a UMEM share on every worker.
 pub const PORTS_MAX: usize = 64;
 /// Peers; IKE keeps a state for each.

@@ -43,7 +43,7 @@ pub enum ZeroCopy {
 pub enum Queues {
     /// All that the interface has.
     All,
-    /// The first so many; traffic on the others stays with the kernel.
+    /// The first so many; what comes on the others and is not for the kernel is dropped and counted.
     First(NonZeroU16),
 }
 

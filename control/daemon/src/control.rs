@@ -94,6 +94,8 @@ pub(crate) struct Control {
     awaited: Option<Token>,
     /// Packets of each inbound SA when they were last looked at.
     heard: HashMap<SaId, u64>,
+    /// An address that a peer is configured for cannot be listened on yet.
+    deaf: bool,
 }
 
 impl Control {
@@ -113,12 +115,15 @@ impl Control {
             datagrams: Vec::new(),
             awaited: None,
             heard: HashMap::new(),
+            deaf: false,
         })
     }
 
     /// Runs until it is asked to stop, or must.
     pub(crate) async fn run(&mut self) -> Result<(), Stopped> {
         self.drain()?;
+        // The mirror only tells of changes: on a quiet network nobody else would hand over what it knew from the start.
+        self.take_view(self.parts.mirror.view()).await?;
         loop {
             let input = self.next().await?;
             let now = self.parts.clock.now();
@@ -202,8 +207,10 @@ impl Control {
     /// Addresses come and go, with the configuration and with the interfaces.
     fn listen(&mut self) {
         let addresses = start::ike_addresses(&self.parts.config, &self.view);
+        self.deaf = false;
         for error in self.parts.sockets.listen(addresses, start::MARK) {
             if error.may_pass() {
+                self.deaf = true;
                 tracing::debug!("{error}");
             } else {
                 tracing::error!("{error}");
@@ -222,7 +229,8 @@ impl Control {
         }
     }
 
-    /// What nobody announces: that peers are heard, and that neighbours in use go stale.
+    /// What nobody announces: that peers are heard, that neighbours in use go stale, and that an IPv6 address is ours
+    /// for good: while it is tentative nothing can listen on it.
     fn look_around(&mut self, now: Duration) {
         let inbound: Vec<_> = self.parts.tunnels.inbound_sas().collect();
         let mut heard = HashMap::with_capacity(inbound.len());
@@ -235,6 +243,9 @@ impl Control {
         }
         self.heard = heard;
         self.parts.resolver.refresh(now, &self.view);
+        if self.deaf {
+            self.listen();
+        }
         // Retired tables are freed here, not by a worker.
         let _ = self.parts.engine.applied();
     }
@@ -355,6 +366,11 @@ impl Control {
             tracing::error!(
                 "[gateway] or [[port]] changed, which needs a restart; the configuration stays as it is"
             );
+            return Ok(());
+        }
+        // Afterwards it would be too late: the rules would hold and our own traffic would go past them.
+        if let Err(error) = tun_routes::plan(&config.rules, &self.view.forwarding.local) {
+            tracing::error!("{error}; the configuration stays as it is");
             return Ok(());
         }
         config.warnings.iter().for_each(|warning| tracing::warn!("{}", warning.one_line()));

@@ -4,7 +4,7 @@ use crate::limits::{ANSWER_WRITE_MAX, CONNECTION_IDLE_MAX, CONNECTIONS_MAX, REQU
 use rustix::fs::Mode;
 use rustix::process::{getegid, geteuid, umask};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -50,6 +50,12 @@ impl Drop for Server {
 fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    }
+    // What is no socket refuses connections just as a dead daemon's socket does, and is nobody's to delete.
+    let is_socket = |found: std::fs::Metadata| found.file_type().is_socket();
+    if std::fs::symlink_metadata(path).is_ok_and(|found| !is_socket(found)) {
+        let why = "something that is no socket is there already";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => {
@@ -252,6 +258,20 @@ mod tests {
                 assert!(std::time::Instant::now() < deadline);
             }
         });
+    }
+
+    #[test]
+    fn what_is_no_socket_is_never_deleted_for_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gw1.toml");
+        std::fs::write(&path, "precious").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for taken in [&path, &link] {
+            assert_eq!(listen(taken).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+        assert!(link.is_symlink());
     }
 
     #[test]

@@ -28,7 +28,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use warren_aead::Backend;
 use warren_bpf::{Steering, XdpAttach};
-use warren_config::{Config, Side};
+use warren_config::{Config, Poll, Side};
 use warren_engine::{EnginePort, Settings, WorkerParts};
 use warren_ike::Entropy;
 use warren_port::{Port, TunPort, Umem};
@@ -108,6 +108,7 @@ pub(crate) async fn start(file: PathBuf, config: Config, clock: Clock) -> Result
         backend,
         mss_clamp: config.gateway.mss_clamp,
         hash_seed: random_u64(),
+        busy: config.gateway.poll == Poll::Busy,
         ..Settings::default()
     };
     let (engine, workers) = warren_engine::build(parts, &settings).map_err(StartError::io("the engine"))?;
@@ -254,4 +255,13 @@ fn random_u64() -> u64 {
     let mut octets = [0; 8];
     KernelEntropy.fill(&mut octets);
     u64::from_be_bytes(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_number_of_workers_that_a_file_may_name_is_one_the_engine_takes() {
+        let (file, engine) = (warren_config::limits::WORKERS_MAX, warren_engine::limits::WORKERS_MAX);
+        assert!(usize::from(file) <= engine);
+    }
 }

@@ -16,7 +16,7 @@ use crate::limits::{
 use crate::{Counters, Discard, Entropy, Path};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use warren_policy::{Hash, IkeProposal, PeerId};
+use warren_policy::{Group, Hash, IkeProposal, PeerId};
 
 /// A first message that we answered.
 pub(crate) struct HalfOpen {
@@ -53,12 +53,17 @@ impl TokenBucket {
 
     /// Takes one token if there is one.
     pub(crate) fn take(&mut self, now: Duration) -> bool {
+        self.take_several(now, 1)
+    }
+
+    /// Takes that many tokens, or none.
+    fn take_several(&mut self, now: Duration, tokens: u64) -> bool {
         let elapsed = now.saturating_sub(self.refilled_at).min(Duration::from_secs(1));
         let full = u64::from(self.per_second) * MILLIONTHS;
         let gained = elapsed.as_micros() as u64 * u64::from(self.per_second);
         self.tokens = self.tokens.saturating_add(gained).min(full);
         self.refilled_at = self.refilled_at.max(now);
-        match self.tokens.checked_sub(MILLIONTHS) {
+        match self.tokens.checked_sub(tokens * MILLIONTHS) {
             Some(left) => {
                 self.tokens = left;
                 true
@@ -92,8 +97,8 @@ impl Admission {
         self.first_messages.take(now)
     }
 
-    pub(crate) fn take_key_exchange(&mut self, now: Duration) -> bool {
-        self.key_exchanges.take(now)
+    pub(crate) fn take_key_exchange(&mut self, now: Duration, group: Group) -> bool {
+        self.key_exchanges.take_several(now, work(group))
     }
 
     pub(crate) fn take_notify(&mut self, now: Duration) -> bool {
@@ -169,6 +174,19 @@ impl Admission {
     }
 }
 
+/// What an exchange in the group costs, in exchanges on a curve: milliseconds, roughly, on a small machine.
+/// Without it, peers that all come back at once with a large group would stop everything else for a minute.
+const fn work(group: Group) -> u64 {
+    match group {
+        Group::Ecp256 | Group::Ecp384 | Group::Ecp521 => 1,
+        Group::Modp2048 => 3,
+        Group::Modp3072 => 12,
+        Group::Modp4096 => 21,
+        Group::Modp6144 => 52,
+        Group::Modp8192 => 76,
+    }
+}
+
 fn socket_octets(socket: SocketAddr) -> [u8; 18] {
     let address = match socket.ip() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -184,7 +202,7 @@ fn socket_octets(socket: SocketAddr) -> [u8; 18] {
 mod tests {
     use super::*;
     use crate::testing::Seeded;
-    use warren_policy::{Group, KeyBits};
+    use warren_policy::KeyBits;
 
     fn path(source: u32) -> Path {
         let remote = IpAddr::from(source.to_be_bytes());
@@ -263,5 +281,14 @@ mod tests {
         assert_eq!(taken(&mut bucket, Duration::ZERO), 10);
         assert_eq!(taken(&mut bucket, Duration::from_millis(500)), 5);
         assert_eq!(taken(&mut bucket, Duration::from_secs(60)), 10);
+    }
+
+    #[test] // F-5
+    fn large_groups_use_up_the_rate_sooner() {
+        for (group, exchanges) in [(Group::Ecp256, 500), (Group::Modp2048, 166), (Group::Modp8192, 6)] {
+            let mut admission = Admission::new(&mut Seeded::new(1));
+            let taken = (0..1000).filter(|_| admission.take_key_exchange(Duration::ZERO, group)).count();
+            assert_eq!(taken, exchanges, "{group}");
+        }
     }
 }

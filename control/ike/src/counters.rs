@@ -53,6 +53,8 @@ discard_reasons! {
     Duplicate = "duplicate",
     /// An authentic message under a message ID that was used before.
     MessageIdReused = "message-id-reused",
+    /// An authentic message of our own that came back.
+    Reflected = "reflected",
     /// More exchanges under one ISAKMP SA than we keep state for.
     ExchangesFull = "exchanges-full",
     /// Encrypted under a key that is not ours (a wrong pre-shared key looks like this), or damaged.

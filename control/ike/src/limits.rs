@@ -14,7 +14,8 @@ pub const HALF_OPEN_LIFE: Duration = Duration::from_secs(15);
 pub const SA_OCTETS_MAX: usize = 2048;
 /// First messages answered in one second, over all sources: bounds the work that a flood causes.
 pub const FIRST_MESSAGES_PER_SECOND: u32 = 2000;
-/// Diffie-Hellman exchanges as responder begun in one second, over all sources.
+/// Diffie-Hellman exchanges as responder begun in one second, over all sources, on a curve; one in a MODP group
+/// counts for as many as it costs.
 pub const KEY_EXCHANGES_PER_SECOND: u32 = 500;
 /// Unprotected notifies sent in one second, over all destinations.
 pub const NOTIFIES_PER_SECOND: u32 = 20;
@@ -52,3 +53,5 @@ pub const SPI_QUARANTINE_MAX: usize = 4096;
 pub const NONCE_OCTETS: usize = 32;
 /// Shortest lifetime that is accepted from a peer: less would keep us busy renewing.
 pub const LIFETIME_S_MIN: u32 = 10;
+/// The same in kilobytes. None at all would be an SA that may not carry a packet.
+pub const LIFETIME_KB_MIN: u64 = 64;

@@ -1,7 +1,7 @@
 //! From a packet to what must happen to it, by linear search: the model the engine's classifier is tested against,
 //! and what `dpctl` explains.
 
-use crate::rule::{RuleId, RuleSet, TransportAction};
+use crate::rule::{RuleId, RuleSet, TransportAction, TransportRule};
 use crate::selector::FiveTuple;
 
 /// What the rules say about one packet.
@@ -9,7 +9,7 @@ use crate::selector::FiveTuple;
 pub enum Verdict {
     /// No transport rule speaks of it: dropped (default deny).
     NoRule,
-    /// A transport rule drops it.
+    /// A transport rule drops it; or its ports cannot be seen, and with some of them it would have to be protected.
     Discard,
     /// It passes in clear.
     Clear,
@@ -42,24 +42,31 @@ fn judge(rules: &RuleSet, packet: &FiveTuple, mirrored: bool) -> Verdict {
     } else {
         *packet
     };
-    match rules.transport.iter().find(|rule| rule.selector.contains(&seen)).map(|rule| rule.action) {
-        None => Verdict::NoRule,
-        Some(TransportAction::Discard) => Verdict::Discard,
-        Some(TransportAction::Bypass) => Verdict::Clear,
-        Some(TransportAction::Permit) => {
-            match rules.tunnel.iter().position(|rule| rule.selector.contains(&seen)) {
-                Some(at) => Verdict::Protect(RuleId(at as u32)),
-                None => Verdict::Clear,
-            }
-        }
+    let Some(at) = rules.transport.iter().position(|rule| rule.selector.contains(&seen)) else {
+        return Verdict::NoRule;
+    };
+    let action = rules.transport[at].action;
+    if action == TransportAction::Discard {
+        return Verdict::Discard;
     }
+    let tunnel = rules.tunnel.iter().position(|rule| rule.selector.contains(&seen));
+    if let (TransportAction::Permit, Some(tunnel)) = (action, tunnel) {
+        return Verdict::Protect(RuleId(tunnel as u32));
+    }
+    // A rule for some ports does not match a packet that hides its own (RFC 4301 §7), but may mean it: what is
+    // protected must not come out in clear by being fragmented.
+    let permits =
+        |rule: &TransportRule| rule.action == TransportAction::Permit && rule.selector.may_contain(&seen);
+    let may_be_protected = rules.transport[..=at].iter().any(permits)
+        && rules.tunnel.iter().any(|rule| rule.selector.may_contain(&seen));
+    if may_be_protected { Verdict::Discard } else { Verdict::Clear }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::{PeerId, TransportRule, TunnelRule};
-    use crate::selector::{AddressRange, Selector};
+    use crate::rule::{PeerId, TunnelRule};
+    use crate::selector::{AddressRange, PortRange, Protocol, Selector};
 
     fn selector(source: &str, destination: &str) -> Selector {
         let range = |text: &str| {
@@ -115,5 +122,60 @@ mod tests {
     fn clear_text_from_the_far_side_of_a_tunnel_is_recognised() {
         assert_eq!(evaluate_inbound(&rules(), &packet("10.2.0.1", "10.1.0.1")), Verdict::Protect(RuleId(0)));
         assert_eq!(evaluate_inbound(&rules(), &packet("192.0.2.1", "10.1.0.1")), Verdict::Clear);
+    }
+
+    #[test] // F-24, F-30, RFC 4301 §7
+    fn what_hides_its_ports_does_not_pass_in_clear_where_some_ports_are_protected() {
+        let mut rules = rules();
+        let ports = PortRange::new(443, 443).unwrap();
+        rules.tunnel[0].selector.protocol = Protocol::Is(6);
+        rules.tunnel[0].selector.destination_port = ports;
+        let whole = packet("10.1.0.1", "10.2.0.1");
+        let later = FiveTuple { source_port: None, destination_port: None, ..whole };
+        assert_eq!(evaluate(&rules, &whole), Verdict::Protect(RuleId(0)));
+        assert_eq!(evaluate(&rules, &FiveTuple { destination_port: Some(80), ..whole }), Verdict::Clear);
+        assert_eq!(evaluate(&rules, &later), Verdict::Discard);
+        let back = FiveTuple { source: later.destination, destination: later.source, ..later };
+        assert_eq!(evaluate_inbound(&rules, &back), Verdict::Discard);
+        // What cannot be meant passes as before: another protocol, another address, a rule that has no say.
+        assert_eq!(evaluate(&rules, &FiveTuple { protocol: 17, ..later }), Verdict::Clear);
+        assert_eq!(evaluate(&rules, &FiveTuple { protocol: 1, ..later }), Verdict::Clear);
+        let elsewhere = "192.0.2.1".parse().unwrap();
+        assert_eq!(evaluate(&rules, &FiveTuple { destination: elsewhere, ..later }), Verdict::Clear);
+        let dns = "10.2.0.53".parse().unwrap();
+        assert_eq!(evaluate(&rules, &FiveTuple { destination: dns, ..later }), Verdict::Clear);
+        // A bypass behind a permit for some ports is not the way round either.
+        rules.transport[2].selector.protocol = Protocol::Is(6);
+        rules.transport[2].selector.destination_port = ports;
+        let bypass = Selector { destination_port: PortRange::ANY, ..rules.transport[2].selector };
+        rules.transport.push(TransportRule {
+            name: "rest".to_owned(),
+            selector: bypass,
+            action: TransportAction::Bypass,
+        });
+        assert_eq!(evaluate(&rules, &later), Verdict::Discard);
+    }
+
+    #[test] // F-24, F-30
+    fn a_later_fragment_of_ipv6_may_name_an_extension_header_and_still_be_of_the_protected_protocol() {
+        let any = selector("2001:db8:1::/48", "::/0");
+        let rules = RuleSet {
+            transport: vec![TransportRule {
+                name: "all".to_owned(),
+                selector: any,
+                action: TransportAction::Permit,
+            }],
+            tunnel: vec![TunnelRule {
+                name: "tcp".to_owned(),
+                selector: Selector { protocol: Protocol::Is(6), ..any },
+                peer: PeerId(0),
+                gateway: "2001:db8::2".parse().unwrap(),
+            }],
+        };
+        let packet = packet("2001:db8:1::1", "2001:db8:2::1");
+        let later = FiveTuple { source_port: None, destination_port: None, ..packet };
+        assert_eq!(evaluate(&rules, &later), Verdict::Protect(RuleId(0)));
+        assert_eq!(evaluate(&rules, &FiveTuple { protocol: 60, ..later }), Verdict::Discard);
+        assert_eq!(evaluate(&rules, &FiveTuple { protocol: 58, ..later }), Verdict::Clear);
     }
 }

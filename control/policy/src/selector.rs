@@ -216,6 +216,22 @@ pub struct FiveTuple {
     pub destination_port: Option<u16>,
 }
 
+impl FiveTuple {
+    /// Whether its ports cannot be seen although it may have some: a later fragment, or one cut off in front of them.
+    #[must_use]
+    pub const fn hides_ports(&self) -> bool {
+        let has_ports = matches!(self.protocol, 6 | 17 | 33 | 132 | 136);
+        self.hides_protocol() || has_ports && (self.source_port.is_none() || self.destination_port.is_none())
+    }
+
+    /// Whether its protocol cannot be seen: a later fragment of IPv6 names only the first header of the fragmented
+    /// part, which may be one more extension header (hop-by-hop, routing, destination options).
+    #[must_use]
+    pub const fn hides_protocol(&self) -> bool {
+        self.source.is_ipv6() && matches!(self.protocol, 0 | 43 | 60)
+    }
+}
+
 impl fmt::Display for FiveTuple {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = |port: Option<u16>| port.map_or_else(|| "-".to_owned(), |port| port.to_string());
@@ -279,6 +295,20 @@ impl Selector {
             && self.protocol.contains(packet.protocol)
             && self.source_port.contains(packet.source_port)
             && self.destination_port.contains(packet.destination_port)
+    }
+
+    /// Whether the packet could belong to the set, were what it hides the right thing. Says the same as
+    /// [`contains`](Self::contains) of a packet that hides nothing.
+    #[must_use]
+    pub fn may_contain(&self, packet: &FiveTuple) -> bool {
+        let port = |range: &PortRange, port: Option<u16>| {
+            range.contains(port) || port.is_none() && packet.hides_ports()
+        };
+        self.source.contains(packet.source)
+            && self.destination.contains(packet.destination)
+            && (packet.hides_protocol() || self.protocol.contains(packet.protocol))
+            && port(&self.source_port, packet.source_port)
+            && port(&self.destination_port, packet.destination_port)
     }
 }
 

@@ -226,14 +226,15 @@ impl<N: Negotiator> Tunnels<N> {
         assert!(config.is_consistent(), "every tunnel rule has its tunnel, in the same order");
         let children = config.children();
         self.peers = config.peers.iter().map(|peer| peer.id).collect();
-        self.rules = config.rules;
-        self.command(Command::Rules(self.rules.clone()));
+        self.command(Command::Rules(config.rules.clone()));
         for tunnel in &mut self.tunnels {
             tunnel.bound = None;
         }
         self.drop_changed(now, &config.tunnels);
         self.negotiator.reconfigure(now, config.peers, children);
         self.drain(now);
+        // Not before: what goes is logged under its own name.
+        self.rules = config.rules;
         self.adopt(now, config.tunnels);
         self.plan_starts(now);
         self.settle(now);

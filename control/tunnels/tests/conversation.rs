@@ -228,12 +228,16 @@ fn a_reload_keeps_what_did_not_change_and_closes_the_rest() {
     let bound = world.sides[0].engine.bound.clone();
     let mut changed = config(0, 2, Start::OnTraffic);
     changed.tunnels[1].child.lifetime = Lifetime { seconds: 90, kilobytes: None };
+    let old_name = std::mem::replace(&mut changed.rules.tunnel[1].name, "renamed".to_owned());
+    world.sides[0].notices.clear();
     world.sides[0].tunnels.reconfigure(world.now, changed);
     world.drain(0);
     assert_eq!(world.sides[0].engine.bound.get(&RULE), bound.get(&RULE), "unchanged: the same SA again");
     assert_eq!(world.sides[0].engine.bound.len(), 1);
     assert_eq!(world.sides[0].engine.outbound.len(), 1);
     assert_eq!(world.sides[0].engine.inbound.len(), 1);
+    let goes = |notice: &Notice| matches!(notice, Notice::Down { tunnel, .. } if *tunnel == old_name);
+    assert!(world.sides[0].notices.iter().any(goes), "what goes is logged under the name it had");
     world.run(seconds(1));
     for _ in 0..50 {
         world.packet(0, 1);

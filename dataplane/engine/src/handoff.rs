@@ -29,6 +29,8 @@ pub(crate) enum Work {
     Forward {
         /// Levels of ESP that it has.
         level: u8,
+        /// Without any it may leave by an inside port only.
+        inward: bool,
     },
     /// Give it to the kernel: the tun is yours.
     Kernel,

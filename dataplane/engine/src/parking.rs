@@ -20,16 +20,17 @@ impl Default for Parking {
 }
 
 impl Parking {
-    /// Takes a frame in; gives it back when there is no room.
-    ///
-    /// # Errors
-    /// The frame that does not fit.
-    pub(crate) fn park(&mut self, slot: Slot, now: Duration) -> Result<(), Slot> {
+    /// Takes a frame in; gives it back when there is no room. One that comes back, because the routes have changed and
+    /// its neighbour is as unknown as before, has no more time than it had: else each change would let a scan of
+    /// addresses that do not exist keep its places.
+    #[must_use]
+    pub(crate) fn park(&mut self, mut slot: Slot, now: Duration) -> Option<Slot> {
         if self.frames.len() >= PARKED_MAX {
-            return Err(slot);
+            return Some(slot);
         }
-        self.frames.push_back((now + PARKED_FOR, slot));
-        Ok(())
+        let until = *slot.waits_until.get_or_insert(now + PARKED_FOR);
+        self.frames.push_back((until, slot));
+        None
     }
 
     /// Whether it is time to ask for a neighbour (again).

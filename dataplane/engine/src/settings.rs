@@ -25,6 +25,8 @@ pub struct Settings {
     pub outer_fragmentation: OuterFragmentation,
     /// Keys the flow cache's hash; unknown to whoever sends packets (REQUIREMENTS F-32).
     pub hash_seed: u64,
+    /// Workers without work turn on instead of sleeping: lowest latency, one core each.
+    pub busy: bool,
 }
 
 impl Default for Settings {
@@ -34,6 +36,7 @@ impl Default for Settings {
             mss_clamp: true,
             outer_fragmentation: OuterFragmentation::default(),
             hash_seed: 0,
+            busy: false,
         }
     }
 }

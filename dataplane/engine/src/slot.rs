@@ -4,6 +4,7 @@ use crate::drop_reason::DropReason;
 use crate::limits::LANE_MAX;
 use crate::packet::Summary;
 use crate::sad::SaIndex;
+use std::time::Duration;
 use warren_policy::RuleId;
 use warren_port::Frame;
 use warren_seam::{PortIndex, Side};
@@ -60,6 +61,10 @@ pub(crate) struct Slot {
     pub(crate) sequence: u64,
     /// Where ESP begins.
     pub(crate) esp_at: u16,
+    /// No rule lets it out in clear: it may leave by an inside port, or protected, and in no other way.
+    pub(crate) inward: bool,
+    /// Until when it may wait for its neighbour's Ethernet address, once it has begun to.
+    pub(crate) waits_until: Option<Duration>,
     /// Why it goes no further.
     pub(crate) failure: Option<DropReason>,
 }
@@ -78,6 +83,8 @@ impl Slot {
             sa: 0,
             sequence: 0,
             esp_at: 0,
+            inward: false,
+            waits_until: None,
             failure: None,
         }
     }

@@ -54,6 +54,8 @@ struct Probe<A> {
     source_port: u32,
     destination_port: u32,
     protocol: u8,
+    hides_ports: bool,
+    hides_protocol: bool,
 }
 
 impl Spd {
@@ -133,19 +135,33 @@ fn both_ipv6(range: (IpAddr, IpAddr)) -> Option<(u128, u128)> {
 
 impl<A: Copy + Ord> Family<A> {
     fn judge(&self, probe: Probe<A>) -> Verdict {
-        match first_match(&self.transport, &probe) {
-            None => Verdict::NoRule,
-            Some(TransportAction::Discard) => Verdict::Discard,
-            Some(TransportAction::Bypass) => Verdict::Clear,
-            Some(TransportAction::Permit) => {
-                first_match(&self.tunnel, &probe).map_or(Verdict::Clear, Verdict::Protect)
-            }
+        let Some(at) = first_match(&self.transport, &probe) else { return Verdict::NoRule };
+        let action = self.transport[at].outcome;
+        if action == TransportAction::Discard {
+            return Verdict::Discard;
         }
+        if action == TransportAction::Permit
+            && let Some(at) = first_match(&self.tunnel, &probe)
+        {
+            return Verdict::Protect(self.tunnel[at].outcome);
+        }
+        if probe.hides_ports && self.may_protect(&self.transport[..=at], &probe) {
+            return Verdict::Discard;
+        }
+        Verdict::Clear
+    }
+
+    /// Whether a packet that hides its ports would be protected if it had some of them: it must not leave in clear
+    /// (RFC 4301 §7).
+    fn may_protect(&self, transport: &[Row<A, TransportAction>], probe: &Probe<A>) -> bool {
+        let permits =
+            |row: &Row<A, TransportAction>| row.outcome == TransportAction::Permit && row.may_contain(probe);
+        transport.iter().any(permits) && self.tunnel.iter().any(|row| row.may_contain(probe))
     }
 }
 
-fn first_match<A: Copy + Ord, T: Copy>(rows: &[Row<A, T>], probe: &Probe<A>) -> Option<T> {
-    rows.iter().find(|row| row.contains(probe)).map(|row| row.outcome)
+fn first_match<A: Copy + Ord, T>(rows: &[Row<A, T>], probe: &Probe<A>) -> Option<usize> {
+    rows.iter().position(|row| row.contains(probe))
 }
 
 impl<A: Copy + Ord, T> Row<A, T> {
@@ -177,21 +193,41 @@ impl<A: Copy + Ord, T> Row<A, T> {
             && self.protocol.0 <= probe.protocol
             && probe.protocol <= self.protocol.1
     }
+
+    /// Whether a packet that hides its ports could match.
+    fn may_contain(&self, probe: &Probe<A>) -> bool {
+        let within = |range: (A, A), value: A| range.0 <= value && value <= range.1;
+        let may_reach = |range: (u32, u32), port: u32| port == NO_PORT || range.0 <= port && port <= range.1;
+        within(self.destination, probe.destination)
+            && within(self.source, probe.source)
+            && may_reach(self.source_port, probe.source_port)
+            && may_reach(self.destination_port, probe.destination_port)
+            && (probe.hides_protocol
+                || self.protocol.0 <= probe.protocol && probe.protocol <= self.protocol.1)
+    }
 }
 
-impl<A> Probe<A> {
+impl<A: Copy> Probe<A> {
     fn new(packet: &FiveTuple, source: A, destination: A, direction: Direction) -> Self {
         let port = |port: Option<u16>| port.map_or(NO_PORT, u32::from);
         let (source_port, destination_port) = (port(packet.source_port), port(packet.destination_port));
-        let protocol = packet.protocol;
+        let probe = Self {
+            source,
+            destination,
+            source_port,
+            destination_port,
+            protocol: packet.protocol,
+            hides_ports: packet.hides_ports(),
+            hides_protocol: packet.hides_protocol(),
+        };
         match direction {
-            Direction::Outbound => Self { source, destination, source_port, destination_port, protocol },
+            Direction::Outbound => probe,
             Direction::Inbound => Self {
-                source: destination,
-                destination: source,
+                source: probe.destination,
+                destination: probe.source,
                 source_port: destination_port,
                 destination_port: source_port,
-                protocol,
+                ..probe
             },
         }
     }
@@ -259,7 +295,7 @@ mod tests {
 
     fn packets() -> impl Strategy<Value = FiveTuple> {
         let ports = || prop::sample::select(vec![None, Some(0u16), Some(53), Some(85), Some(u16::MAX)]);
-        let protocol = prop::sample::select(vec![0u8, 1, 6, 17, 255]);
+        let protocol = prop::sample::select(vec![0u8, 1, 6, 17, 60, 255]);
         (any::<bool>(), 0u8..16, 0u8..16, protocol, ports(), ports()).prop_map(
             |(ipv6, a, b, protocol, source_port, destination_port)| FiveTuple {
                 source: address(ipv6, a),

@@ -67,14 +67,14 @@ impl Worker {
     }
 
     /// Turns until `stop` says so: without a pause while there is work, asleep in `poll(2)` when there was none for
-    /// a while. `started` is the moment from which all times in the process are counted.
+    /// a while and nobody asked it to stay awake. `started` is the moment from which all times in the process are counted.
     pub fn run(&mut self, stop: &AtomicBool, started: Instant) {
         let mut idle = 0;
         while !stop.load(Ordering::Relaxed) {
             if self.poll(started.elapsed()) {
                 idle = 0;
-            } else if idle < IDLE_TURNS_MAX {
-                idle += 1;
+            } else if idle < IDLE_TURNS_MAX || self.core.settings.busy {
+                idle = idle.saturating_add(1);
                 std::hint::spin_loop();
             } else {
                 self.sleep();
@@ -165,7 +165,10 @@ impl Worker {
             }
             Order::InstallInbound(mut sa) => {
                 measure(&mut sa, &core.fib);
+                let id = sa.id;
                 let replaced = core.sad.install_inbound(*sa);
+                // Control never reuses a name; were it to, no rule may go on using what had to make way.
+                core.bindings.refresh(id, &core.sad, &core.fib);
                 replaced.into_iter().flatten().for_each(|sa| self.retire(Retired::Sa(Box::new(sa))));
             }
             Order::InstallOutbound(sa) => {

@@ -6,9 +6,10 @@ mod lab;
 
 use lab::*;
 use proptest::prelude::*;
+use std::time::Duration;
 use warren_engine::DropReason;
 use warren_engine::packet::{ipv4, protocol, udp};
-use warren_policy::{RuleId, TransportAction};
+use warren_policy::{PortRange, Protocol, RuleId, TransportAction};
 use warren_seam::{Command, Encapsulation, SaId, Side, Spi};
 
 /// A packet on the wire from gateway 1 to gateway 2.
@@ -307,4 +308,87 @@ proptest! {
 fn an_unknown_port_counts_as_outside() {
     let fib = warren_engine::fib::Fib::default();
     assert_eq!(fib.side(warren_seam::PortIndex(3)), Side::Outside);
+}
+
+#[test] // F-24, F-30, RFC 4301 §7
+fn later_fragments_of_what_some_ports_protect_never_leave_in_clear() {
+    let (mut one, _) = established_pair(Scheme::default());
+    let mut set = rules(1);
+    set.tunnel[0].selector.protocol = Protocol::Is(protocol::UDP);
+    set.tunnel[0].selector.destination_port = PortRange::new(6000, 6000).unwrap();
+    one.submit(Command::Rules(set));
+    one.submit(Command::Bind { rule: RuleId(0), stack: vec![SaId(1)] });
+    let piece = |offset: usize, more: bool| {
+        with_header(Udp { dont_fragment: false, ..Udp::default() }.packet(), |header| {
+            ipv4::set_fragment(header, 128, offset, more);
+        })
+    };
+    let later = piece(104, false);
+    one.send_and_poll(1, INSIDE, &later);
+    one.assert_drops(&[(DropReason::RuleDiscard, 1)]);
+    // In clear from outside it could be put behind a first fragment that came through the tunnel.
+    let back = with_header(later, |header| header[12..20].rotate_left(4));
+    one.send_and_poll(1, OUTSIDE, &back);
+    assert_eq!(one.dropped(DropReason::RuleDiscard), 2);
+    assert!(one.receive(OUTSIDE).is_empty() && one.receive(INSIDE).is_empty());
+    // Ports that can be seen, and are others, pass as the rules say.
+    one.send_and_poll(1, INSIDE, &Udp { ports: (5000, 53), ..Udp::default() }.packet());
+    assert_eq!(one.receive(OUTSIDE).len(), 1);
+}
+
+#[test] // F-24
+fn what_a_tunnel_brought_does_not_go_back_out_in_clear_when_its_network_is_gone() {
+    let (mut one, mut two) = established_pair(Scheme::default());
+    let mut gone = table(2);
+    gone.routes.retain(|route| route.port.0 as usize == OUTSIDE);
+    two.submit(Command::Forwarding(gone));
+    for (from, to) in [("10.1.0.2", "10.2.0.2"), ("2001:db8:1::2", "2001:db8:2::2")] {
+        one.send_and_poll(1, INSIDE, &Udp { from, to, ..Udp::default() }.packet());
+        carry(&one, &mut two);
+    }
+    two.assert_drops(&[(DropReason::NoRule, 2)]);
+    assert!(two.receive(OUTSIDE).is_empty());
+    // A rule that lets it out is the operator's word.
+    let mut set = rules(2);
+    let selector = between("10.1.0.0/16", "10.2.0.0/16");
+    set.transport.push(transport(selector, TransportAction::Bypass));
+    two.submit(Command::Rules(set));
+    one.send_and_poll(1, INSIDE, &Udp::default().packet());
+    carry(&one, &mut two);
+    assert_eq!(two.receive(OUTSIDE).len(), 1);
+}
+
+#[test] // F-24
+fn a_packet_that_waits_for_its_neighbour_does_not_leave_outside_when_the_routes_change() {
+    let (mut one, mut two) = established_pair(Scheme::default());
+    let mut silent = table(2);
+    silent.neighbours.retain(|known| known.port.0 as usize == OUTSIDE);
+    two.submit(Command::Forwarding(silent));
+    one.send_and_poll(1, INSIDE, &Udp::default().packet());
+    carry(&one, &mut two);
+    assert_eq!(two.counters().held(), 1);
+    let mut gone = table(2);
+    gone.routes.retain(|route| route.port.0 as usize == OUTSIDE);
+    two.submit(Command::Forwarding(gone));
+    two.poll();
+    two.assert_drops(&[(DropReason::NoRule, 1)]);
+    assert!(two.receive(OUTSIDE).is_empty());
+}
+
+#[test] // F-12
+fn a_change_of_routes_gives_no_new_time_to_what_waits_for_a_neighbour() {
+    let mut one = Gateway::site(1);
+    one.send_and_poll(1, INSIDE, &Udp { to: "203.0.113.1", ..Udp::default() }.packet());
+    assert_eq!(one.receive(OUTSIDE).len(), 1);
+    let mut silent = table(1);
+    silent.neighbours.clear();
+    one.submit(Command::Forwarding(silent.clone()));
+    one.send_and_poll(1, INSIDE, &Udp { to: "203.0.113.1", ..Udp::default() }.packet());
+    for _ in 0..4 {
+        assert_eq!(one.counters().held(), 1);
+        one.now += Duration::from_millis(250);
+        one.submit(Command::Forwarding(silent.clone()));
+        one.poll();
+    }
+    one.assert_drops(&[(DropReason::NoNeighbour, 1)]);
 }

@@ -362,12 +362,13 @@ fn the_selectors_hold_on_both_ends() {
 
 /// Gateway 2 as a hub: what arrives from site 1 for site 3 goes into another tunnel.
 #[test] // RFC 4301 §5.2
-fn a_hub_passes_from_one_tunnel_into_another_or_by_the_authority_of_the_sa() {
+fn a_hub_passes_from_one_tunnel_into_another_or_inside_and_outside_only_by_a_rule() {
     let scheme = Scheme::default();
     let mut two = Gateway::site(2);
     let mut set = rules(2);
     set.transport.insert(0, transport(between("10.1.0.0/16", "10.66.0.0/16"), TransportAction::Discard));
     set.transport.push(transport(between("10.1.0.0/16", "10.3.0.0/16"), TransportAction::Permit));
+    set.transport.push(transport(between("10.1.0.0/16", "203.0.113.0/24"), TransportAction::Bypass));
     set.tunnel.push(tunnel(between("10.1.0.0/16", "10.3.0.0/16")));
     two.submit(Command::Rules(set));
     let mut wide = inbound(scheme, 1, 0);
@@ -396,12 +397,13 @@ fn a_hub_passes_from_one_tunnel_into_another_or_by_the_authority_of_the_sa() {
     let (onward, inside) = pass("10.3.0.9");
     assert_eq!((onward.len(), inside), (1, 0));
     assert_eq!(summary(&onward[0]).tuple.protocol, protocol::ESP);
-    // No rule of the hub speaks of it: what the SA may carry may go on.
     let (onward, _) = pass("203.0.113.7");
     assert_eq!(summary(&onward[0]).tuple.destination, ip("203.0.113.7"));
+    // No rule of the hub speaks of these: what the SA may carry may go on inside, and not outside in clear.
     assert_eq!(pass("10.2.0.2"), (vec![], 1));
+    assert_eq!(pass("198.51.100.7"), (vec![], 0));
     assert_eq!(pass("10.66.0.1"), (vec![], 0));
-    two.assert_drops(&[(DropReason::RuleDiscard, 1)]);
+    two.assert_drops(&[(DropReason::NoRule, 1), (DropReason::RuleDiscard, 1)]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::strongswan::pinged;
 pub(crate) fn killed() -> Result<String, Failure> {
     let mut lab = Lab::new(&repository::target())?;
     let topology = Topology::new(&mut lab)?;
-    let program = repository::this_program()?;
+    let program = repository::own_program()?;
     let listener = Listener::start(&program, &topology.wide_area, traffic::MARKER, None)?;
     let settings = Settings::default();
     let mut a = Gateway::start(&lab, &topology.a, SITE_B, &settings)?;

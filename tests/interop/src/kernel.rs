@@ -10,7 +10,7 @@ use xtask::lab::{self, Lab, Namespace};
 use xtask::listener::Listener;
 use xtask::peer::{self, Kernel};
 use xtask::topology::{Outpost, SITE_A, SITE_B, WIDE_AREA_PORTS, bare_wide_area};
-use xtask::traffic::{self, Client, Way};
+use xtask::traffic::{self, Way};
 use xtask::{Context, Failure, repository};
 
 use crate::cases::Role;
@@ -33,7 +33,7 @@ impl fmt::Display for Manual {
 pub(crate) fn meets_itself() -> Result<(), Failure> {
     let mut lab = Lab::new(&repository::target())?;
     let wide_area = bare_wide_area(&mut lab)?;
-    let program = repository::this_program()?;
+    let program = repository::own_program()?;
     let listener = Listener::start(&program, &wide_area, traffic::MARKER, None)?;
     let one = Kernel::boot(&lab, &wide_area, WIDE_AREA_PORTS[0], "198.51.100.1/24")?;
     let two = Kernel::boot(&lab, &wide_area, WIDE_AREA_PORTS[1], "198.51.100.2/24")?;
@@ -67,7 +67,7 @@ impl Meeting {
     fn new() -> Result<Self, Failure> {
         let mut lab = Lab::new(&repository::target())?;
         let outpost = Outpost::new(&mut lab)?;
-        let program = repository::this_program()?;
+        let program = repository::own_program()?;
         let listener = Listener::start(&program, &outpost.wide_area, traffic::MARKER, None)?;
         let kernel = Kernel::boot(&lab, &outpost.wide_area, WIDE_AREA_PORTS[1], "198.51.100.2/24")?;
         Ok(Self { kernel, listener, outpost, lab })
@@ -79,8 +79,8 @@ impl Meeting {
         pinged(a, there)?;
         self.kernel.shell("ping -q -c 10 -i 0.05 -W 2 -I 10.2.0.10 10.1.0.10")?;
         self.kernel.shell("setsid iperf3 -s -D >/dev/null 2>&1; sleep 0.3")?;
-        let forth = Client::start(a, there, Way::Forth, 2)?.finish()?;
-        let back = Client::start(a, there, Way::Back, 2)?.finish()?;
+        let forth = traffic::transfer(a, there, Way::Forth, 2)?;
+        let back = traffic::transfer(a, there, Way::Back, 2)?;
         if forth.octets == 0 || back.octets == 0 {
             return Err(Failure::new("iperf3 moved nothing in one direction"));
         }
@@ -182,7 +182,7 @@ struct Engine(Child);
 impl Engine {
     /// `keys` is what the peer printed: its `out` is our inbound.
     fn start(gateway: &Namespace, case: Manual, keys: &str, sequence: u64) -> Result<Self, Failure> {
-        let program = repository::this_program()?;
+        let program = repository::own_program()?;
         let mut command = gateway.command(program);
         command.args(["bare", "--bits", &case.bits.to_string(), "--sequence", &sequence.to_string()]);
         if case.esn {

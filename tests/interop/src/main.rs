@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 
 fn run(words: &[String]) -> Result<bool, Failure> {
     lab::require_root()?;
-    let program = repository::this_program()?;
+    let program = repository::own_program()?;
     let line: Vec<_> = std::env::args().skip(1).collect();
     let whole: Vec<_> = [program.to_string_lossy().into_owned()].into_iter().chain(line).collect();
     supervise::supervised(&program, &whole)?;

@@ -68,7 +68,7 @@ impl Scene {
 pub(crate) fn meets_itself() -> Result<(), Failure> {
     let mut lab = Lab::new(&repository::target())?;
     let topology = Topology::new(&mut lab)?;
-    let program = repository::this_program()?;
+    let program = repository::own_program()?;
     let listener = Listener::start(&program, &topology.wide_area, traffic::MARKER, None)?;
     let name = SCENES[0].name;
     let left = StrongSwan::start(&lab, &topology.a.gateway, name, "left")?;
@@ -110,7 +110,7 @@ impl Meeting {
     fn new(scene: &Scene) -> Result<Self, Failure> {
         let mut lab = Lab::new(&repository::target())?;
         let topology = Topology::new(&mut lab)?;
-        let program = repository::this_program()?;
+        let program = repository::own_program()?;
         let listener = Listener::start(&program, &topology.wide_area, traffic::MARKER, None)?;
         topology.b.close_clear_way(SITE_A)?;
         let peer = StrongSwan::start(&lab, &topology.b.gateway, scene.name, "right")?;
@@ -132,8 +132,8 @@ impl Meeting {
         pinged(a, host_b)?;
         pinged(b, host_a)?;
         let _server = Server::start(b)?;
-        let forth = Client::start(a, host_b, Way::Forth, 2)?.finish()?;
-        let back = Client::start(a, host_b, Way::Back, 2)?.finish()?;
+        let forth = traffic::transfer(a, host_b, Way::Forth, 2)?;
+        let back = traffic::transfer(a, host_b, Way::Back, 2)?;
         if forth.octets == 0 || back.octets == 0 {
             return Err(Failure::new("iperf3 moved nothing in one direction"));
         }

@@ -82,7 +82,7 @@ pub fn main(arguments: Arguments) -> Result<bool, Failure> {
         require(Purpose::StrongSwan)
             .map_err(|why| Failure::new(format!("{why}: run `cargo xtask setup`")))?;
     }
-    let xtask = repository::this_program()?;
+    let xtask = repository::own_program()?;
     if !supervise::is_supervised() {
         build()?;
     }

@@ -24,3 +24,7 @@ pub const SCRIPT: Duration = Duration::from_secs(60);
 pub const TRANSFER_SPARE: Duration = Duration::from_secs(15);
 /// How long a process may take to end after it was asked to, before it is killed.
 pub const GRACE: Duration = Duration::from_secs(3);
+/// How often a transfer is tried again that was refused: iperf3's server does not listen for a moment after each test.
+pub const TRANSFER_TRIES: usize = 5;
+/// Pause before that.
+pub const TRANSFER_PAUSE: Duration = Duration::from_millis(500);

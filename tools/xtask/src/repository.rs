@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Failure;
-use crate::failure::Context;
+use crate::{Context, Failure};
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -22,12 +21,12 @@ pub fn release(program: &str) -> PathBuf {
     target().join("release").join(program)
 }
 
-/// The program that is running, by a path that stays true when cargo builds it anew meanwhile: the kernel then says
-/// that the file is deleted, but one with the same name and the same sources is there.
-pub fn this_program() -> Result<PathBuf, Failure> {
+/// The program that runs. A build in the meantime may have put a new one in its place, which the kernel says with a
+/// word behind the path; the new one serves as well.
+pub fn own_program() -> Result<PathBuf, Failure> {
     let path = std::env::current_exe().context("our own path")?;
     let text = path.to_string_lossy();
-    Ok(text.strip_suffix(" (deleted)").map(PathBuf::from).unwrap_or_else(|| path.clone()))
+    Ok(text.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from))
 }
 
 /// Cargo, run in the repository's root, with exactly the versions in `Cargo.lock`.

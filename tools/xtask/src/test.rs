@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::arguments::Arguments;
 use crate::packages::{Purpose, require};
-use crate::repository::{cargo, release};
+use crate::repository::{cargo, own_program, release};
 use crate::step::{Journal, Show};
 use crate::summary::{Summary, Tally};
 use crate::{Failure, fuzz, lab, setup};
@@ -196,7 +196,7 @@ fn demo(journal: &mut Journal) -> Result<Tally, Failure> {
     if let Err(failure) = lab::require_root() {
         return Ok(Tally::skip(failure.to_string()));
     }
-    let xtask = crate::repository::this_program()?;
+    let xtask = own_program()?;
     let mut tally = Tally::default();
     for scenario in ["site-to-site", "interop"] {
         if scenario == "interop"

@@ -208,6 +208,19 @@ impl Client {
     }
 }
 
+/// One TCP stream for so many seconds, from beginning to end.
+pub fn transfer(host: &Namespace, to: IpAddr, way: Way, seconds: u64) -> Result<Transfer, Failure> {
+    for _ in 1..limits::TRANSFER_TRIES {
+        match Client::start(host, to, way, seconds)?.finish() {
+            Err(failure) if failure.to_string().contains("Connection refused") => {
+                std::thread::sleep(limits::TRANSFER_PAUSE);
+            }
+            done => return done,
+        }
+    }
+    Client::start(host, to, way, seconds)?.finish()
+}
+
 impl Drop for Client {
     fn drop(&mut self) {
         if let Some(child) = &mut self.0 {

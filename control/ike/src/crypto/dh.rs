@@ -4,7 +4,7 @@ use super::Wiped;
 use super::modp::{MODP_2048, MODP_3072, MODP_4096, MODP_6144, MODP_8192, Modp};
 use crate::Entropy;
 use aws_lc_rs::agreement::{
-    Algorithm, ECDH_P256, ECDH_P384, ECDH_P521, PrivateKey, UnparsedPublicKey, agree,
+    Algorithm, ECDH_P256, ECDH_P384, ECDH_P521, ParsedPublicKey, PrivateKey, UnparsedPublicKey, agree,
 };
 use warren_policy::Group;
 use zeroize::Zeroizing;
@@ -44,6 +44,18 @@ const fn kind(group: Group) -> Kind {
         Group::Ecp384 => Kind::Ecp(&ECDH_P384, 48, 0xff),
         // 521 bits are 65 octets and one bit.
         Group::Ecp521 => Kind::Ecp(&ECDH_P521, 66, 0x01),
+    }
+}
+
+/// Whether a public value can be agreed with: the checks of RFC 6989, before any work is done for it.
+pub(crate) fn is_public_value(group: Group, public: &[u8]) -> bool {
+    match kind(group) {
+        Kind::Modp(modp) => modp.element(public).is_some(),
+        Kind::Ecp(algorithm, ..) => {
+            let point = [&[UNCOMPRESSED], public].concat();
+            public.len() == public_octets(group)
+                && ParsedPublicKey::try_from(UnparsedPublicKey::new(algorithm, point)).is_ok()
+        }
     }
 }
 
@@ -178,6 +190,7 @@ mod tests {
             [small(0), small(1), below, prime.clone(), vec![0xff; 256], vec![2; 255], vec![2; 257], vec![]]
         {
             assert_eq!(ours.agree(&refused).unwrap_err(), BadPublicValue);
+            assert!(!is_public_value(Group::Modp2048, &refused));
         }
         assert!(ours.agree(&small(2)).is_ok());
         assert!(ours.agree(&accepted).is_ok());
@@ -185,6 +198,7 @@ mod tests {
             let ours = KeyExchange::generate(group, &mut entropy);
             let mut off_curve = ours.public().to_vec();
             *off_curve.last_mut().unwrap() ^= 1;
+            assert!(is_public_value(group, ours.public()) && !is_public_value(group, &off_curve), "{group}");
             assert!(ours.agree(&off_curve).is_err(), "{group}");
             assert!(ours.agree(&vec![0; off_curve.len()]).is_err(), "{group}");
             assert!(ours.agree(&vec![0xff; off_curve.len()]).is_err(), "{group}");

@@ -119,6 +119,13 @@ impl PhaseOneKeys {
         prf(self.hash, &self.skeyid_a, &[&message_id.to_be_bytes(), initiator_nonce, rest])
     }
 
+    /// A message ID that only `label` has, and that an eavesdropper can neither foresee nor attribute. No HASH is
+    /// computed over input as short as a label. Zero is not a message ID of phase 2.
+    pub(crate) fn message_id(&self, label: [u8; 7]) -> u32 {
+        let mac = prf(self.hash, &self.skeyid_a, &[&label]);
+        u32::from_be_bytes(mac[..4].try_into().expect("a digest is longer")).max(1)
+    }
+
     /// HASH(3) = prf(SKEYID_a, 0 | M-ID | Ni_b | Nr_b).
     pub(crate) fn hash_3(&self, message_id: u32, initiator_nonce: &[u8], responder_nonce: &[u8]) -> Wiped {
         prf(self.hash, &self.skeyid_a, &[&[0], &message_id.to_be_bytes(), initiator_nonce, responder_nonce])

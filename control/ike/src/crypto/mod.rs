@@ -8,7 +8,9 @@ mod prf;
 mod primes;
 
 pub(crate) use cbc::{BLOCK_OCTETS, Cipher, Iv};
-pub(crate) use dh::{KeyExchange, public_octets};
+#[cfg(test)]
+pub(crate) use dh::public_octets;
+pub(crate) use dh::{KeyExchange, is_public_value};
 pub(crate) use keys::{Cookies, PhaseOneKeys, PhaseOneParts, initial_iv, keymat, message_iv};
 pub(crate) use prf::{digest, is_equal, prf};
 

@@ -50,15 +50,20 @@ impl Modp {
         self.power(&BoxedUint::from(2u8).resize(self.bits), exponent).to_vec()
     }
 
-    /// peer^exponent; `None` unless 1 < peer < p-1 and the value has the length of the prime.
+    /// peer^exponent; `None` unless `peer` is an element.
     pub(super) fn agree(&self, exponent: &[u8], peer: &[u8]) -> Option<Wiped> {
+        self.element(peer).map(|peer| self.power(&peer, exponent))
+    }
+
+    /// The public value; `None` unless 1 < peer < p-1 and it has the length of the prime.
+    pub(super) fn element(&self, peer: &[u8]) -> Option<BoxedUint> {
         if peer.len() != self.public_octets() {
             return None;
         }
         let peer = BoxedUint::from_be_slice(peer, self.bits).ok()?;
         let one = BoxedUint::one_with_precision(self.bits);
         let last = self.prime().wrapping_sub(&one);
-        (peer > one && peer < last).then(|| self.power(&peer, exponent))
+        (peer > one && peer < last).then_some(peer)
     }
 
     fn power(&self, base: &BoxedUint, exponent: &[u8]) -> Wiped {

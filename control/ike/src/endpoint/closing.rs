@@ -10,7 +10,7 @@ use crate::v1::exchange::State;
 use crate::v1::informational::{SPIS_PER_DELETE, delete_esp, delete_isakmp};
 use crate::wire::Chain;
 use crate::{ChildConfig, Down, Failure, Notice, Output, PeerConfig};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,15 +71,17 @@ impl Endpoint {
     /// Replaces the configuration. SAs whose peer and child are unchanged stay; the others are closed.
     pub fn reconfigure(&mut self, _now: Duration, peers: Vec<PeerConfig>, children: Vec<ChildConfig>) {
         let reason = (Down::Reconfigured, Failure::Reconfigured);
+        let wanted: HashMap<RuleId, &ChildConfig> = children.iter().map(|new| (new.rule, new)).collect();
         let changed: Vec<RuleId> = (self.rules.values())
-            .filter(|old| !children.iter().any(|new| *new == ***old))
+            .filter(|old| wanted.get(&old.rule).is_none_or(|new| **new != ***old))
             .map(|old| old.rule)
             .collect();
         for rule in changed {
             self.end_rule(rule);
         }
+        let wanted: HashMap<PeerId, &PeerConfig> = peers.iter().map(|new| (new.id, new)).collect();
         let gone: Vec<PeerId> = (self.peers.values())
-            .filter(|old| !peers.iter().any(|new| new.is_unchanged(&old.config)))
+            .filter(|old| wanted.get(&old.config.id).is_none_or(|new| !new.is_unchanged(&old.config)))
             .map(|old| old.config.id)
             .collect();
         for peer in gone {

@@ -171,19 +171,21 @@ impl Endpoint {
             });
         }
         let initiator = message.header.cookie_i;
-        let peer = self.admission.record(path, initiator).ok_or(Discard::UnknownCookies)?.peer;
+        let record = self.admission.record(path, initiator).ok_or(Discard::UnknownCookies)?;
+        let (peer, group) = (record.peer, record.proposal.group);
         let body = message.clear_body()?;
+        let half = ExpectAuth::check(record, &body)?;
         let of_peer = self.peer(peer).isakmps.iter().filter(|id| self.unfinished.contains(id)).count();
         if self.unfinished.len() >= NEGOTIATIONS_MAX || of_peer >= NEGOTIATIONS_PER_SOURCE_MAX {
             return Err(Discard::NegotiationsFull);
         }
-        if !self.admission.take_key_exchange(now) {
+        if !self.admission.take_key_exchange(now, group) {
             return Err(Discard::RateLimited);
         }
         self.counters.key_exchanges += 1;
         let config = Arc::clone(&self.peer(peer).config);
         let record = self.admission.record(path, initiator).ok_or(Discard::UnknownCookies)?;
-        let (state, response) = ExpectAuth::begin(record, config, &body, &mut *self.entropy)?;
+        let (state, response) = ExpectAuth::begin(record, config, &half, &mut *self.entropy)?;
         let record = self.admission.remove(path, initiator).ok_or(Discard::UnknownCookies)?;
         let name = self.name(peer);
         self.log(Notice::PeerNegotiating { peer: name, role: Role::Responder, path });
@@ -326,6 +328,10 @@ impl Endpoint {
         message: &Message<'_>,
     ) -> Result<(), Discard> {
         let Phase::ExpectLast(state) = &isakmp.phase else { return Err(Discard::UnexpectedExchange) };
+        // Both sides have floated; believing the other port would put ESP in UDP where nobody expects it.
+        if state.nat().float && !path.has_marker() {
+            return Err(Discard::WrongPath);
+        }
         let authentic = state.open(&message.header, message.octets)?;
         let Phase::ExpectLast(state) = mem::replace(&mut isakmp.phase, Phase::Gone) else {
             return Err(Discard::UnexpectedExchange);

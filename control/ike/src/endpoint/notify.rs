@@ -6,7 +6,7 @@ use super::isakmp::Isakmp;
 use crate::crypto::Cookies;
 use crate::limits::LIFETIME_S_MIN;
 use crate::v1::exchange::State;
-use crate::v1::{informational, phase_one};
+use crate::v1::phase_one;
 use crate::wire::{Body, Delete, Notify, NotifyType, PayloadType, ProtocolId};
 use crate::{Discard, Down, Failure, Notice, Path};
 use std::time::Duration;
@@ -32,7 +32,11 @@ impl Endpoint {
         sa.verify_hash_1(message_id, &body)?;
         // Questions and answers of DPD carry a sequence number against replay; remembering the message ID of
         // each would use up the table of a long-lived SA.
-        if !is_dpd(&body) {
+        if is_dpd(&body) {
+            if dpd_messages(&body).any(|(kind, sequence)| sa.is_reflected(message_id, kind, sequence)) {
+                return Err(Discard::Reflected);
+            }
+        } else {
             isakmp.sa_mut().ok_or(Discard::UnexpectedExchange)?.use_message_id(message_id)?;
             isakmp.heard(now);
             self.adopt_path(isakmp, path);
@@ -98,8 +102,7 @@ impl Endpoint {
             return Err(Discard::BadDpdSequence);
         }
         sa.peer_sequence = Some(sequence);
-        let chain = informational::dpd(NotifyType::R_U_THERE_ACK, sa.cookies, sequence);
-        let answer = sa.seal_unnoted(chain, &mut *self.entropy);
+        let answer = sa.seal_dpd(NotifyType::R_U_THERE_ACK, sequence);
         isakmp.heard(now);
         self.adopt_path(isakmp, path);
         self.transmit(isakmp.path, &answer);
@@ -126,9 +129,8 @@ impl Endpoint {
     /// Our question.
     pub(super) fn ask(&mut self, isakmp: &mut Isakmp, sequence: u32) {
         let path = isakmp.path;
-        let Some(sa) = isakmp.sa_mut() else { return };
-        let chain = informational::dpd(NotifyType::R_U_THERE, sa.cookies, sequence);
-        let question = sa.seal_unnoted(chain, &mut *self.entropy);
+        let Some(sa) = isakmp.sa() else { return };
+        let question = sa.seal_dpd(NotifyType::R_U_THERE, sequence);
         self.transmit(path, &question);
     }
 
@@ -140,7 +142,9 @@ impl Endpoint {
         let seconds =
             notify.attributes().ok().and_then(|attributes| phase_one::notified_seconds(&attributes));
         let (Some(seconds), Some(established)) = (seconds, isakmp.established_mut()) else { return };
-        let life = Duration::from_secs(seconds.max(u64::from(LIFETIME_S_MIN)));
+        // The attribute may hold any 64-bit number: beyond 32 bits it cannot shorten anything.
+        let seconds = seconds.clamp(u64::from(LIFETIME_S_MIN), u64::from(u32::MAX));
+        let life = Duration::from_secs(seconds);
         let expires_at = established.at + life;
         if expires_at < established.expires_at {
             established.expires_at = expires_at;
@@ -232,4 +236,9 @@ fn is_dpd(body: &Body<'_>) -> bool {
         payload.kind == PayloadType::NOTIFY
             && Notify::decode(payload.body).is_ok_and(|notify| kinds.contains(&notify.kind))
     })
+}
+
+fn dpd_messages<'a>(body: &'a Body<'_>) -> impl Iterator<Item = (NotifyType, u32)> + 'a {
+    let notifies = body.all(PayloadType::NOTIFY).filter_map(|payload| Notify::decode(payload.body).ok());
+    notifies.filter_map(|notify| Some((notify.kind, notify.sequence()?)))
 }

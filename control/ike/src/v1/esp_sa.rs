@@ -2,7 +2,7 @@
 
 use super::life::{self, Life};
 use crate::Discard;
-use crate::limits::LIFETIME_S_MIN;
+use crate::limits::{LIFETIME_KB_MIN, LIFETIME_S_MIN};
 use crate::wire::iana::{esp_attribute as esp, esp_transform};
 use crate::wire::{Attribute, NotifyType, Proposal, ProtocolId, Sa, Transform};
 use warren_policy::{EspProposal, EspTransform, Group, Hash, KeyBits, Lifetime};
@@ -121,8 +121,7 @@ impl<'a> Offer<'a> {
             .filter(move |proposal| proposal.protocol == ProtocolId::ESP && alone(proposal.number))
     }
 
-    /// Chooses one transform; our order wins. `group` is that of the KE payload's length, if there is one.
-    /// Gives what was agreed and the body of the answering SA payload with our SPI in it.
+    /// Chooses one transform; our order wins. Gives what was agreed and the body of the answering SA payload with our SPI in it.
     pub(crate) fn choose(
         &self,
         ours: &[EspProposal],
@@ -158,7 +157,7 @@ fn agreed(
 ) -> Option<Agreed> {
     let life = Life::of(&transform.attributes, LIFE);
     let lifetime = life.bounded(ours);
-    if lifetime.seconds < ours.seconds.min(LIFETIME_S_MIN) {
+    if lifetime != lengthened(lifetime, ours) {
         return None;
     }
     let theirs = life.seconds.unwrap_or(u64::from(life::DEFAULT_SECONDS));
@@ -200,7 +199,16 @@ pub(crate) fn responder_lifetime(lifetime: Lifetime) -> Vec<u8> {
 pub(crate) fn shortened(lifetime: Lifetime, attributes: &[Attribute<'_>]) -> Lifetime {
     let life = Life::of(attributes, LIFE);
     let seconds = Some(life.seconds.unwrap_or(u64::from(lifetime.seconds)));
-    Life { seconds, ..life }.bounded(lifetime)
+    lengthened(Life { seconds, ..life }.bounded(lifetime), lifetime)
+}
+
+/// The lifetime, or the least that would not keep us busy renewing; never more than ours.
+fn lengthened(lifetime: Lifetime, ours: Lifetime) -> Lifetime {
+    let least = ours.kilobytes.map_or(LIFETIME_KB_MIN, |kilobytes| kilobytes.min(LIFETIME_KB_MIN));
+    Lifetime {
+        seconds: lifetime.seconds.max(ours.seconds.min(LIFETIME_S_MIN)),
+        kilobytes: lifetime.kilobytes.map(|kilobytes| kilobytes.max(least)),
+    }
 }
 
 #[cfg(test)]
@@ -292,5 +300,22 @@ mod tests {
         let attributes = Attribute::decode_all(&octets).unwrap();
         assert_eq!(shortened(long, &attributes), Lifetime { seconds: 60, kilobytes: Some(1000) });
         assert_eq!(shortened(LIFETIME, &[]), LIFETIME);
+    }
+
+    #[test] // RFC 2407 §4.5
+    fn a_lifetime_of_nothing_is_refused_in_an_offer_and_lengthened_in_a_notify() {
+        let ours = proposals(&["aes128gcm16"]);
+        for (seconds, kilobytes) in [(0, None), (3600, Some(0)), (3600, Some(LIFETIME_KB_MIN - 1))] {
+            let short = Lifetime { seconds, kilobytes };
+            assert!(choose(&ours, &offer(&ours, short, Spi(0x1000), false)).is_none());
+            let answer = offer(&ours, short, Spi(0x1000), false);
+            assert_eq!(accept(&ours, LIFETIME, false, &answer), Err(Discard::BadChoice));
+        }
+        let octets = responder_lifetime(Lifetime { seconds: 0, kilobytes: Some(0) });
+        let attributes = Attribute::decode_all(&octets).unwrap();
+        let least = Lifetime { seconds: LIFETIME_S_MIN, kilobytes: Some(LIFETIME_KB_MIN) };
+        assert_eq!(shortened(LIFETIME, &attributes), least);
+        let ours = Lifetime { seconds: 5, kilobytes: Some(7) };
+        assert_eq!(shortened(ours, &attributes), ours);
     }
 }

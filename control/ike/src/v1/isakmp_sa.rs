@@ -3,10 +3,10 @@
 use super::exchange::Exchange;
 use super::main_mode::{Vendors, header};
 use super::nat::Nat;
-use super::{phase_one, protection};
+use super::{informational, phase_one, protection};
 use crate::crypto::{Cookies, Iv, PhaseOneKeys, Wiped, is_equal, message_iv};
 use crate::limits::{EXCHANGES_MAX, MESSAGE_IDS_MAX};
-use crate::wire::{Body, Chain, ExchangeType, Header, PayloadType};
+use crate::wire::{Body, Chain, ExchangeType, Header, NotifyType, PayloadType};
 use crate::{Discard, Entropy, PeerConfig, Role};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -125,10 +125,24 @@ impl IsakmpSa {
         self.seal_one(message_id, chain)
     }
 
-    /// The same without noting the message ID: for dead peer detection, whose sequence numbers do what noting
-    /// does, and whose messages would use up the table of a long-lived SA.
-    pub(crate) fn seal_unnoted(&self, chain: Chain, entropy: &mut dyn Entropy) -> Vec<u8> {
-        self.seal_one(entropy.nonzero_u32(), chain)
+    /// A question or answer of dead peer detection. Its message ID is not noted, because such messages would use
+    /// up the table of a long-lived SA; sequence numbers do what noting does.
+    pub(crate) fn seal_dpd(&self, kind: NotifyType, sequence: u32) -> Vec<u8> {
+        let message_id = self.dpd_message_id(kind, sequence);
+        self.seal_one(message_id, informational::dpd(kind, self.cookies, sequence))
+    }
+
+    /// Whether such a message is one of ours that somebody sent back. Both directions have the same key, so that
+    /// its HASH verifies: believed, it would keep a dead peer alive and spoil the peer's sequence.
+    pub(crate) fn is_reflected(&self, message_id: u32, kind: NotifyType, sequence: u32) -> bool {
+        message_id == self.dpd_message_id(kind, sequence)
+    }
+
+    /// Told from the peer's by our role, which enters it.
+    fn dpd_message_id(&self, kind: NotifyType, sequence: u32) -> u32 {
+        let role = u8::from(self.role == Role::Initiator);
+        let ([high, low], [a, b, c, d]) = (kind.0.to_be_bytes(), sequence.to_be_bytes());
+        self.keys.message_id([role, high, low, a, b, c, d])
     }
 
     fn seal_one(&self, message_id: u32, chain: Chain) -> Vec<u8> {

@@ -10,9 +10,9 @@ use super::isakmp_sa::IsakmpSa;
 use super::nat::{self, Nat};
 use super::{phase_one, protection};
 use crate::crypto::{
-    Cookies, Iv, KeyExchange, PhaseOneKeys, PhaseOneParts, Wiped, initial_iv, is_equal, public_octets,
+    Cookies, Iv, KeyExchange, PhaseOneKeys, PhaseOneParts, Wiped, initial_iv, is_equal, is_public_value,
 };
-use crate::limits::NONCE_OCTETS;
+use crate::limits::{LIFETIME_S_MIN, NONCE_OCTETS};
 use crate::wire::vendor::{self, Vendor};
 use crate::wire::{
     Body, Chain, ExchangeType, Header, Identification, Notify, NotifyType, PayloadType, ProtocolId,
@@ -110,9 +110,9 @@ impl<'a> PeerHalf<'a> {
         })
     }
 
-    /// Whether the public value has the length of the group: cheaper to ask than to compute with.
+    /// Whether the public value is one of the group: cheaper to ask than to compute with.
     pub(crate) fn fits(&self, group: Group) -> bool {
-        self.public.len() == public_octets(group)
+        is_public_value(group, self.public)
     }
 }
 
@@ -256,7 +256,7 @@ impl Secured {
         self.iv = authentic.iv;
         if let Some(seconds) = authentic.lifetime_s {
             let ours = u64::from(self.setup.agreed.lifetime_s);
-            self.setup.agreed.lifetime_s = seconds.min(ours) as u32;
+            self.setup.agreed.lifetime_s = seconds.max(u64::from(LIFETIME_S_MIN)).min(ours) as u32;
         }
     }
 

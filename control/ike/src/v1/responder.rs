@@ -52,14 +52,20 @@ pub(crate) struct ExpectAuth {
 }
 
 impl ExpectAuth {
+    /// What message 3 carries, if it is worth the work of message 4. A message that is not must cost nothing: its
+    /// record stays, so that it could be sent again and again.
+    pub(crate) fn check<'a>(record: &HalfOpen, body: &Body<'a>) -> Result<PeerHalf<'a>, Discard> {
+        let peer = PeerHalf::of(body)?;
+        peer.fits(record.proposal.group).then_some(peer).ok_or(Discard::BadPublicValue)
+    }
+
     /// Message 3 to message 4: the first Diffie-Hellman work of this negotiation.
     pub(crate) fn begin(
         record: &HalfOpen,
         config: Arc<PeerConfig>,
-        body: &Body<'_>,
+        peer: &PeerHalf<'_>,
         entropy: &mut dyn Entropy,
     ) -> Result<(Self, Vec<u8>), Discard> {
-        let peer = PeerHalf::of(body)?;
         let setup = Setup {
             config,
             cookies: record.cookies,
@@ -67,12 +73,9 @@ impl ExpectAuth {
             sa: record.sa.to_vec(),
             vendors: Vendors { nat_traversal: record.nat_traversal, dpd: record.dpd },
         };
-        if !peer.fits(setup.agreed.proposal.group) {
-            return Err(Discard::BadPublicValue);
-        }
         let half = Half::generate(&setup, entropy);
         let message = half.message(&setup, record.path);
-        let secured = Secured::new(setup, Role::Responder, &half, &peer, record.path)?;
+        let secured = Secured::new(setup, Role::Responder, &half, peer, record.path)?;
         Ok((Self { secured }, message))
     }
 
@@ -99,6 +102,9 @@ impl ExpectAuth {
     ) -> (IsakmpSa, Vec<u8>) {
         self.secured.accept(authentic);
         self.secured.settle_nat(path);
+        // What was agreed is bounded by the peer whose address this is; the one it proved to be may want less.
+        let lifetime_s = &mut self.secured.setup.agreed.lifetime_s;
+        *lifetime_s = config.lifetime.min(*lifetime_s);
         self.secured.setup.config = config;
         let message = self.secured.auth_message(Role::Responder, false);
         (self.secured.into_sa(Role::Responder, identity), message)

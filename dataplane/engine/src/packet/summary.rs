@@ -6,6 +6,10 @@ use super::{Malformed, protocol, read_u16};
 use std::net::IpAddr;
 use warren_policy::FiveTuple;
 
+/// What a length field can say. A fragment that lies beyond is of no packet (RFC 8200 §4.5), and cut into smaller ones
+/// its place would wrap to the front.
+const PACKET_OCTETS_MAX: usize = u16::MAX as usize;
+
 /// Whether a packet is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fragment {
@@ -52,6 +56,9 @@ impl Summary {
 
     fn of_ipv4(octets: &[u8]) -> Result<Self, Malformed> {
         let packet = Ipv4::new_checked(octets)?;
+        if packet.fragment_offset() + packet.total_octets() > PACKET_OCTETS_MAX {
+            return Err(Malformed::Length);
+        }
         let fragment = match (packet.fragment_offset(), packet.more_fragments()) {
             (0, false) => Fragment::Whole,
             (0, true) => Fragment::First,
@@ -78,6 +85,10 @@ impl Summary {
     fn of_ipv6(octets: &[u8]) -> Result<Self, Malformed> {
         let packet = Ipv6::new_checked(octets)?;
         let upper = packet.upper()?;
+        if upper.fragment.is_some_and(|(at, _)| at + packet.total_octets() - upper.offset > PACKET_OCTETS_MAX)
+        {
+            return Err(Malformed::Length);
+        }
         let fragment = match upper.fragment {
             None => Fragment::Whole,
             Some((0, _)) => Fragment::First,
@@ -171,7 +182,7 @@ fn ports(number: u8, fragment: Fragment, upper: &[u8]) -> (Option<u16>, Option<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::ipv4;
+    use crate::packet::{ipv4, write_u16};
     use proptest::prelude::*;
 
     fn udp4(offset: usize, more: bool, payload: &[u8]) -> Vec<u8> {
@@ -205,6 +216,23 @@ mod tests {
         assert_eq!(seen(&udp4(0, true, &ports)), (Fragment::First, Some(5000), Some(53)));
         assert_eq!(seen(&udp4(8, false, &ports)), (Fragment::Later, None, None));
         assert_eq!(seen(&udp4(0, true, &ports[..3])), (Fragment::First, None, None));
+    }
+
+    #[test] // F-30, RFC 8200 §4.5
+    fn a_fragment_beyond_the_end_of_any_packet_is_none() {
+        assert!(Summary::of(&udp4(65_504, false, &[0; 11])).is_ok());
+        assert_eq!(Summary::of(&udp4(65_504, false, &[0; 12])).err(), Some(Malformed::Length));
+        assert_eq!(Summary::of(&udp4(65_528, false, &[0; 1400])).err(), Some(Malformed::Length));
+        let ipv6 = |offset: u16, payload: usize| {
+            let mut packet = vec![0; 48 + payload];
+            packet[0] = 0x60;
+            write_u16(&mut packet, 4, 8 + payload as u16);
+            (packet[6], packet[40]) = (44, 17);
+            write_u16(&mut packet, 42, offset);
+            Summary::of(&packet).map(|summary| summary.fragment)
+        };
+        assert_eq!(ipv6(65_528, 7), Ok(Fragment::Later));
+        assert_eq!(ipv6(65_528, 8), Err(Malformed::Length));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use crate::core::Core;
 use crate::counters::Tally;
-use crate::drop_reason::DropReason;
 use crate::packet::{Summary, icmp};
 use crate::slot::{Lanes, Origin, Slot, empty_out};
 use std::net::IpAddr;
@@ -40,7 +39,11 @@ pub(crate) fn answer(core: &mut Core, lanes: &mut Lanes, about: &Slot, error: ic
         Some(summary) => {
             core.counters.add(Tally::Originated, 1);
             core.counters.add(Tally::IcmpSent, 1);
-            lanes.answers.push(Slot::new(frame, summary, origin));
+            let mut slot = Slot::new(frame, summary, origin);
+            // An error quotes the packet it is about. What came from inside may have been meant for a tunnel, so its
+            // quotation must not leave through an outside port, whatever source address the packet claimed.
+            slot.inward = origin == Origin::Answer(Side::Inside);
+            lanes.answers.push(slot);
         }
         None => core.umem.release(frame),
     }
@@ -63,18 +66,9 @@ pub(crate) fn sort(core: &mut Core, lanes: &mut Lanes) {
             lanes.kernel.push(slot);
         } else if slot.origin == Origin::AnswerToSa {
             lanes.judge.push(slot);
-        } else if leaks(core, &slot) {
-            core.discard(slot, DropReason::IcmpSuppressed);
         } else {
             lanes.forward.push(slot);
         }
     }
     lanes.spare = answers;
-}
-
-/// An error quotes the packet it is about. What came from inside may have been meant for a tunnel, so its quotation
-/// must not leave through an outside port, whatever source address the packet claimed.
-fn leaks(core: &Core, slot: &Slot) -> bool {
-    let Origin::Answer(Side::Inside) = slot.origin else { return false };
-    core.fib.route(slot.summary.tuple.destination).is_none_or(|hop| core.fib.side(hop.port) == Side::Outside)
 }

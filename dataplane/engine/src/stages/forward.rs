@@ -33,6 +33,10 @@ fn route(core: &mut Core, lanes: &mut Lanes, slot: Slot) {
         }
         return core.discard(slot, DropReason::NoRoute);
     };
+    if slot.level == 0 && slot.inward && core.fib.side(hop.port) == Side::Outside {
+        let reason = confined(slot.origin);
+        return core.discard(slot, reason);
+    }
     let room = core.fib.port(hop.port).map_or(usize::MAX, |info| info.mtu.into());
     if slot.summary.octets <= room {
         return send(core, slot, hop.port, hop.via.unwrap_or(destination));
@@ -56,12 +60,20 @@ fn route(core: &mut Core, lanes: &mut Lanes, slot: Slot) {
     }
 }
 
+/// Why a packet that has to stay inside goes no further.
+fn confined(origin: Origin) -> DropReason {
+    match origin {
+        Origin::Answer(_) | Origin::AnswerToSa => DropReason::IcmpSuppressed,
+        Origin::Port(..) | Origin::Tun | Origin::Sa(_) => DropReason::NoRule,
+    }
+}
+
 fn send(core: &mut Core, mut slot: Slot, port: PortIndex, next: IpAddr) {
     let Some(link) = core.berth_mut(port).map(|berth| berth.link()) else {
         let owner = core.colleagues.port_owners.get(usize::from(port.0)).copied().flatten();
         return match owner.filter(|&owner| owner != core.colleagues.own) {
             Some(owner) => {
-                let work = Work::Forward { level: slot.level };
+                let work = Work::Forward { level: slot.level, inward: slot.inward };
                 core.hand_over(slot, owner, work);
             }
             None => core.discard(slot, DropReason::NoPort),
@@ -99,7 +111,7 @@ fn park(core: &mut Core, slot: Slot, port: PortIndex, next: IpAddr) {
     {
         core.parking.asked(port, next, now);
     }
-    if let Err(slot) = core.parking.park(slot, now) {
+    if let Some(slot) = core.parking.park(slot, now) {
         core.discard(slot, DropReason::ParkingFull);
     }
 }

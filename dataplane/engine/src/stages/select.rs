@@ -67,7 +67,10 @@ fn judge(core: &mut Core, lane: &[Slot]) {
     core.counters.add(Tally::FlowHit, lane.len() - missed);
 }
 
-fn obey(core: &mut Core, lanes: &mut Lanes, slot: Slot, verdict: Verdict) {
+fn obey(core: &mut Core, lanes: &mut Lanes, mut slot: Slot, verdict: Verdict) {
+    // An SA carried it to our side of the boundary; when the route to its host is gone, the default route must not
+    // take it back to the far side in clear.
+    slot.inward = matches!((slot.origin, verdict), (Origin::Sa(_), Verdict::NoRule));
     let to_us = core.fib.is_local(slot.summary.tuple.destination);
     match (slot.origin, verdict) {
         (Origin::Port(_, Side::Outside), Verdict::Protect(_)) => {
@@ -79,7 +82,7 @@ fn obey(core: &mut Core, lanes: &mut Lanes, slot: Slot, verdict: Verdict) {
         (Origin::AnswerToSa, Verdict::NoRule | Verdict::Clear) => {
             core.discard(slot, DropReason::IcmpSuppressed);
         }
-        // What an SA may carry may also go on, unless a rule says otherwise.
+        // What an SA may carry may also go on inside, unless a rule says otherwise.
         (Origin::Sa(_), Verdict::NoRule) | (_, Verdict::Clear) => clear(core, lanes, slot),
         (_, Verdict::NoRule) => core.discard(slot, DropReason::NoRule),
         (_, Verdict::Discard) => core.discard(slot, DropReason::RuleDiscard),

@@ -3,7 +3,7 @@
 use super::harness::{Side, peer_configs};
 use super::{Pair, rule, secs};
 use crate::crypto::Cookies;
-use crate::limits::{FIRST_MESSAGES_PER_SECOND, HALF_OPEN_MAX};
+use crate::limits::{FIRST_MESSAGES_PER_SECOND, HALF_OPEN_MAX, KEY_EXCHANGES_PER_SECOND};
 use crate::v1::main_mode::{header, sa_message};
 use crate::v1::phase_one::offer;
 use crate::wire::{Chain, Delete, ExchangeType, Notify, NotifyType, PayloadType};
@@ -120,6 +120,34 @@ fn a_third_message_without_our_cookie_computes_nothing() {
     assert!(side.drain().is_empty());
     assert_eq!(side.discarded(Discard::UnknownCookies), 1);
     assert_eq!(side.counters().key_exchanges, 0);
+}
+
+#[test] // F-5, F-21
+fn a_third_message_that_cannot_be_used_computes_nothing_and_takes_no_share_of_the_rate() {
+    for proposal in ["aes128-sha256-ecp256", "aes128-sha256-modp2048"] {
+        let mut peers = peer_configs()[1..].to_vec();
+        peers[0].proposals = vec![proposal.parse().unwrap()];
+        let octets = crate::crypto::public_octets(peers[0].proposals[0].group);
+        let mut side = Side::new(peers, Vec::new(), 1);
+        let here = path([192, 0, 2, 1].into());
+        side.endpoint.handle_datagram(secs(1), here, &first_message(5, proposal));
+        let initiator = 5u64.to_be_bytes();
+        let cookies =
+            Cookies { initiator, responder: side.endpoint.admission.responder_cookie(here, initiator) };
+        side.drain();
+        for public in [vec![0; octets], vec![0xff; octets], vec![4; octets - 1]] {
+            let chain =
+                Chain::new().with(PayloadType::KEY_EXCHANGE, &public).with(PayloadType::NONCE, &[1; 32]);
+            let message = header(cookies, ExchangeType::MAIN, 0).encode(&chain);
+            for _ in 0..KEY_EXCHANGES_PER_SECOND {
+                side.endpoint.handle_datagram(secs(1), here, &message);
+            }
+        }
+        assert!(side.drain().is_empty());
+        assert_eq!(side.counters().key_exchanges, 0);
+        assert_eq!(side.discarded(Discard::BadPublicValue), 3 * u64::from(KEY_EXCHANGES_PER_SECOND));
+        assert!(side.endpoint.admission.take_key_exchange(secs(1), warren_policy::Group::Modp8192));
+    }
 }
 
 #[test] // F-3

@@ -1,6 +1,8 @@
 //! Renewal, expiry and dead peer detection.
 
 use super::{Fate, Pair, secs};
+use crate::endpoint::Endpoint;
+use crate::wire::{Attribute, Chain, Notify, NotifyType, PayloadType, Value};
 use crate::{Discard, Down, Dpd, PeerState};
 
 const DPD: Dpd = Dpd { delay: secs(10), timeout: secs(20) };
@@ -124,4 +126,64 @@ fn a_replayed_question_is_not_answered() {
     pair.run(secs(1));
     assert_eq!(pair.sent.len(), before);
     assert_eq!(pair.right().discarded(Discard::BadDpdSequence), 1);
+}
+
+#[test] // RFC 3706, F-3
+fn our_own_questions_sent_back_keep_no_dead_peer_alive() {
+    let mut pair = Pair::with(1, |peers, _| peers[0].dpd = Some(DPD));
+    pair.open(0, 0);
+    pair.run(secs(2));
+    let mut reflected = pair.sent.len();
+    pair.network = Box::new(|_, _, _| Fate::Drop);
+    for _ in 0..40 {
+        pair.run(secs(1));
+        for (_, path, octets) in pair.sent.split_off(reflected) {
+            pair.inject(0, path, &octets);
+        }
+        reflected = pair.sent.len();
+    }
+    assert_eq!(pair.left().discarded(Discard::Reflected), 4);
+    assert_eq!(pair.left().peer_downs, [Down::DeadPeer]);
+}
+
+#[test] // RFC 3706 §6.2, F-3
+fn a_question_sent_back_does_not_spoil_the_peers_numbers() {
+    let mut pair = Pair::with(1, |peers, _| peers.iter_mut().for_each(|peer| peer.dpd = Some(DPD)));
+    pair.open(0, 0);
+    pair.run(secs(15));
+    let messages: Vec<_> = pair.sent.iter().skip(9).cloned().collect();
+    assert!(!messages.is_empty());
+    for (from, path, octets) in messages {
+        pair.inject(from, path, &octets);
+    }
+    let reflected = |side: usize| pair.sides[side].discarded(Discard::Reflected);
+    assert!(reflected(0) > 0 && reflected(1) > 0);
+    pair.run(secs(200));
+    assert!(pair.is_connected());
+    assert!(pair.sides.iter().all(|side| side.discarded(Discard::BadDpdSequence) == 0));
+}
+
+#[test] // RFC 2407 §4.6.3.1, F-36
+fn no_notified_lifetime_is_too_long_or_too_short_to_count_with() {
+    let mut pair = Pair::new();
+    // Late enough for the sum to be beyond what a clock can say.
+    pair.run(secs(5));
+    pair.open(0, 0);
+    pair.run(secs(2));
+    let expires_at = |pair: &Pair| pair.right().endpoint.peers()[0].expires_at.unwrap();
+    let before = expires_at(&pair);
+    for (seconds, least) in [(u64::MAX, before), (0, secs(15))] {
+        let Endpoint { isakmps, entropy, .. } = &mut pair.sides[0].endpoint;
+        let sa = isakmps.values_mut().find_map(|isakmp| isakmp.sa_mut()).unwrap();
+        let mut data = Vec::new();
+        Attribute::short(1, 1).encode(&mut data);
+        Attribute { class: 2, value: Value::Long(seconds.to_be_bytes().to_vec().into()) }.encode(&mut data);
+        let (i, r) = (sa.cookies.initiator, sa.cookies.responder);
+        let notify = Notify::isakmp(NotifyType::RESPONDER_LIFETIME, i, r, &data).encode();
+        let message = sa.seal_informational(Chain::new().with(PayloadType::NOTIFY, &notify), &mut **entropy);
+        let path = pair.sent.iter().rfind(|(from, ..)| *from == 1).unwrap().1;
+        pair.inject(1, path, &message);
+        assert!(expires_at(&pair) >= least && expires_at(&pair) <= before);
+    }
+    assert!(expires_at(&pair) < before);
 }

@@ -1,8 +1,9 @@
 //! Main mode between two of us.
 
-use super::{Pair, secs};
-use crate::{Discard, Failure, NatTraversal, PeerState, Role};
-use warren_policy::{Hash, KeyBits, Secret};
+use super::{Fate, Pair, secs};
+use crate::{Discard, Failure, NatTraversal, PeerConfig, PeerState, Role};
+use std::time::Duration;
+use warren_policy::{Hash, KeyBits, PeerId, Secret};
 use warren_seam::Encapsulation;
 
 fn connects(proposal: &str) {
@@ -161,6 +162,38 @@ fn force_floats_without_a_nat() {
         let udp = Encapsulation::Udp { local_port: 4500, remote_port: 4500 };
         assert!(pair.sides.iter().all(|side| side.inbound[0].encapsulation == udp));
     }
+}
+
+#[test] // RFC 3947 §4
+fn a_last_message_on_the_port_before_the_float_is_not_believed() {
+    let mut pair = Pair::with(1, |peers, _| peers[0].nat_traversal = NatTraversal::Force);
+    pair.network = Box::new(|number, _, _| if number == 5 { Fate::Drop } else { Fate::Deliver });
+    pair.open(0, 0);
+    pair.run(Duration::from_millis(100));
+    let (from, path, octets) = pair.sent[5].clone();
+    assert_eq!((from, path.local.port()), (1, 4500));
+    let mut seen = crate::Path { local: path.remote, remote: path.local };
+    seen.local.set_port(500);
+    pair.inject(0, seen, &octets[4..]);
+    assert_eq!(pair.left().discarded(Discard::WrongPath), 1);
+    pair.run(secs(2));
+    assert!(pair.is_connected());
+    let udp = Encapsulation::Udp { local_port: 4500, remote_port: 4500 };
+    assert!(pair.sides.iter().all(|side| side.inbound[0].encapsulation == udp));
+}
+
+#[test] // F-22
+fn of_peers_behind_one_address_the_one_that_proved_itself_bounds_the_lifetime() {
+    let mut pair = Pair::new();
+    let [_, right] = super::harness::peer_configs();
+    let first = PeerConfig { id: PeerId(1), remote_identity: "other.test".parse().unwrap(), ..right.clone() };
+    let second = PeerConfig { lifetime: 600, ..right };
+    pair.sides[1] = super::harness::Side::new(vec![first, second], Vec::new(), 2);
+    pair.open(0, 0);
+    pair.run(secs(1));
+    let status = pair.right().endpoint.peers();
+    let shown = status.iter().find(|status| status.peer == PeerId(0)).unwrap();
+    assert_eq!(shown.expires_at.unwrap() - shown.established_at.unwrap(), secs(600));
 }
 
 #[test]
