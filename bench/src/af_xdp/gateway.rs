@@ -96,7 +96,13 @@ impl Turn for Gateway {
 fn rules(selector: Selector, protect: bool) -> RuleSet {
     let action = if protect { TransportAction::Permit } else { TransportAction::Bypass };
     let transport = vec![TransportRule { name: "all".to_owned(), selector, action }];
-    let tunnel = TunnelRule { name: "far".to_owned(), selector, peer: PeerId(0), gateway: GATEWAY.into() };
+    let tunnel = TunnelRule {
+        id: RuleId(0),
+        name: "far".to_owned(),
+        selector,
+        peer: PeerId(0),
+        gateway: GATEWAY.into(),
+    };
     RuleSet { transport, tunnel: if protect { vec![tunnel] } else { Vec::new() } }
 }
 

@@ -21,7 +21,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 use warren_policy::limits::RULES_MAX;
-use warren_policy::{PeerId, RuleId, RuleSet};
+use warren_policy::{PeerId, RuleId, RuleSet, TunnelRule};
 
 /// Reads a file and the key files it names, which are looked up beside it.
 pub fn load(path: &Path) -> Result<Config, Diagnostics> {
@@ -175,7 +175,8 @@ fn rules(
         let gateway = peers.read[read.peer].peer.as_ref()?.address;
         for rule in read.rules(gateway) {
             policies.push(TunnelPolicy { rule: RuleId(tunnel.len() as u32), ..read.policy.clone() });
-            tunnel.push(rule);
+            let id = RuleId(tunnel.len() as u32);
+            tunnel.push(TunnelRule { id, ..rule });
         }
     }
     Some((RuleSet { transport, tunnel }, policies))

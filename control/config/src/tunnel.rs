@@ -107,6 +107,7 @@ impl ReadTunnel<'_> {
     pub(crate) fn rules(&self, gateway: IpAddr) -> impl Iterator<Item = TunnelRule> {
         let several = self.selectors.len() > 1;
         self.selectors.iter().enumerate().map(move |(at, selector)| TunnelRule {
+            id: RuleId(0),
             name: part_name(self.name, at, several),
             selector: *selector,
             peer: self.policy.peer,

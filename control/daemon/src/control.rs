@@ -269,6 +269,10 @@ impl Control {
                     self.parts.sockets.send(&path, &octets);
                 }
                 Output::Log(notice) => log(&notice),
+                Output::KeepLease(_)
+                | Output::DropLease(_)
+                | Output::AddAddress(_)
+                | Output::RemoveAddress(_) => {}
             }
         }
         Ok(())

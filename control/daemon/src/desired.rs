@@ -24,6 +24,7 @@ pub(crate) fn tunnels(config: &Config) -> TunnelsConfig {
         peers: config.peers.iter().map(peer).collect(),
         tunnels: config.rules.tunnel.iter().zip(&config.tunnels).map(tunnel).collect(),
         rules: config.rules.clone(),
+        ..TunnelsConfig::default()
     }
 }
 
@@ -32,10 +33,14 @@ fn peer(peer: &Peer) -> PeerConfig {
         id: peer.id,
         name: peer.name.clone(),
         local: peer.local,
-        remote: peer.address,
+        remote: warren_ike::Remote::Host(peer.address),
         local_identity: peer.local_identity.clone(),
-        remote_identity: peer.identity.clone(),
-        secret: peer.secret.clone(),
+        remote_identity: warren_ike::RemoteIdentity::Exactly(peer.identity.clone()),
+        mode: warren_ike::Mode::Main,
+        authentication: warren_ike::Authentication::PreSharedKey(peer.secret.clone()),
+        xauth: warren_ike::Xauth::Off,
+        config_mode: warren_ike::ConfigMode::Off,
+        fragmentation: true,
         proposals: peer.proposals.clone(),
         lifetime: peer.lifetime_s,
         dpd: peer.dpd.map(|dpd| Dpd { delay: dpd.delay, timeout: dpd.timeout }),

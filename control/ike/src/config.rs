@@ -1,6 +1,9 @@
 //! What the operator wants of a peer and of a child SA, already validated and sorted.
 
+use crate::Credentials;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use warren_policy::{EspProposal, Identity, IkeProposal, Lifetime, PeerId, RuleId, Secret, Selector};
@@ -41,6 +44,106 @@ impl Default for Retransmit {
     }
 }
 
+/// Where a peer may speak from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// One address. Only such a peer can be initiated to.
+    Host(IpAddr),
+    /// Any address: a template. Each peer that authenticates under it becomes a peer of its own.
+    Any,
+}
+
+impl Remote {
+    /// The address, where there is one.
+    #[must_use]
+    pub const fn host(&self) -> Option<IpAddr> {
+        match self {
+            Self::Host(address) => Some(*address),
+            Self::Any => None,
+        }
+    }
+}
+
+/// Who a peer must prove to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteIdentity {
+    /// Exactly this one (REQUIREMENTS F-22).
+    Exactly(Identity),
+    /// Whoever holds the secret, or a certificate of our authorities: a template.
+    Any,
+}
+
+impl RemoteIdentity {
+    /// Whether the peer may be `identity`.
+    #[must_use]
+    pub fn accepts(&self, identity: &Identity) -> bool {
+        match self {
+            Self::Exactly(own) => own == identity,
+            Self::Any => true,
+        }
+    }
+}
+
+/// The exchange of phase 1 (RFC 2409 §5, draft-ietf-ipsec-ike-base-mode).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Identity protection, six messages.
+    #[default]
+    Main,
+    /// Three messages, identities in clear.
+    Aggressive,
+    /// Four messages, identities in clear, no Diffie-Hellman before the address is proved.
+    Base,
+}
+
+/// Extended authentication after phase 1 (draft-beaulieu-ike-xauth).
+#[derive(Clone)]
+pub enum Xauth {
+    /// None.
+    Off,
+    /// We answer for this user.
+    Client {
+        /// The user.
+        user: String,
+        /// Its password.
+        password: Secret,
+    },
+    /// The peer must be one of these users, who know their passwords.
+    Server(Arc<BTreeMap<String, Secret>>),
+}
+
+/// Which part we take in the configuration exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConfigMode {
+    /// None.
+    #[default]
+    Off,
+    /// We receive: pulled, or pushed to us.
+    Client,
+    /// We give: asked, or by pushing.
+    Server,
+}
+
+/// How phase 1 authenticates (RFC 2409 §5.1, §5.4).
+#[derive(Clone)]
+pub enum Authentication {
+    /// A pre-shared key.
+    PreSharedKey(Secret),
+    /// Signatures with certificates.
+    Signature(Arc<Credentials>),
+}
+
+impl Authentication {
+    /// The pre-shared key, where that is the method.
+    #[must_use]
+    pub const fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::PreSharedKey(secret) => Some(secret),
+            Self::Signature(_) => None,
+        }
+    }
+}
+
 /// A peer gateway.
 #[derive(Clone)]
 pub struct PeerConfig {
@@ -51,13 +154,21 @@ pub struct PeerConfig {
     /// Our address towards it; unspecified (`0.0.0.0`, `::`) accepts any of ours.
     pub local: IpAddr,
     /// Its address.
-    pub remote: IpAddr,
+    pub remote: Remote,
     /// Who we say we are.
     pub local_identity: Identity,
-    /// Who it must say it is, exactly (REQUIREMENTS F-22).
-    pub remote_identity: Identity,
-    /// The pre-shared key.
-    pub secret: Secret,
+    /// Who it must say it is.
+    pub remote_identity: RemoteIdentity,
+    /// The exchange of phase 1.
+    pub mode: Mode,
+    /// How both sides prove who they are.
+    pub authentication: Authentication,
+    /// Extended authentication.
+    pub xauth: Xauth,
+    /// Our part in the configuration exchange.
+    pub config_mode: ConfigMode,
+    /// Whether long messages are sent in IKE fragments when the peer understands them.
+    pub fragmentation: bool,
     /// Strongest first.
     pub proposals: Vec<IkeProposal>,
     /// Seconds that an ISAKMP SA lives.
@@ -73,7 +184,11 @@ pub struct PeerConfig {
 impl PeerConfig {
     /// Whether both peers have the same pre-shared key.
     pub(crate) fn shares_secret_with(&self, other: &Self) -> bool {
-        self.secret.expose().ct_eq(other.secret.expose()).into()
+        match (self.authentication.secret(), other.authentication.secret()) {
+            (Some(own), Some(other)) => own.expose().ct_eq(other.expose()).into(),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     /// Whether SAs negotiated under `self` would have been negotiated under `other` too.
@@ -82,6 +197,8 @@ impl PeerConfig {
             && self.id == other.id
             && self.local == other.local
             && self.remote == other.remote
+            && self.mode == other.mode
+            && self.config_mode == other.config_mode
             && self.local_identity == other.local_identity
             && self.remote_identity == other.remote_identity
             && self.proposals == other.proposals

@@ -11,6 +11,7 @@
 mod admission;
 mod config;
 mod counters;
+mod credentials;
 mod crypto;
 mod endpoint;
 mod entropy;
@@ -29,11 +30,15 @@ mod transcripts;
 mod v1;
 pub mod wire;
 
-pub use config::{ChildConfig, Dpd, NatTraversal, PeerConfig, Retransmit};
+pub use config::{
+    Authentication, ChildConfig, ConfigMode, Dpd, Mode, NatTraversal, PeerConfig, Remote, RemoteIdentity,
+    Retransmit, Xauth,
+};
 pub use counters::{Counters, Discard};
+pub use credentials::Credentials;
 pub use endpoint::Endpoint;
 pub use entropy::Entropy;
 pub use notice::Notice;
-pub use output::{Down, Failure, Output, Role};
+pub use output::{ConfigExchange, Down, Failure, Output, Role};
 pub use path::Path;
 pub use status::{ChildStatus, PeerState, PeerStatus};

@@ -1,9 +1,10 @@
 //! What the endpoint wants done, as values.
 
+use crate::wire::ConfigAttribute;
 use crate::{Notice, Path};
 use std::fmt;
 use std::net::IpAddr;
-use warren_policy::{EspProposal, Lifetime, PeerId, RuleId};
+use warren_policy::{EspProposal, Identity, Lifetime, PeerId, RuleId};
 use warren_seam::{Encapsulation, InboundSa, OutboundSa, SaId};
 
 /// Who began the exchange.
@@ -88,6 +89,10 @@ pub enum Down {
     Unconfirmed,
 }
 
+/// One configuration exchange under an ISAKMP SA, for the answer to name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigExchange(pub u32);
+
 /// Something to be done, strictly in the order in which it is polled.
 pub enum Output {
     /// A datagram to send; the non-ESP marker is already in front where the path needs one.
@@ -137,8 +142,57 @@ pub enum Output {
     },
     /// There is an ISAKMP SA with the peer, the first one.
     PeerUp {
+        /// The peer. One that no configuration named comes into being with this output.
+        peer: PeerId,
+        /// The configured peer under which it authenticated, where that is a template.
+        template: Option<PeerId>,
+        /// Who it proved to be; with extended authentication, still before that.
+        identity: Identity,
+        /// Where it is.
+        path: Path,
+    },
+    /// Phase 1 and extended authentication are over, under this ISAKMP SA: the configuration exchange may begin. Said
+    /// for each ISAKMP SA with a peer whose `config_mode` is not `Off`.
+    Configurable {
         /// The peer.
         peer: PeerId,
+        /// Whether the peer speaks our private attributes (REQUIREMENTS W2).
+        speaks_policy: bool,
+        /// The user who proved to be one, where there was extended authentication.
+        user: Option<String>,
+    },
+    /// The peer asks (CFG_REQUEST): `reply_config` answers.
+    ConfigAsked {
+        /// The peer.
+        peer: PeerId,
+        /// The exchange.
+        exchange: ConfigExchange,
+        /// What it asks for.
+        attributes: Vec<ConfigAttribute>,
+    },
+    /// The peer's answer to our `pull_config` (CFG_REPLY), or what it pushes (CFG_SET), which `acknowledge_config`
+    /// answers.
+    ConfigReceived {
+        /// The peer.
+        peer: PeerId,
+        /// The exchange to acknowledge; `None` for an answer to ours.
+        exchange: Option<ConfigExchange>,
+        /// What it gives.
+        attributes: Vec<ConfigAttribute>,
+    },
+    /// The peer acknowledged our `push_config` (CFG_ACK).
+    ConfigAcknowledged {
+        /// The peer.
+        peer: PeerId,
+        /// What it says it took.
+        attributes: Vec<ConfigAttribute>,
+    },
+    /// A `pull_config`, a `push_config` or a `connect` of ours came to nothing.
+    ConfigFailed {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: Failure,
     },
     /// There is no ISAKMP SA with the peer any more.
     PeerDown {

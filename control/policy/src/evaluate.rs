@@ -49,9 +49,9 @@ fn judge(rules: &RuleSet, packet: &FiveTuple, mirrored: bool) -> Verdict {
     if action == TransportAction::Discard {
         return Verdict::Discard;
     }
-    let tunnel = rules.tunnel.iter().position(|rule| rule.selector.contains(&seen));
+    let tunnel = rules.tunnel.iter().find(|rule| rule.selector.contains(&seen));
     if let (TransportAction::Permit, Some(tunnel)) = (action, tunnel) {
-        return Verdict::Protect(RuleId(tunnel as u32));
+        return Verdict::Protect(tunnel.id);
     }
     // A rule for some ports does not match a packet that hides its own (RFC 4301 §7), but may mean it: what is
     // protected must not come out in clear by being fragmented.
@@ -96,6 +96,7 @@ mod tests {
                 transport("all", selector("10.1.0.0/16", "0.0.0.0/0"), TransportAction::Permit),
             ],
             tunnel: vec![TunnelRule {
+                id: RuleId(0),
                 name: "site".to_owned(),
                 selector: selector("10.1.0.0/16", "10.2.0.0/16"),
                 peer: PeerId(0),
@@ -166,6 +167,7 @@ mod tests {
                 action: TransportAction::Permit,
             }],
             tunnel: vec![TunnelRule {
+                id: RuleId(0),
                 name: "tcp".to_owned(),
                 selector: Selector { protocol: Protocol::Is(6), ..any },
                 peer: PeerId(0),

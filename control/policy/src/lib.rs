@@ -4,17 +4,23 @@
 //! compiles its classifier from these values, IKE negotiates with them and `dpctl` explains them, so that the
 //! three can never disagree.
 
+pub mod ceiling;
 pub mod evaluate;
 pub mod identity;
 pub mod limits;
+pub mod policy_set;
 pub mod proposal;
 pub mod rule;
 pub mod secret;
 pub mod selector;
+pub mod served;
 
+pub use ceiling::Ceiling;
 pub use evaluate::{Verdict, evaluate};
 pub use identity::Identity;
+pub use policy_set::{PolicySet, SaMode, TrafficEnd};
 pub use proposal::{EspProposal, EspTransform, Group, Hash, IkeProposal, KeyBits, Lifetime};
 pub use rule::{PeerId, RuleId, RuleSet, TransportAction, TransportRule, TunnelRule};
 pub use secret::Secret;
 pub use selector::{AddressRange, FiveTuple, PortRange, Protocol, Selector};
+pub use served::{ClientSide, Pool, ServedPolicy, ServedSet};

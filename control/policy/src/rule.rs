@@ -5,7 +5,7 @@ use crate::limits::RULES_MAX;
 use crate::selector::Selector;
 use std::net::IpAddr;
 
-/// A tunnel rule, by its place in the rule set. Stable as long as the rule set is.
+/// A tunnel rule. Its place in the rule set says when it is tried, its identifier who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub u32);
 
@@ -38,6 +38,8 @@ pub struct TransportRule {
 /// A rule that says *protect*: through this gateway or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TunnelRule {
+    /// Its identifier: unique in the set, and the same rule keeps it from one set to the next.
+    pub id: RuleId,
     /// The operator's name for it.
     pub name: String,
     /// Outbound direction: from our side to the far side.
@@ -48,7 +50,7 @@ pub struct TunnelRule {
     pub gateway: IpAddr,
 }
 
-/// All rules, in the order in which they are tried. `RuleId` indexes `tunnel`.
+/// All rules, in the order in which they are tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuleSet {
     /// Base rules; first match wins, no match discards.
@@ -61,7 +63,7 @@ impl RuleSet {
     /// The rule with that identifier.
     #[must_use]
     pub fn tunnel_rule(&self, rule: RuleId) -> Option<&TunnelRule> {
-        self.tunnel.get(rule.0 as usize)
+        self.tunnel.iter().find(|own| own.id == rule)
     }
 
     /// Whether both classes stay below [`RULES_MAX`].

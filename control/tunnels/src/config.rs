@@ -1,7 +1,9 @@
 //! What the operator wants, as far as tunnels are concerned.
 
+use std::net::IpAddr;
 use warren_ike::{ChildConfig, PeerConfig};
-use warren_policy::RuleSet;
+use warren_policy::selector::AddressRange;
+use warren_policy::{Ceiling, EspProposal, Lifetime, PeerId, Pool, RuleSet, ServedPolicy};
 
 /// When a tunnel is negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,49 @@ pub struct TunnelConfig {
     pub start: Start,
 }
 
+/// A peer that we receive policy from (`config_mode` is `Client`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// The peer.
+    pub peer: PeerId,
+    /// We wait for its CFG_SET instead of asking.
+    pub is_pushed: bool,
+    /// Networks behind a server that names none.
+    pub remote_networks: Vec<AddressRange>,
+    /// What it may at most give.
+    pub ceiling: Ceiling,
+    /// For SAs of a server that sends no sets; strongest first.
+    pub proposals: Vec<EspProposal>,
+    /// The same.
+    pub lifetime: Lifetime,
+    /// Anti-replay window of inbound SAs.
+    pub window_packets: u32,
+}
+
+/// A peer, mostly a template, that we give policy to (`config_mode` is `Server`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// The peer.
+    pub peer: PeerId,
+    /// Place of its policy.
+    pub policy: usize,
+    /// We push as soon as phase 1 is over.
+    pub pushes: bool,
+}
+
+/// An address that was leased: what outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The pool's name.
+    pub pool: String,
+    /// Whose it is, as [`warren_policy::Identity`] is written, or the name of an XAuth user.
+    pub holder: String,
+    /// The address.
+    pub address: IpAddr,
+    /// Grows with each use: the smallest gives way when a pool has no address left.
+    pub used: u64,
+}
+
 /// All of it.
 #[derive(Clone, Default)]
 pub struct TunnelsConfig {
@@ -30,6 +75,16 @@ pub struct TunnelsConfig {
     pub tunnels: Vec<TunnelConfig>,
     /// What the engine classifies by.
     pub rules: RuleSet,
+    /// Peers that we receive policy from.
+    pub clients: Vec<ClientConfig>,
+    /// Peers that we give policy to.
+    pub servers: Vec<ServerConfig>,
+    /// What we give.
+    pub policies: Vec<ServedPolicy>,
+    /// Out of which addresses are leased.
+    pub pools: Vec<Pool>,
+    /// Networks that we are attached to: policy from elsewhere may not take them over.
+    pub attached: Vec<AddressRange>,
 }
 
 impl TunnelsConfig {

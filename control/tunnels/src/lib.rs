@@ -26,7 +26,7 @@ mod timers;
 mod tunnel;
 mod tunnels;
 
-pub use config::{Start, TunnelConfig, TunnelsConfig};
+pub use config::{ClientConfig, Lease, ServerConfig, Start, TunnelConfig, TunnelsConfig};
 pub use negotiator::Negotiator;
 pub use notice::Notice;
 pub use pair::SaFacts;

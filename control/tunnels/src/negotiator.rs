@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::time::Duration;
-use warren_ike::{ChildConfig, Endpoint, Output, Path, PeerConfig};
+use warren_ike::wire::ConfigAttribute;
+use warren_ike::{ChildConfig, ConfigExchange, Endpoint, Output, Path, PeerConfig};
 use warren_policy::{PeerId, RuleId};
 use warren_seam::SaId;
 
@@ -28,6 +29,32 @@ pub trait Negotiator {
     fn peer_moved(&mut self, now: Duration, sa: SaId, remote: SocketAddr);
     /// Authentic ESP of the peer arrived.
     fn inbound_activity(&mut self, now: Duration, peer: PeerId);
+    /// Brings up an ISAKMP SA with the peer.
+    fn connect(&mut self, now: Duration, peer: PeerId);
+    /// CFG_REQUEST.
+    fn pull_config(&mut self, now: Duration, peer: PeerId, attributes: Vec<ConfigAttribute>);
+    /// CFG_SET.
+    fn push_config(&mut self, now: Duration, peer: PeerId, attributes: Vec<ConfigAttribute>);
+    /// CFG_REPLY.
+    fn reply_config(
+        &mut self,
+        now: Duration,
+        peer: PeerId,
+        exchange: ConfigExchange,
+        attributes: Vec<ConfigAttribute>,
+    );
+    /// CFG_ACK.
+    fn acknowledge_config(
+        &mut self,
+        now: Duration,
+        peer: PeerId,
+        exchange: ConfigExchange,
+        attributes: Vec<ConfigAttribute>,
+    );
+    /// One more child that may be negotiated.
+    fn add_child(&mut self, now: Duration, child: ChildConfig);
+    /// A child that may not be negotiated any more; its pairs are closed.
+    fn remove_child(&mut self, now: Duration, rule: RuleId);
 }
 
 impl Negotiator for Endpoint {
@@ -69,5 +96,45 @@ impl Negotiator for Endpoint {
 
     fn inbound_activity(&mut self, now: Duration, peer: PeerId) {
         Self::inbound_activity(self, now, peer);
+    }
+
+    fn connect(&mut self, now: Duration, peer: PeerId) {
+        Self::connect(self, now, peer);
+    }
+
+    fn pull_config(&mut self, now: Duration, peer: PeerId, attributes: Vec<ConfigAttribute>) {
+        Self::pull_config(self, now, peer, attributes);
+    }
+
+    fn push_config(&mut self, now: Duration, peer: PeerId, attributes: Vec<ConfigAttribute>) {
+        Self::push_config(self, now, peer, attributes);
+    }
+
+    fn reply_config(
+        &mut self,
+        now: Duration,
+        peer: PeerId,
+        exchange: ConfigExchange,
+        attributes: Vec<ConfigAttribute>,
+    ) {
+        Self::reply_config(self, now, peer, exchange, attributes);
+    }
+
+    fn acknowledge_config(
+        &mut self,
+        now: Duration,
+        peer: PeerId,
+        exchange: ConfigExchange,
+        attributes: Vec<ConfigAttribute>,
+    ) {
+        Self::acknowledge_config(self, now, peer, exchange, attributes);
+    }
+
+    fn add_child(&mut self, now: Duration, child: ChildConfig) {
+        Self::add_child(self, now, child);
+    }
+
+    fn remove_child(&mut self, now: Duration, rule: RuleId) {
+        Self::remove_child(self, now, rule);
     }
 }

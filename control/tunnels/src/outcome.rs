@@ -65,7 +65,13 @@ impl<N: Negotiator> Tunnels<N> {
             Ike::ChildDown { rule, inbound, outbound, reason } => {
                 self.child_down(now, rule, (inbound, outbound), reason);
             }
-            Ike::PeerUp { .. } | Ike::PeerDown { .. } => {}
+            Ike::PeerUp { .. }
+            | Ike::PeerDown { .. }
+            | Ike::Configurable { .. }
+            | Ike::ConfigAsked { .. }
+            | Ike::ConfigReceived { .. }
+            | Ike::ConfigAcknowledged { .. }
+            | Ike::ConfigFailed { .. } => {}
             Ike::MovePeer { sa, remote, encapsulation } => {
                 self.move_facts(sa, remote, encapsulation);
                 self.command(Command::MovePeer { sa, remote, encapsulation });

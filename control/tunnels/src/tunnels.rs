@@ -1,6 +1,6 @@
 //! Every tunnel: inputs to what must be done about them.
 
-use crate::config::{TunnelConfig, TunnelsConfig};
+use crate::config::{Lease, TunnelConfig, TunnelsConfig};
 use crate::limits::{LINGERING_MAX, OUTPUTS_MAX, RESPONDER_PATIENCE, START_SPACING};
 use crate::negotiator::Negotiator;
 use crate::notice::Notice;
@@ -10,6 +10,7 @@ use crate::status::TunnelStatus;
 use crate::timers::Timers;
 use crate::tunnel::{Negotiation, Tunnel};
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 use warren_ike::{Endpoint, Entropy, Path};
 use warren_policy::{PeerId, RuleId, RuleSet};
@@ -29,6 +30,14 @@ pub enum Output {
     Engine(Command),
     /// For the log.
     Log(Notice),
+    /// To be kept before anything behind it leaves.
+    KeepLease(Lease),
+    /// Not needed any more.
+    DropLease(Lease),
+    /// Our own from now on, on the tun port.
+    AddAddress(IpAddr),
+    /// Not ours any more.
+    RemoveAddress(IpAddr),
 }
 
 /// The desired state of every tunnel, and the negotiator that brings it about. Sans IO: call an input, then take

@@ -62,7 +62,10 @@ impl Spd {
     /// Compiles a rule set.
     #[must_use]
     pub fn new(rules: &RuleSet) -> Self {
-        let mut spd = Self { tunnel_rules: rules.tunnel.len(), ..Self::default() };
+        let mut spd = Self {
+            tunnel_rules: rules.tunnel.iter().map(|rule| rule.id.0 as usize + 1).max().unwrap_or(0),
+            ..Self::default()
+        };
         for rule in &rules.transport {
             spd.push(
                 &rule.selector,
@@ -71,9 +74,8 @@ impl Spd {
                 rule.action,
             );
         }
-        for (at, rule) in rules.tunnel.iter().enumerate() {
-            let id = RuleId(at as u32);
-            spd.push(&rule.selector, |family| &mut family.tunnel, |family| &mut family.tunnel, id);
+        for rule in &rules.tunnel {
+            spd.push(&rule.selector, |family| &mut family.tunnel, |family| &mut family.tunnel, rule.id);
         }
         spd
     }
@@ -283,7 +285,9 @@ mod tests {
                 .collect(),
             tunnel: tunnel
                 .into_iter()
-                .map(|selector| TunnelRule {
+                .enumerate()
+                .map(|(at, selector)| TunnelRule {
+                    id: RuleId(at as u32),
                     name: String::new(),
                     selector,
                     peer: PeerId(0),

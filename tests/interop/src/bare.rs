@@ -149,7 +149,13 @@ fn orders(forwarding: ForwardingTable, keys: Keys) -> Result<Vec<Order>, Failure
     let rule = RuleId(0);
     let rules = RuleSet {
         transport: vec![TransportRule { name: "all".into(), selector, action: TransportAction::Permit }],
-        tunnel: vec![TunnelRule { name: "net".into(), selector, peer: PeerId(0), gateway: remote }],
+        tunnel: vec![TunnelRule {
+            id: RuleId(0),
+            name: "net".into(),
+            selector,
+            peer: PeerId(0),
+            gateway: remote,
+        }],
     };
     let Keys { transform, esn, sequence, outbound, inbound } = keys;
     let inbound = InboundSa {

@@ -182,6 +182,10 @@ impl Gateway {
                     self.submit(command);
                 }
                 Output::Log(_) => {}
+                Output::KeepLease(_)
+                | Output::DropLease(_)
+                | Output::AddAddress(_)
+                | Output::RemoveAddress(_) => {}
             }
         }
         busy
@@ -240,10 +244,14 @@ fn tunnels_config(plan: &Plan, end: End) -> TunnelsConfig {
         id: peer,
         name: "far".to_owned(),
         local: plan.gateways[end.index()],
-        remote: plan.gateways[end.other().index()],
+        remote: warren_ike::Remote::Host(plan.gateways[end.other().index()]),
         local_identity: identity(end),
-        remote_identity: identity(end.other()),
-        secret: Secret::new(SECRET.to_vec()),
+        remote_identity: warren_ike::RemoteIdentity::Exactly(identity(end.other())),
+        mode: warren_ike::Mode::Main,
+        authentication: warren_ike::Authentication::PreSharedKey(Secret::new(SECRET.to_vec())),
+        xauth: warren_ike::Xauth::Off,
+        config_mode: warren_ike::ConfigMode::Off,
+        fragmentation: true,
         proposals: vec![plan.ike],
         lifetime: plan.isakmp_lifetime_s,
         dpd: Some(Dpd { delay: Duration::from_secs(5), timeout: Duration::from_secs(20) }),
@@ -269,8 +277,9 @@ fn tunnels_config(plan: &Plan, end: End) -> TunnelsConfig {
                 selector: selector(plan, end),
                 action: TransportAction::Permit,
             }],
-            tunnel: vec![TunnelRule { name, selector: selector(plan, end), peer, gateway }],
+            tunnel: vec![TunnelRule { id: RuleId(0), name, selector: selector(plan, end), peer, gateway }],
         },
+        ..TunnelsConfig::default()
     }
 }
 

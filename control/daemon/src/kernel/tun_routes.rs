@@ -264,7 +264,7 @@ fn is_leading(rule: &RuleMessage) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warren_policy::{PeerId, Selector, TunnelRule};
+    use warren_policy::{PeerId, RuleId, Selector, TunnelRule};
 
     fn range(first: &str, last: &str) -> AddressRange {
         AddressRange::new(first.parse().unwrap(), last.parse().unwrap()).unwrap()
@@ -315,7 +315,7 @@ mod tests {
     fn rule(local: (&str, &str), remote: (&str, &str)) -> TunnelRule {
         let selector = Selector::between(range(local.0, local.1), range(remote.0, remote.1)).unwrap();
         let gateway = "203.0.113.1".parse().unwrap();
-        TunnelRule { name: "r".to_owned(), selector, peer: PeerId(0), gateway }
+        TunnelRule { id: RuleId(0), name: "r".to_owned(), selector, peer: PeerId(0), gateway }
     }
 
     #[test]

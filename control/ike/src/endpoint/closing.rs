@@ -31,7 +31,7 @@ impl Endpoint {
                 endpoint.inform(isakmp, delete_esp(&[spi]));
             });
         }
-        self.remove_child(id, reason);
+        self.forget_child(id, reason);
     }
 
     /// Deletes every pair and every ISAKMP SA of the peer, and gives up what is being negotiated.
@@ -128,7 +128,9 @@ impl Endpoint {
     pub(super) fn configure(&mut self, peers: Vec<PeerConfig>, children: Vec<ChildConfig>) {
         for config in peers {
             let (peer, config) = (config.id, Arc::new(config));
-            self.by_remote.entry(config.remote).or_default().push(peer);
+            if let Some(remote) = config.remote.host() {
+                self.by_remote.entry(remote).or_default().push(peer);
+            }
             match self.peers.get_mut(&peer) {
                 Some(held) => held.config = config,
                 None => {
@@ -251,7 +253,7 @@ impl Endpoint {
     /// Nothing is left with the peer.
     pub(super) fn peer_gone(&mut self, peer: PeerId, reason: Down) {
         for id in self.peer(peer).children.clone() {
-            self.remove_child(id, reason);
+            self.forget_child(id, reason);
         }
         let held = self.peer_mut(peer);
         held.doomed = None;
@@ -303,11 +305,11 @@ impl Endpoint {
             .filter(|id| self.children.get(id).is_some_and(|child| child.established_at < since))
             .collect();
         for id in stale {
-            self.remove_child(id, Down::InitialContact);
+            self.forget_child(id, Down::InitialContact);
         }
     }
 
-    pub(super) fn remove_child(&mut self, id: SaId, reason: Down) {
+    pub(super) fn forget_child(&mut self, id: SaId, reason: Down) {
         let Some(child) = self.children.remove(&id) else { return };
         self.peer_mut(child.peer).children.remove(&id);
         self.names.release(child.inbound_spi);

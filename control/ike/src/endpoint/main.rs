@@ -27,9 +27,11 @@ impl Endpoint {
     /// Message 1 as initiator.
     pub(super) fn begin_main_mode(&mut self, now: Duration, peer: PeerId) {
         let config = Arc::clone(&self.peer(peer).config);
+        // Nobody can be called who has no address.
+        let Some(remote) = config.remote.host() else { return };
         let path = Path {
             local: SocketAddr::new(config.local, PORT_ISAKMP),
-            remote: SocketAddr::new(config.remote, PORT_ISAKMP),
+            remote: SocketAddr::new(remote, PORT_ISAKMP),
         };
         let cookies = Cookies { initiator: self.fresh_cookie(), responder: [0; 8] };
         let retransmit = config.retransmit;
@@ -279,9 +281,10 @@ impl Endpoint {
         let authentic = opened?;
         let secret = Arc::clone(&self.peer(isakmp.peer).config);
         // The address chose the secret; the identity may choose among peers that share both.
-        let home = Path { remote: SocketAddr::new(secret.remote, 0), ..path };
+        let home =
+            secret.remote.host().map_or(path, |host| Path { remote: SocketAddr::new(host, 0), ..path });
         let config = self.candidates(home).into_iter().map(|peer| &self.peer(peer).config).find(|config| {
-            authentic.identity.as_ref() == Some(&config.remote_identity)
+            authentic.identity.as_ref().is_some_and(|identity| config.remote_identity.accepts(identity))
                 && config.shares_secret_with(&secret)
                 && config.proposals.contains(&agreed.proposal)
         });
@@ -367,13 +370,14 @@ impl Endpoint {
             proposal: sa.agreed.proposal,
             udp_encapsulation: sa.nat.float,
         });
+        let identity = sa.identity.clone();
         let established = self.clocks(now, isakmp.role, sa);
         isakmp.phase = Phase::Established(Box::new(established));
         self.choose_current(now, isakmp);
         let held = self.peer_mut(peer);
         held.doomed = None;
         if !mem::replace(&mut held.is_up, true) {
-            self.outbox.push_back(Output::PeerUp { peer });
+            self.outbox.push_back(Output::PeerUp { peer, template: None, identity, path: isakmp.path });
         }
         self.drain_pending(now, isakmp);
         self.evict_oldest(now, isakmp);

@@ -17,6 +17,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod transaction;
 
 use crate::admission::Admission;
 use crate::config::{ChildConfig, PeerConfig};

@@ -189,7 +189,7 @@ impl Endpoint {
                 .filter(|id| self.children.get(id).is_some_and(|child| child.outbound_spi == Spi(spi)))
                 .collect();
             for id in found {
-                self.remove_child(id, Down::DeletedByPeer);
+                self.forget_child(id, Down::DeletedByPeer);
                 result = Ok(());
             }
         }

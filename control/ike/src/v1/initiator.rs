@@ -93,7 +93,7 @@ impl ExpectAuth {
     pub(crate) fn handle(mut self, authentic: Authentic) -> Result<IsakmpSa, Option<Identity>> {
         self.secured.accept(&authentic);
         match authentic.identity {
-            Some(identity) if identity == self.secured.setup.config.remote_identity => {
+            Some(identity) if self.secured.setup.config.remote_identity.accepts(&identity) => {
                 Ok(self.secured.into_sa(Role::Initiator, identity))
             }
             other => Err(other),

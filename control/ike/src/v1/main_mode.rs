@@ -151,8 +151,8 @@ impl Secured {
         };
         let (proposal, cookies) = (setup.agreed.proposal, setup.cookies);
         let nonces = (initiator.1, responder.1);
-        let keys =
-            PhaseOneKeys::from_secret(proposal, setup.config.secret.expose(), nonces, &shared, cookies);
+        let secret = setup.config.authentication.secret().ok_or(Discard::NoProposalChosen)?;
+        let keys = PhaseOneKeys::from_secret(proposal, secret.expose(), nonces, &shared, cookies);
         let nat = if setup.vendors.nat_traversal && setup.config.nat_traversal != NatTraversal::Off {
             nat::detect(proposal.hash, cookies, path, setup.config.nat_traversal, &peer.nat_d)
         } else {

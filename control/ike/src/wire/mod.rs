@@ -22,6 +22,7 @@
 pub mod attribute;
 pub mod body;
 pub mod chain;
+pub mod config_attribute;
 pub mod delete;
 pub mod header;
 pub mod iana;
@@ -38,6 +39,7 @@ pub mod vendor;
 pub use attribute::{Attribute, Value};
 pub use body::Body;
 pub use chain::Chain;
+pub use config_attribute::{ConfigAttribute, SetMessage, SplitNetwork};
 pub use delete::Delete;
 pub use header::{Cookie, HEADER_OCTETS, Header};
 pub use iana::{ExchangeType, IdType, NotifyType, PayloadType, ProtocolId};

@@ -6,6 +6,8 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use warren_ike::ConfigExchange;
+use warren_ike::wire::ConfigAttribute;
 use warren_ike::{ChildConfig, Down, Failure, Output, Path, PeerConfig, Role};
 use warren_policy::{EspProposal, EspTransform, KeyBits, PeerId, RuleId, Secret};
 use warren_seam::{Encapsulation, InboundSa, OutboundSa, SaId, SaKeys, Spi, Volume};
@@ -318,4 +320,18 @@ impl Negotiator for Scripted {
     }
 
     fn inbound_activity(&mut self, _now: Duration, _peer: PeerId) {}
+
+    fn connect(&mut self, _: Duration, _: PeerId) {}
+
+    fn pull_config(&mut self, _: Duration, _: PeerId, _: Vec<ConfigAttribute>) {}
+
+    fn push_config(&mut self, _: Duration, _: PeerId, _: Vec<ConfigAttribute>) {}
+
+    fn reply_config(&mut self, _: Duration, _: PeerId, _: ConfigExchange, _: Vec<ConfigAttribute>) {}
+
+    fn acknowledge_config(&mut self, _: Duration, _: PeerId, _: ConfigExchange, _: Vec<ConfigAttribute>) {}
+
+    fn add_child(&mut self, _: Duration, _: ChildConfig) {}
+
+    fn remove_child(&mut self, _: Duration, _: RuleId) {}
 }

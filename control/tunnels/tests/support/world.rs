@@ -44,10 +44,16 @@ pub(crate) fn config(side: usize, rules: usize, start: Start) -> TunnelsConfig {
         id: peer,
         name: "other".to_owned(),
         local: address(side),
-        remote: address(1 - side),
+        remote: warren_ike::Remote::Host(address(1 - side)),
         local_identity: identity(side),
-        remote_identity: identity(1 - side),
-        secret: Secret::new(b"a pre-shared key with enough entropy".to_vec()),
+        remote_identity: warren_ike::RemoteIdentity::Exactly(identity(1 - side)),
+        mode: warren_ike::Mode::Main,
+        authentication: warren_ike::Authentication::PreSharedKey(Secret::new(
+            b"a pre-shared key with enough entropy".to_vec(),
+        )),
+        xauth: warren_ike::Xauth::Off,
+        config_mode: warren_ike::ConfigMode::Off,
+        fragmentation: true,
         proposals: vec![IkeProposal { encryption: KeyBits::B128, hash: Hash::Sha256, group: Group::Ecp256 }],
         lifetime: 3600,
         dpd: None,
@@ -64,6 +70,7 @@ pub(crate) fn config(side: usize, rules: usize, start: Start) -> TunnelsConfig {
         window_packets: 4096,
     };
     let tunnel = |rule: usize| TunnelRule {
+        id: RuleId(rule as u32),
         name: format!("net-{rule}"),
         selector: selector(rule),
         peer,
@@ -73,6 +80,7 @@ pub(crate) fn config(side: usize, rules: usize, start: Start) -> TunnelsConfig {
         peers,
         tunnels: (0..rules).map(|rule| warren_tunnels::TunnelConfig { child: child(rule), start }).collect(),
         rules: RuleSet { transport: Vec::new(), tunnel: (0..rules).map(tunnel).collect() },
+        ..TunnelsConfig::default()
     }
 }
 
@@ -189,6 +197,10 @@ impl<N: Negotiator> World<N> {
             match output {
                 Output::Engine(command) => self.sides[side].engine.apply(command),
                 Output::Log(notice) => self.sides[side].notices.push(notice),
+                Output::KeepLease(_)
+                | Output::DropLease(_)
+                | Output::AddAddress(_)
+                | Output::RemoveAddress(_) => {}
                 Output::Transmit { octets, .. } => {
                     if self.check_scripted {
                         self.check_inbound_first(side, &octets);

@@ -103,7 +103,13 @@ pub(crate) fn transport(selector: Selector, action: TransportAction) -> Transpor
 }
 
 pub(crate) fn tunnel(selector: Selector) -> TunnelRule {
-    TunnelRule { name: "tunnel".to_owned(), selector, peer: PeerId(0), gateway: ip("192.0.2.2") }
+    TunnelRule {
+        id: RuleId(0),
+        name: "tunnel".to_owned(),
+        selector,
+        peer: PeerId(0),
+        gateway: ip("192.0.2.2"),
+    }
 }
 
 /// Everything of the own site may go anywhere; what goes to the other site is protected: rule 0 IPv4, rule 1 IPv6.

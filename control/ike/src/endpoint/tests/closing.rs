@@ -163,7 +163,8 @@ fn a_changed_or_removed_peer_closes_everything_of_it() {
         let children: Vec<ChildConfig> =
             pair.left().endpoint.rules.values().map(|child| (**child).clone()).collect();
         let [mut left, _] = peer_configs();
-        left.secret = warren_policy::Secret::new(b"new".to_vec());
+        left.authentication =
+            crate::Authentication::PreSharedKey(warren_policy::Secret::new(b"new".to_vec()));
         let peers = if removed { Vec::new() } else { vec![left] };
         pair.call(0, |endpoint, now| endpoint.reconfigure(now, peers, children));
         pair.run(secs(5));

@@ -32,10 +32,14 @@ fn peer(side: u8) -> PeerConfig {
         id: PeerId(0),
         name: name(remote).to_owned(),
         local: [192, 0, 2, local].into(),
-        remote: [192, 0, 2, remote].into(),
+        remote: crate::Remote::Host([192, 0, 2, remote].into()),
         local_identity: name(local).parse().unwrap(),
-        remote_identity: name(remote).parse().unwrap(),
-        secret: Secret::new(b"warren-test-psk".to_vec()),
+        remote_identity: crate::RemoteIdentity::Exactly(name(remote).parse().unwrap()),
+        mode: crate::Mode::Main,
+        authentication: crate::Authentication::PreSharedKey(Secret::new(b"warren-test-psk".to_vec())),
+        xauth: crate::Xauth::Off,
+        config_mode: crate::ConfigMode::Off,
+        fragmentation: true,
         proposals: vec!["aes128-sha256-ecp256".parse().unwrap()],
         lifetime: 3600,
         dpd: None,
@@ -147,6 +151,11 @@ impl Side {
                 Output::PeerUp { .. } => self.peer_ups += 1,
                 Output::PeerDown { reason, .. } => self.peer_downs.push(reason),
                 Output::MovePeer { sa, encapsulation, .. } => self.moves.push((sa, encapsulation)),
+                Output::Configurable { .. }
+                | Output::ConfigAsked { .. }
+                | Output::ConfigReceived { .. }
+                | Output::ConfigAcknowledged { .. }
+                | Output::ConfigFailed { .. } => {}
                 Output::Log(notice) => self.notices.push(notice.to_string()),
             }
         }

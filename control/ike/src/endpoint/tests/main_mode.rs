@@ -102,7 +102,9 @@ fn an_identity_of_another_kind_with_the_same_text_never_connects() {
 
 #[test]
 fn a_wrong_secret_is_counted_and_leaves_nothing_behind() {
-    let mut pair = Pair::with(1, |peers, _| peers[1].secret = Secret::new(b"another".to_vec()));
+    let mut pair = Pair::with(1, |peers, _| {
+        peers[1].authentication = crate::Authentication::PreSharedKey(Secret::new(b"another".to_vec()))
+    });
     pair.open(0, 0);
     pair.run(secs(120));
     assert_eq!(pair.left().failed, [(super::rule(0), Failure::NoAnswer)]);
@@ -131,7 +133,7 @@ fn behind_a_nat_both_sides_float_and_the_hidden_one_keeps_the_mapping_open() {
     for initiator in [0, 1] {
         let mut pair = Pair::with(1, |peers, _| {
             peers[0].local = [10, 0, 0, 1].into();
-            peers[1].remote = [192, 0, 2, 1].into();
+            peers[1].remote = crate::Remote::Host([192, 0, 2, 1].into());
         });
         // Ports are translated only where the hidden side speaks first.
         let offset = if initiator == 0 { 1000 } else { 0 };
@@ -186,7 +188,11 @@ fn a_last_message_on_the_port_before_the_float_is_not_believed() {
 fn of_peers_behind_one_address_the_one_that_proved_itself_bounds_the_lifetime() {
     let mut pair = Pair::new();
     let [_, right] = super::harness::peer_configs();
-    let first = PeerConfig { id: PeerId(1), remote_identity: "other.test".parse().unwrap(), ..right.clone() };
+    let first = PeerConfig {
+        id: PeerId(1),
+        remote_identity: crate::RemoteIdentity::Exactly("other.test".parse().unwrap()),
+        ..right.clone()
+    };
     let second = PeerConfig { lifetime: 600, ..right };
     pair.sides[1] = super::harness::Side::new(vec![first, second], Vec::new(), 2);
     pair.open(0, 0);
