@@ -26,7 +26,7 @@ fn many_peers(count: u32) -> Vec<PeerConfig> {
     (0..count)
         .map(|number| PeerConfig {
             id: PeerId(number),
-            remote: IpAddr::from((0x0a00_0000 + number).to_be_bytes()),
+            remote: crate::Remote::Host(IpAddr::from((0x0a00_0000 + number).to_be_bytes())),
             ..right.clone()
         })
         .collect()
