@@ -29,6 +29,7 @@ pub(crate) struct HalfOpen {
     pub(crate) lifetime_s: u32,
     pub(crate) nat_traversal: bool,
     pub(crate) dpd: bool,
+    pub(crate) fragmentation: bool,
     /// The message as it came, by hash, so that a repetition is known.
     pub(crate) request: [u8; 32],
     pub(crate) response: Box<[u8]>,
@@ -219,6 +220,7 @@ mod tests {
             lifetime_s: 3600,
             nat_traversal: false,
             dpd: false,
+            fragmentation: false,
             request: [0; 32],
             response: Box::default(),
             resends: 0,

@@ -102,6 +102,15 @@ impl Isakmp {
         }
     }
 
+    /// Whether its messages may come by that path. Only where a NAT was found may the peer speak from elsewhere; that
+    /// it is the peer is proved later.
+    pub(super) fn may_come_by(&self, path: Path) -> bool {
+        // A peer for any address of ours learns ours from the first answer.
+        let same_local = self.path.local.ip() == path.local.ip() || self.path.local.ip().is_unspecified();
+        let same_hosts = same_local && self.path.remote.ip() == path.remote.ip();
+        same_hosts || self.nat().float
+    }
+
     /// Something authentic came from the peer.
     pub(super) fn heard(&mut self, now: Duration) {
         if let Some(dpd) = self.established_mut().and_then(|established| established.dpd.as_mut()) {

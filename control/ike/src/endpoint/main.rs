@@ -191,7 +191,7 @@ impl Endpoint {
         let record = self.admission.remove(path, initiator).ok_or(Discard::UnknownCookies)?;
         let name = self.name(peer);
         self.log(Notice::PeerNegotiating { peer: name, role: Role::Responder, path });
-        self.transmit(path, &response);
+        let is_promised = state.fragmentation();
         let isakmp = Isakmp {
             id: self.next_isakmp(),
             peer,
@@ -201,13 +201,15 @@ impl Endpoint {
             started_at: record.started_at,
             phase: Phase::ExpectAuth(Box::new(state)),
             retransmission: None,
-            answered: Answered::new(message.octets, Some(response)),
+            answered: Answered::new(message.octets, Some(response.clone())),
             hint: None,
             is_suspicious: false,
             ends_at: Some(now + NEGOTIATION_LIFE),
         };
         self.unfinished.insert(isakmp.id);
+        self.learn_fragmentation(&isakmp, is_promised);
         self.add_isakmp(isakmp);
+        self.transmit(path, &response);
         Ok(())
     }
 
@@ -226,6 +228,7 @@ impl Endpoint {
         self.by_cookies.remove(&isakmp.cookies);
         isakmp.cookies = message.cookies();
         self.by_cookies.insert(isakmp.cookies, isakmp.id);
+        self.learn_fragmentation(isakmp, next.fragmentation());
         isakmp.phase = Phase::ExpectKe(Box::new(next));
         self.advance(now, path, isakmp, message, response);
         Ok(())

@@ -5,11 +5,13 @@
 //! main      main mode, both roles                children  quick mode, both roles, and what it leaves
 //! notify    informational exchanges              timeouts  repetition, renewal, DPD, keepalives, expiry
 //! closing   the ways an SA ends                  status    what dpctl shows
+//! fragments messages that do not fit a packet
 //! ```
 
 mod children;
 mod closing;
 mod demux;
+mod fragments;
 mod isakmp;
 mod main;
 mod notify;
@@ -22,9 +24,11 @@ mod transaction;
 use crate::admission::Admission;
 use crate::config::{ChildConfig, PeerConfig};
 use crate::crypto::Cookies;
-use crate::limits::PENDING_CHILDREN_MAX;
+use crate::limits::{FRAGMENT_PACKET_OCTETS, PENDING_CHILDREN_MAX};
 use crate::spi::SaNames;
 use crate::timers::Timers;
+use crate::v1::fragment::Reassembler;
+use crate::wire::ExchangeType;
 use crate::{Counters, Discard, Down, Entropy, Failure, Notice, Output, Path};
 use children::Child;
 use demux::Message;
@@ -76,6 +80,13 @@ pub struct Endpoint {
     children: BTreeMap<SaId, Child>,
     names: SaNames,
     timers: Timers<IsakmpId>,
+    reassembler: Reassembler,
+    /// Whose long messages are sent in fragments, under which exchange.
+    fragmenting: HashMap<IsakmpId, ExchangeType>,
+    /// The longest packet that is sent to them.
+    packet_octets: usize,
+    /// What time it was in the world when `now` was zero.
+    unix_offset: Duration,
 }
 
 impl Endpoint {
@@ -99,6 +110,10 @@ impl Endpoint {
             children: BTreeMap::new(),
             names: SaNames::new(),
             timers: Timers::new(),
+            reassembler: Reassembler::default(),
+            fragmenting: HashMap::new(),
+            packet_octets: FRAGMENT_PACKET_OCTETS,
+            unix_offset: Duration::ZERO,
         };
         endpoint.configure(peers, children);
         endpoint
@@ -157,6 +172,16 @@ impl Endpoint {
         }
     }
 
+    /// What time it is in the world, as seconds since 1970: certificates have a date. Without it none is valid.
+    pub fn set_unix_time(&mut self, now: Duration, unix: Duration) {
+        self.unix_offset = unix.saturating_sub(now);
+    }
+
+    /// The time in the world.
+    fn unix_time(&self, now: Duration) -> Duration {
+        self.unix_offset + now
+    }
+
     /// Authentic ESP came from the peer: dead peer detection need not ask (RFC 3706 §5).
     pub fn inbound_activity(&mut self, now: Duration, peer: PeerId) {
         if let Some(id) = self.peers.get(&peer).and_then(|peer| peer.current) {
@@ -202,6 +227,7 @@ impl Endpoint {
         let result = action(self, &mut isakmp);
         if isakmp.is_gone() {
             self.timers.set(id, None);
+            self.fragmenting.remove(&id);
         } else {
             self.timers.set(id, isakmp.deadline());
             self.isakmps.insert(id, isakmp);
@@ -211,7 +237,9 @@ impl Endpoint {
 
     fn transmit(&mut self, path: Path, message: &[u8]) {
         let marker: &[u8] = if path.has_marker() { &[0; 4] } else { &[] };
-        self.send(path, [marker, message].concat());
+        for piece in self.pieces(path, message) {
+            self.send(path, [marker, &piece].concat());
+        }
     }
 
     fn send(&mut self, path: Path, octets: Vec<u8>) {

@@ -26,6 +26,7 @@ use warren_policy::{Group, Identity};
 pub(crate) struct Vendors {
     pub(crate) nat_traversal: bool,
     pub(crate) dpd: bool,
+    pub(crate) fragmentation: bool,
 }
 
 impl Vendors {
@@ -34,6 +35,7 @@ impl Vendors {
             match Vendor::of(payload.body) {
                 Vendor::NatTRfc3947 => vendors.nat_traversal = true,
                 Vendor::Dpd => vendors.dpd = true,
+                Vendor::Fragmentation => vendors.fragmentation = true,
                 _ => {}
             }
             vendors
@@ -42,12 +44,15 @@ impl Vendors {
 }
 
 /// Messages 1 and 2.
-pub(crate) fn sa_message(cookies: Cookies, sa: &[u8], nat_traversal: bool) -> Vec<u8> {
+pub(crate) fn sa_message(config: &PeerConfig, cookies: Cookies, sa: &[u8], nat_traversal: bool) -> Vec<u8> {
     let mut chain = Chain::new().with(PayloadType::SA, sa);
     if nat_traversal {
         chain.push(PayloadType::VENDOR_ID, &vendor::NAT_T_RFC_3947);
     }
     chain.push(PayloadType::VENDOR_ID, &vendor::DPD);
+    if config.fragmentation {
+        chain.push(PayloadType::VENDOR_ID, &vendor::FRAGMENTATION);
+    }
     header(cookies, ExchangeType::MAIN, 0).encode(&chain)
 }
 

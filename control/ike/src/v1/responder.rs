@@ -39,8 +39,9 @@ pub(crate) fn answer(
         lifetime_s: agreed.lifetime_s,
         nat_traversal,
         dpd: vendors.dpd,
+        fragmentation: vendors.fragmentation,
         request: fingerprint(datagram),
-        response: sa_message(cookies, &answer, nat_traversal).into(),
+        response: sa_message(config, cookies, &answer, nat_traversal).into(),
         resends: 0,
         started_at: now,
     })
@@ -71,7 +72,11 @@ impl ExpectAuth {
             cookies: record.cookies,
             agreed: phase_one::Agreed { proposal: record.proposal, lifetime_s: record.lifetime_s },
             sa: record.sa.to_vec(),
-            vendors: Vendors { nat_traversal: record.nat_traversal, dpd: record.dpd },
+            vendors: Vendors {
+                nat_traversal: record.nat_traversal,
+                dpd: record.dpd,
+                fragmentation: record.fragmentation,
+            },
         };
         let half = Half::generate(&setup, entropy);
         let message = half.message(&setup, record.path);
@@ -81,6 +86,10 @@ impl ExpectAuth {
 
     pub(crate) const fn nat(&self) -> Nat {
         self.secured.nat
+    }
+
+    pub(crate) const fn fragmentation(&self) -> bool {
+        self.secured.setup.vendors.fragmentation
     }
 
     pub(crate) fn agreed(&self) -> phase_one::Agreed {

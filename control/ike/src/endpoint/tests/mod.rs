@@ -1,6 +1,7 @@
 //! Conversations between two endpoints on one virtual clock, over a network that does what a test says.
 
 mod closing;
+mod fragments;
 mod harness;
 mod hostile;
 mod lifetimes;
