@@ -54,6 +54,8 @@ discard_reasons! {
     FragmentsAbandoned = "fragments-abandoned",
     /// More messages in fragments than we put together at a time.
     FragmentsFull = "fragments-full",
+    /// More peers under templates than we hold.
+    PeersFull = "peers-full",
     /// Seen before; the stored response was sent again.
     Retransmitted = "retransmitted",
     /// Seen before, and there is nothing to answer.
@@ -72,6 +74,10 @@ discard_reasons! {
     UnexpectedEncryption = "unexpected-encryption",
     /// A HASH payload that does not verify.
     BadHash = "bad-hash",
+    /// A signature that does not verify, or of somebody whose certificate we do not believe.
+    BadSignature = "bad-signature",
+    /// Our own key does not sign.
+    CannotSign = "cannot-sign",
     /// A payload that the message must have is missing or appears twice.
     MissingPayload = "missing-payload",
     /// A public value outside of its group (RFC 6989).

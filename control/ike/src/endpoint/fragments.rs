@@ -5,8 +5,9 @@ use super::demux::Message;
 use super::isakmp::Isakmp;
 use crate::crypto::Cookies;
 use crate::v1::fragment::{room, split};
+use crate::v1::vendors::Vendors;
 use crate::wire::{Body, ExchangeType, Fragment, HEADER_OCTETS, PayloadType};
-use crate::{Discard, Mode, Path};
+use crate::{Discard, Path};
 use std::time::Duration;
 use warren_policy::PeerId;
 
@@ -45,40 +46,43 @@ impl Endpoint {
         if let Some(isakmp) = self.known_isakmp(cookies) {
             return if isakmp.may_come_by(path) { Ok(isakmp.peer) } else { Err(Discard::WrongPath) };
         }
-        if !self.admission.is_ours(path, cookies) {
+        // The third message of an aggressive mode may come from the ports it has floated to.
+        let floated = if path.has_marker() { self.admission.floated(cookies) } else { None };
+        if floated.is_none() && !self.admission.is_ours(path, cookies) {
             return Err(Discard::UnknownCookies);
         }
-        let record = self.admission.record(path, cookies.initiator);
+        let record = self.admission.record(floated.unwrap_or(path), cookies.initiator);
         record.map(|record| record.peer).ok_or(Discard::UnknownCookies)
     }
 
-    /// The peer promised to put fragments together, and we may send them.
-    pub(super) fn learn_fragmentation(&mut self, isakmp: &Isakmp, is_promised: bool) {
+    /// As initiator: the first answer promises to put fragments together, and we may send them.
+    pub(super) fn learn_fragmentation(&mut self, isakmp: &mut Isakmp, message: &Message<'_>) {
         let config = &self.peer(isakmp.peer).config;
-        if is_promised && config.fragmentation {
-            let exchange = exchange_of(config.mode);
-            self.fragmenting.insert(isakmp.id, exchange);
+        let promised =
+            message.clear_body().is_ok_and(|body| Vendors::of(&body).for_config(config).fragmentation);
+        if promised {
+            isakmp.fragments = true;
+            self.fragmenting.insert(isakmp.id, isakmp.exchange);
         }
     }
 
-    /// The message in as many pieces as the path to its reader needs.
-    pub(super) fn pieces(&self, path: Path, message: &[u8]) -> Vec<Vec<u8>> {
+    /// The exchange of fragments to the reader of this message, where it takes any. Fragments travel under the
+    /// exchange of phase 1, also long after it.
+    pub(super) fn fragments_of(&self, message: &[u8]) -> Option<ExchangeType> {
+        let cookies = Message::of(message).ok()?.cookies();
+        self.fragmenting.get(self.by_cookies.get(&cookies)?).copied()
+    }
+
+    /// Sends the message, in as many pieces as the path to its reader needs.
+    pub(super) fn transmit_in_pieces(&mut self, path: Path, fragments: Option<ExchangeType>, message: &[u8]) {
+        let marker: &[u8] = if path.has_marker() { &[0; 4] } else { &[] };
         let room = room(path, self.packet_octets);
-        let whole = || vec![message.to_vec()];
-        if message.len() <= room {
-            return whole();
+        let pieces = match (fragments, Message::of(message)) {
+            (Some(exchange), Ok(of)) => split(of.cookies(), exchange, message, room),
+            _ => vec![message.to_vec()],
+        };
+        for piece in pieces {
+            self.send(path, [marker, &piece].concat());
         }
-        let Ok(of) = Message::of(message) else { return whole() };
-        let exchange = self.by_cookies.get(&of.cookies()).and_then(|id| self.fragmenting.get(id));
-        exchange.map_or_else(whole, |exchange| split(of.cookies(), *exchange, message, room))
-    }
-}
-
-/// Fragments travel under the exchange of phase 1, also long after it.
-const fn exchange_of(mode: Mode) -> ExchangeType {
-    match mode {
-        Mode::Main => ExchangeType::MAIN,
-        Mode::Aggressive => ExchangeType::AGGRESSIVE,
-        Mode::Base => ExchangeType::BASE,
     }
 }
