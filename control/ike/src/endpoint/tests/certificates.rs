@@ -161,7 +161,7 @@ fn any_lost_fragment_of_a_certificate_is_made_up_for() {
 fn a_damaged_message_with_a_certificate_never_establishes() {
     // NAT-D payloads are protected by nothing, so that damage to them is another matter.
     let without_nat = |peers: &mut [PeerConfig; 2]| {
-        peers.iter_mut().for_each(|peer| peer.nat_traversal = NatTraversal::Off)
+        peers.iter_mut().for_each(|peer| peer.nat_traversal = NatTraversal::Off);
     };
     for mode in MODES {
         let names = ["p256-left", "p256-right"];
