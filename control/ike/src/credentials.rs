@@ -1,11 +1,11 @@
 //! Our certificate with its key, and the authorities that we believe.
 
-use crate::Entropy;
 use crate::certificate::{Certificate, anchor, check_chain};
 pub(crate) use crate::crypto::AuthMethod;
 use crate::crypto::{KeyError, PrivateKey, RSA_BITS_MIN};
 use crate::limits::CERTIFICATES_MAX;
 use crate::wire::Identification;
+use crate::{Discard, Entropy};
 use rustls_pki_types::TrustAnchor;
 use std::time::Duration;
 use warren_policy::identity::is_sequence;
@@ -112,6 +112,28 @@ pub enum SignatureError {
     /// We could not sign.
     #[error("our own signature could not be computed")]
     NotSigned,
+}
+
+impl SignatureError {
+    /// Under which reason a message with it is thrown away.
+    pub(crate) const fn discard(&self) -> Discard {
+        match self {
+            Self::BadSignature => Discard::BadSignature,
+            Self::NotSigned => Discard::CannotSign,
+            Self::WrongName(_) => Discard::CertificateName,
+            Self::Expired | Self::NotYetValid => Discard::CertificateDate,
+            Self::UnknownAuthority => Discard::CertificateAuthority,
+            Self::UnknownIdentity
+            | Self::NoCertificate
+            | Self::TooManyCertificates
+            | Self::DamagedCertificate
+            | Self::WrongKey
+            | Self::RsaBits(_)
+            | Self::KeyUsage
+            | Self::NotForIke
+            | Self::Chain(_) => Discard::CertificateUnusable,
+        }
+    }
 }
 
 impl Credentials {
