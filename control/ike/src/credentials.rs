@@ -2,8 +2,8 @@
 
 use crate::certificate::{Certificate, anchor, check_chain};
 pub(crate) use crate::crypto::AuthMethod;
-use crate::crypto::{KeyError, PrivateKey, RSA_BITS_MIN};
-use crate::limits::CERTIFICATES_MAX;
+use crate::crypto::{KeyError, PrivateKey};
+use crate::limits::{CERTIFICATES_MAX, RSA_BITS_MIN};
 use crate::wire::Identification;
 use crate::{Discard, Entropy};
 use rustls_pki_types::TrustAnchor;

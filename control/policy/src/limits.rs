@@ -8,3 +8,5 @@ pub const RULES_MAX: usize = 100_000;
 pub const SECRET_OCTETS_MAX: usize = 1024;
 /// Proposals offered to one peer; each becomes a transform in one ISAKMP SA payload.
 pub const PROPOSALS_MAX: usize = 32;
+/// Octets of a distinguished name as text: real ones have a tenth of it.
+pub const NAME_OCTETS_MAX: usize = 4096;

@@ -4,6 +4,7 @@
 //! function, with ECDSA it is what otherwise the digest of a message would be.
 
 use crate::Entropy;
+use crate::limits::RSA_BITS_MIN;
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::signature::{self as ecdsa, EcdsaKeyPair, KeyPair, ParsedPublicKey};
 use rand_core::{TryCryptoRng, TryRng};
@@ -12,9 +13,6 @@ use rsa::pkcs1v15::Pkcs1v15Sign;
 use rsa::pkcs8::DecodePrivateKey;
 use rsa::traits::PublicKeyParts;
 use std::convert::Infallible;
-
-/// Fewest bits of an RSA modulus; the chain of certificates is held to the same.
-pub(crate) const RSA_BITS_MIN: u32 = 2048;
 
 /// The authentication method attribute of phase 1 for signatures (RFC 2409 App. A, RFC 4754 §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
