@@ -273,6 +273,7 @@ impl Endpoint {
             hint: None,
             is_suspicious: false,
             is_unconfirmed: false,
+            is_nat_open: false,
             ends_at: None,
         }
     }
@@ -327,6 +328,7 @@ impl Endpoint {
         let (sa, response) = state.handle(&body, (config, identity), path, &mut *self.entropy)?;
         self.transmit(path, &response);
         isakmp.answered = Answered::new(message.octets, Some(response));
+        isakmp.is_nat_open = true;
         if sa.nat.float {
             isakmp.path = path.floated();
         }
