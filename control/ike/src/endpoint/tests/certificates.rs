@@ -32,7 +32,7 @@ fn connected(mut pair: Pair, what: &str) -> Pair {
     pair
 }
 
-/// Nobody gets anything, and `judge` (left or right) says why: in main mode to the operator too.
+/// Nobody gets anything, and `judge` (left or right) counts why, and says it once.
 fn refused(mut pair: Pair, judge: usize, reason: Discard, what: &str) {
     pair.open(0, 0);
     pair.run(secs(120));
@@ -40,8 +40,15 @@ fn refused(mut pair: Pair, judge: usize, reason: Discard, what: &str) {
     assert_eq!(pair.left().failed.len(), 1, "{what}");
     let judge = &pair.sides[judge];
     assert!(judge.discarded(reason) > 0, "{what}: {:?}", judge.counters());
-    let said = judge.notices.iter().filter(|notice| notice.contains(reason.word())).count();
-    assert!(said == 1 || !what.starts_with("main"), "{what}: {:?}", judge.notices);
+    let words = match reason {
+        Discard::CertificateDate => "valid",
+        Discard::CertificateName => "does not name",
+        Discard::CertificateAuthority => "no authority of ours",
+        _ => "is not for IKE",
+    };
+    let said: Vec<_> = judge.notices.iter().filter(|notice| notice.contains("refused: ")).collect();
+    let [said] = said[..] else { panic!("{what}: {:?}", judge.notices) };
+    assert!(said.contains(words) || said.contains("expired"), "{what}: {said}");
 }
 
 #[test] // DC-3
