@@ -61,6 +61,7 @@ impl Endpoint {
             is_suspicious: false,
             is_unconfirmed: false,
             is_nat_open: false,
+            fragments: false,
             ends_at: None,
         };
         self.add_isakmp(isakmp);
@@ -120,6 +121,7 @@ impl Endpoint {
         self.by_cookies.remove(&isakmp.cookies);
         isakmp.cookies = message.cookies();
         self.by_cookies.insert(isakmp.cookies, isakmp.id);
+        self.learn_fragmentation(isakmp, message);
     }
 
     /// Message 4 of main mode: keys, and whether to float.

@@ -6,12 +6,14 @@
 //! establish what phase 1 becomes                 templates peers that no configuration names
 //! notify    informational exchanges              timeouts  repetition, renewal, DPD, keepalives, expiry
 //! closing   the ways an SA ends                  status    what dpctl shows
+//! fragments messages that do not fit a packet
 //! ```
 
 mod children;
 mod closing;
 mod demux;
 mod establish;
+mod fragments;
 mod initiator;
 mod isakmp;
 mod notify;
@@ -26,9 +28,11 @@ mod transaction;
 use crate::admission::Admission;
 use crate::config::{ChildConfig, PeerConfig};
 use crate::crypto::Cookies;
-use crate::limits::PENDING_CHILDREN_MAX;
+use crate::limits::{FRAGMENT_PACKET_OCTETS, PENDING_CHILDREN_MAX};
 use crate::spi::SaNames;
 use crate::timers::Timers;
+use crate::v1::fragment::Reassembler;
+use crate::wire::ExchangeType;
 use crate::{Counters, Discard, Down, Entropy, Failure, Notice, Output, Path};
 use children::Child;
 use demux::Message;
@@ -111,6 +115,11 @@ pub struct Endpoint {
     children: BTreeMap<SaId, Child>,
     names: SaNames,
     timers: Timers<IsakmpId>,
+    reassembler: Reassembler,
+    /// Whose long messages are sent in fragments, under which exchange.
+    fragmenting: HashMap<IsakmpId, ExchangeType>,
+    /// The longest packet that is sent to them.
+    packet_octets: usize,
 }
 
 impl Endpoint {
@@ -139,6 +148,9 @@ impl Endpoint {
             children: BTreeMap::new(),
             names: SaNames::new(),
             timers: Timers::new(),
+            reassembler: Reassembler::default(),
+            fragmenting: HashMap::new(),
+            packet_octets: FRAGMENT_PACKET_OCTETS,
         };
         endpoint.configure(peers, children);
         endpoint
@@ -254,6 +266,7 @@ impl Endpoint {
         let result = action(self, &mut isakmp);
         if isakmp.is_gone() {
             self.timers.set(id, None);
+            self.fragmenting.remove(&id);
         } else {
             self.timers.set(id, isakmp.deadline());
             self.isakmps.insert(id, isakmp);
@@ -262,8 +275,7 @@ impl Endpoint {
     }
 
     fn transmit(&mut self, path: Path, message: &[u8]) {
-        let marker: &[u8] = if path.has_marker() { &[0; 4] } else { &[] };
-        self.send(path, [marker, message].concat());
+        self.transmit_in_pieces(path, self.fragments_of(message), message);
     }
 
     fn send(&mut self, path: Path, octets: Vec<u8>) {

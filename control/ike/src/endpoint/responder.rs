@@ -44,8 +44,8 @@ impl Endpoint {
                 return Err(Discard::Duplicate);
             }
             record.resends += 1;
-            let response = record.response.to_vec();
-            self.transmit(path, &response);
+            let (response, fragments) = (record.response.to_vec(), record.fragments());
+            self.transmit_in_pieces(path, fragments, &response);
             return Err(Discard::Retransmitted);
         }
         let cookies = Cookies { initiator, responder: self.admission.responder_cookie(path, initiator) };
@@ -76,8 +76,9 @@ impl Endpoint {
                         is_suspicious: false,
                         started_at: now,
                     };
+                    let fragments = record.fragments();
                     self.admission.insert(now, record, &mut self.counters);
-                    self.transmit(path, &response);
+                    self.transmit_in_pieces(path, fragments, &response);
                     return Ok(());
                 }
                 Err(discard) => refused = discard,
@@ -234,7 +235,7 @@ impl Endpoint {
         let record = self.admission.remove(path, initiator).ok_or(Discard::UnknownCookies)?;
         let name = self.name(peer);
         self.log(Notice::PeerNegotiating { peer: name, role: Role::Responder, mode: Mode::Main, path });
-        self.transmit(path, &response);
+        self.transmit_in_pieces(path, record.fragments(), &response);
         let answered = Answered::new(message.octets, Some(response));
         let mut isakmp = self.responding(peer, (ExchangeType::MAIN, path), &record, answered);
         isakmp.phase = Phase::ExpectAuth(Box::new(state));
@@ -266,6 +267,7 @@ impl Endpoint {
             is_suspicious: false,
             is_unconfirmed: false,
             is_nat_open: false,
+            fragments: record.fragments().is_some(),
             ends_at: None,
         }
     }
@@ -318,10 +320,11 @@ impl Endpoint {
         let record = self.admission.remove(path, initiator).ok_or(Discard::UnknownCookies)?;
         let (config, identity) = self.recognise(peer, path, proved)?;
         let answered = Answered::default();
+        let fragments = record.fragments();
         let mut isakmp = self.responding(config.id, (ExchangeType::BASE, path), &record, answered);
         let Waiting::Base(state) = record.state else { return Err(Discard::UnexpectedExchange) };
         let (sa, response) = state.handle(&body, (config, identity), path, &mut *self.entropy)?;
-        self.transmit(path, &response);
+        self.transmit_in_pieces(path, fragments, &response);
         isakmp.answered = Answered::new(message.octets, Some(response));
         isakmp.is_nat_open = true;
         if sa.nat.float {

@@ -1,6 +1,8 @@
 //! Conversations between two endpoints on one virtual clock, over a network that does what a test says.
 
+mod certificates;
 mod closing;
+mod fragments;
 mod harness;
 mod hostile;
 mod liberal;
