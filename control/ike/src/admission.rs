@@ -15,7 +15,6 @@ use crate::limits::{
     KEY_EXCHANGES_PER_SECOND, NOTIFIES_PER_SECOND, SIGNATURE_WORK, UNPROVED_KEY_EXCHANGES_PER_SECOND,
 };
 use crate::v1::{aggressive_mode, base_mode, responder};
-
 use crate::wire::{ExchangeType, Identification};
 use crate::{Counters, Discard, Entropy, Path};
 use std::net::{IpAddr, SocketAddr};
@@ -48,16 +47,6 @@ pub(crate) struct HalfOpen {
 }
 
 impl HalfOpen {
-    /// The exchange under which long messages go to the peer in fragments, if they may.
-    pub(crate) const fn fragments(&self) -> Option<ExchangeType> {
-        let (setup, exchange) = match &self.state {
-            Waiting::Main(state) => (state.setup(), ExchangeType::MAIN),
-            Waiting::Base(state) => (state.setup(), ExchangeType::BASE),
-            Waiting::Aggressive(state) => (state.setup(), ExchangeType::AGGRESSIVE),
-        };
-        if setup.vendors.fragmentation { Some(exchange) } else { None }
-    }
-
     /// Who the initiator says it is, where the first message says that in a way that we take.
     pub(crate) fn identity(&self) -> Option<Identity> {
         let identity = match &self.state {
@@ -66,6 +55,16 @@ impl HalfOpen {
             Waiting::Aggressive(state) => state.identity(),
         };
         Identification::decode(identity).and_then(|identity| identity.identity()).ok()
+    }
+
+    /// The exchange under which long messages go to the peer in fragments, if they may.
+    pub(crate) const fn fragments(&self) -> Option<ExchangeType> {
+        let (setup, exchange) = match &self.state {
+            Waiting::Main(state) => (state.setup(), ExchangeType::MAIN),
+            Waiting::Base(state) => (state.setup(), ExchangeType::BASE),
+            Waiting::Aggressive(state) => (state.setup(), ExchangeType::AGGRESSIVE),
+        };
+        if setup.vendors.fragmentation { Some(exchange) } else { None }
     }
 }
 
