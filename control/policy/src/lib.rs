@@ -11,6 +11,7 @@ pub mod limits;
 pub mod policy_set;
 pub mod proposal;
 pub mod proxy;
+pub mod proxy_walk;
 pub mod rule;
 pub mod secret;
 pub mod selector;
