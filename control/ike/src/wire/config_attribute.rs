@@ -275,6 +275,9 @@ fn text(value: &[u8]) -> Option<String> {
     }
     let text = String::from_utf8_lossy(value);
     let text = text.trim_end_matches('\0');
+    if text.is_empty() {
+        return None;
+    }
     Some(text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect())
 }
 
@@ -299,7 +302,7 @@ fn split_dns(value: &[u8]) -> Option<Vec<String>> {
     let text = text(value)?;
     let names = text.split([',', ' ']).filter(|name| !name.is_empty());
     let names: Vec<String> = names.map(str::to_owned).collect();
-    (names.len() <= SPLIT_NAMES_MAX).then_some(names)
+    (1..=SPLIT_NAMES_MAX).contains(&names.len()).then_some(names)
 }
 
 fn split_dns_octets(value: Option<&[String]>) -> Option<Vec<u8>> {

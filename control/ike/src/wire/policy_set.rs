@@ -247,8 +247,8 @@ pub(super) fn decode_acknowledgement(octets: &[u8]) -> Option<SetMessage> {
         None => None,
         Some(attribute) => {
             let octets = attribute.octets();
-            let octets = octets.get(..REASON_OCTETS_MAX).unwrap_or(&octets);
-            let reason = String::from_utf8_lossy(octets);
+            let reason = String::from_utf8_lossy(&octets);
+            let reason = reason.get(..reason.floor_char_boundary(REASON_OCTETS_MAX))?;
             Some(reason.chars().map(|char| if char.is_control() { ' ' } else { char }).collect())
         }
     };
