@@ -212,10 +212,7 @@ impl PeerConfig {
         match (&self.authentication, &other.authentication) {
             (Authentication::PreSharedKey(own), Authentication::PreSharedKey(other)) => same(own, other),
             (Authentication::Signature(own), Authentication::Signature(other)) => {
-                Arc::ptr_eq(own, other)
-                    || own.chain == other.chain
-                        && own.authorities == other.authorities
-                        && same(&own.key, &other.key)
+                Arc::ptr_eq(own, other) || own.is_same(other)
             }
             _ => false,
         }

@@ -47,6 +47,13 @@ discard_reasons! {
     Unconfirmed = "unconfirmed",
     /// Too many negotiations that proved their address and did not finish.
     NegotiationsFull = "negotiations-full",
+    /// A fragment that cannot be one: of a message that is too long, or that is a fragment again, or of somebody
+    /// with whom fragmentation was not agreed.
+    BadFragment = "bad-fragment",
+    /// Fragments of a message whose others never came.
+    FragmentsAbandoned = "fragments-abandoned",
+    /// More messages in fragments than we put together at a time.
+    FragmentsFull = "fragments-full",
     /// More peers under templates than we hold.
     PeersFull = "peers-full",
     /// Seen before; the stored response was sent again.

@@ -90,3 +90,17 @@ pub const NONCE_OCTETS: usize = 32;
 pub const LIFETIME_S_MIN: u32 = 10;
 /// The same in kilobytes. None at all would be an SA that may not carry a packet.
 pub const LIFETIME_KB_MIN: u64 = 64;
+/// Certificates that a peer may send, and that a chain of ours may have: real chains have two or three, and each
+/// costs a public-key operation.
+pub const CERTIFICATES_MAX: usize = 8;
+/// Octets of an IP packet that a message in fragments must fit: what every IPv6 path carries, and nearly every IPv4
+/// path.
+pub const FRAGMENT_PACKET_OCTETS: usize = 1280;
+/// Fragments of one message: enough for the longest in packets of 300 octets.
+pub const FRAGMENTS_MAX: u8 = 64;
+/// Messages that are put together from fragments at a time: with [`MESSAGE_OCTETS_MAX`] below 4 MiB in all.
+pub const REASSEMBLIES_MAX: usize = 256;
+/// The same for one source address, which has proved itself.
+pub const REASSEMBLIES_PER_SOURCE_MAX: usize = 16;
+/// How long the fragments of one message may take: until the second or third repetition.
+pub const REASSEMBLY_LIFE: Duration = Duration::from_secs(30);

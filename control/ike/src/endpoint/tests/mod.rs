@@ -2,6 +2,7 @@
 
 mod closing;
 mod config;
+mod fragments;
 mod harness;
 mod hostile;
 mod lifetimes;
