@@ -62,7 +62,7 @@ discard_reasons! {
     Duplicate = "duplicate",
     /// An authentic message under a message ID that was used before.
     MessageIdReused = "message-id-reused",
-    /// An authentic message of our own that came back.
+    /// A message of our own that came back.
     Reflected = "reflected",
     /// More exchanges under one ISAKMP SA than we keep state for.
     ExchangesFull = "exchanges-full",

@@ -61,6 +61,7 @@ impl Endpoint {
             is_suspicious: false,
             is_unconfirmed: false,
             fragments: false,
+            is_nat_open: false,
             ends_at: None,
         };
         self.add_isakmp(isakmp);

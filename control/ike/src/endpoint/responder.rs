@@ -275,6 +275,7 @@ impl Endpoint {
             is_suspicious: false,
             is_unconfirmed: false,
             fragments: record.fragments().is_some(),
+            is_nat_open: false,
             ends_at: None,
         }
     }
@@ -330,6 +331,7 @@ impl Endpoint {
         let (sa, response) = state.handle(&body, (config, identity), path, &mut *self.entropy)?;
         self.transmit_in_pieces(path, fragments, &response);
         isakmp.answered = Answered::new(message.octets, Some(response));
+        isakmp.is_nat_open = true;
         if sa.nat.float {
             isakmp.path = path.floated();
         }

@@ -193,6 +193,12 @@ impl ExpectProof {
         &self.secured.setup
     }
 
+    /// HASH_I as it must come.
+    #[cfg(test)]
+    pub(crate) fn expected(&self) -> crate::crypto::Wiped {
+        self.secured.hash(Role::Initiator, &self.identity)
+    }
+
     /// Message 3, encrypted or, as some peers send it, in clear. Refusing costs nothing and moves nothing.
     pub(crate) fn open(
         &self,

@@ -132,6 +132,10 @@ impl Secured {
         peer: &PeerHalf<'_>,
         path: Path,
     ) -> Result<Self, Discard> {
+        // Our own message, sent back to us, must not pass for the peer's.
+        if peer.public == half.exchange.public() {
+            return Err(Discard::Reflected);
+        }
         let shared = half.exchange.agree(peer.public).map_err(|_| Discard::BadPublicValue)?;
         let (own, theirs) = ((half.exchange.public(), &half.nonce[..]), (peer.public, peer.nonce));
         let (initiator, responder) = match role {
@@ -257,10 +261,7 @@ impl Secured {
     /// The initiator decides whether to float, and the port of its first message behind NAT-D says how: those
     /// payloads are not authenticated, and the two sides could have read different ones.
     pub(crate) fn settle_nat(&mut self, path: Path) {
-        self.nat.float = path.has_marker() && self.setup.vendors.nat_traversal;
-        if !self.nat.float {
-            self.nat = Nat::default();
-        }
+        self.nat = self.nat.settled(path.has_marker() && self.setup.vendors.nat_traversal);
     }
 
     /// The peer's message was the last one, or ours is the next.

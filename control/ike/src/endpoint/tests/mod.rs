@@ -5,10 +5,14 @@ mod config;
 mod fragments;
 mod harness;
 mod hostile;
+mod liberal;
 mod lifetimes;
 mod main_mode;
+mod modes;
 mod network;
 mod quick_mode;
+mod strangers;
+mod templates;
 mod xauth;
 
 pub(crate) use harness::peer_configs;
