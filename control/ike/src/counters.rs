@@ -74,8 +74,16 @@ discard_reasons! {
     UnexpectedEncryption = "unexpected-encryption",
     /// A HASH payload that does not verify.
     BadHash = "bad-hash",
-    /// A signature that does not verify, or of somebody whose certificate we do not believe.
+    /// A signature that does not verify.
     BadSignature = "bad-signature",
+    /// A proof without a certificate, or with one that cannot be read or is for something else.
+    CertificateUnusable = "certificate-unusable",
+    /// A certificate that does not name the identity that the peer claims.
+    CertificateName = "certificate-name",
+    /// A certificate, or one above it, that has expired or is not valid yet.
+    CertificateDate = "certificate-date",
+    /// A certificate that no authority of ours issued.
+    CertificateAuthority = "certificate-authority",
     /// Our own key does not sign.
     CannotSign = "cannot-sign",
     /// A payload that the message must have is missing or appears twice.

@@ -1,13 +1,14 @@
 //! Our certificate with its key, and the authorities that we believe.
 
-use crate::Entropy;
 use crate::certificate::{Certificate, anchor, check_chain};
 pub(crate) use crate::crypto::AuthMethod;
 use crate::crypto::{KeyError, PrivateKey, RSA_BITS_MIN};
 use crate::limits::CERTIFICATES_MAX;
 use crate::wire::Identification;
+use crate::{Discard, Entropy};
 use rustls_pki_types::TrustAnchor;
 use std::time::Duration;
+use warren_policy::identity::is_sequence;
 use warren_policy::{Identity, Secret};
 
 /// The encoding of a certificate in a payload: X.509, for signatures (RFC 2408 §3.9).
@@ -113,6 +114,28 @@ pub enum SignatureError {
     NotSigned,
 }
 
+impl SignatureError {
+    /// Under which reason a message with it is thrown away.
+    pub(crate) const fn discard(&self) -> Discard {
+        match self {
+            Self::BadSignature => Discard::BadSignature,
+            Self::NotSigned => Discard::CannotSign,
+            Self::WrongName(_) => Discard::CertificateName,
+            Self::Expired | Self::NotYetValid => Discard::CertificateDate,
+            Self::UnknownAuthority => Discard::CertificateAuthority,
+            Self::UnknownIdentity
+            | Self::NoCertificate
+            | Self::TooManyCertificates
+            | Self::DamagedCertificate
+            | Self::WrongKey
+            | Self::RsaBits(_)
+            | Self::KeyUsage
+            | Self::NotForIke
+            | Self::Chain(_) => Discard::CertificateUnusable,
+        }
+    }
+}
+
 impl Credentials {
     /// Takes our chain of certificates (DER; ours first), our key (PKCS #8, PKCS #1 or SEC 1 DER) and the
     /// certificates of the authorities that may have issued a peer's.
@@ -160,6 +183,13 @@ impl Credentials {
     #[must_use]
     pub fn names(&self, identity: &Identity) -> bool {
         self.own().is_some_and(|own| own.names(identity))
+    }
+
+    /// Who we are where the operator gives no identity: the subject of our certificate.
+    #[must_use]
+    pub fn subject(&self) -> Option<Identity> {
+        let subject = self.own()?.subject().to_vec();
+        is_sequence(&subject).then_some(Identity::Dn(subject))
     }
 
     fn own(&self) -> Option<Certificate<'_>> {
@@ -380,7 +410,7 @@ pub(crate) mod tests {
         for text in ["left.test", "second.test", "alice@left.test", "192.0.2.1", "2001:db8::1"] {
             assert_eq!(judge("many-names", &sent, &id(text)), Ok(text.parse().unwrap()), "{text}");
         }
-        let subject = Identity::Dn(Certificate::decode(&sent[0]).unwrap().subject().to_vec());
+        let subject = credentials("many-names").subject().unwrap();
         let body = Identification::of_identity(&subject).encode();
         assert_eq!(judge("many-names", &sent, &body), Ok(subject));
         for text in [

@@ -172,7 +172,11 @@ impl Endpoint {
         if state.nat().float && !path.has_marker() {
             return Err(Discard::WrongPath);
         }
-        let authentic = state.open(&message.header, message.octets, judges)?;
+        let opened = state.open(&message.header, message.octets, judges);
+        if let Err(discard) = &opened {
+            self.suspect(isakmp, *discard);
+        }
+        let authentic = opened?;
         let Phase::ExpectLast(state) = mem::replace(&mut isakmp.phase, Phase::Gone) else {
             return Err(Discard::UnexpectedExchange);
         };

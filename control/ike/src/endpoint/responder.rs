@@ -452,12 +452,21 @@ impl Endpoint {
         Ok(())
     }
 
-    /// The first proof does not hold: most likely the secrets differ. Said once a negotiation.
+    /// The first proof does not hold: most likely the secrets differ, or the certificate is nobody's. Said once a
+    /// negotiation.
     pub(super) fn suspect(&mut self, isakmp: &mut Isakmp, discard: Discard) {
-        if matches!(discard, Discard::Undecryptable | Discard::BadHash) && !isakmp.is_suspicious {
-            isakmp.is_suspicious = true;
-            let peer = self.name(isakmp.peer);
-            self.log(Notice::SecretsDiffer { peer });
+        let peer = self.name(isakmp.peer);
+        let notice = match discard {
+            Discard::Undecryptable | Discard::BadHash => Notice::SecretsDiffer { peer },
+            Discard::BadSignature
+            | Discard::CertificateUnusable
+            | Discard::CertificateName
+            | Discard::CertificateDate
+            | Discard::CertificateAuthority => Notice::Refused { peer, reason: discard },
+            _ => return,
+        };
+        if !mem::replace(&mut isakmp.is_suspicious, true) {
+            self.log(notice);
         }
     }
 }

@@ -99,7 +99,7 @@ impl Judges<'_> {
         };
         let proved = credentials
             .verify(self.unix_time, identity, &certificates, hash, signature)
-            .map_err(|_| Discard::BadSignature)?;
+            .map_err(|error| error.discard())?;
         let config = self.configs.iter().find(|config| config.remote_identity.accepts(&proved)).cloned();
         Ok(Proved { identity: Some(proved), config })
     }

@@ -1,5 +1,6 @@
 //! Conversations between two endpoints on one virtual clock, over a network that does what a test says.
 
+mod certificates;
 mod closing;
 mod config;
 mod fragments;
