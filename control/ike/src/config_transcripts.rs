@@ -238,18 +238,10 @@ fn the_example_of_the_page_is_what_we_write_and_read() {
     assert_eq!(hex::encode(&message), hex::encode(example(&page, "message")));
 }
 
-#[test]
-fn the_numbers_of_the_page_are_the_numbers_of_the_code() {
-    use crate::limits::{
-        CONFIG_ANSWER_LIFE, EXCHANGE_LINGER, GUESSES_PER_SOURCE_MAX, GUESSES_PER_USER_MAX, GUESSES_WINDOW,
-        MESSAGE_OCTETS_MAX, TRANSACTIONS_PER_EXCHANGE_MAX, TRANSACTIONS_PER_WINDOW_MAX, TRANSACTIONS_WINDOW,
-        XAUTH_PATIENCE,
-    };
+/// Rows of the tables of attributes, as far as their numbers.
+fn numbers() -> Vec<String> {
     use crate::wire::iana::{config_class as c, set_class as s, xauth_class as x};
-    use crate::wire::limits::*;
-    let page = page();
-    let mut expected = Vec::new();
-    for (name, number) in [
+    let rows = [
         ("INTERNAL_IP4_ADDRESS", c::IP4_ADDRESS),
         ("INTERNAL_IP4_NETMASK", c::IP4_NETMASK),
         ("INTERNAL_IP4_DNS", c::IP4_DNS),
@@ -285,9 +277,20 @@ fn the_numbers_of_the_page_are_the_numbers_of_the_code() {
         ("gateway", s::GATEWAY),
         ("parent", s::PARENT),
         ("refusal", s::REFUSAL),
-    ] {
-        expected.push(format!("| {name} | {number} | "));
-    }
+    ];
+    rows.iter().map(|(name, number)| format!("| {name} | {number} | ")).collect()
+}
+
+#[test]
+fn the_numbers_of_the_page_are_the_numbers_of_the_code() {
+    use crate::limits::{
+        CONFIG_ANSWER_LIFE, EXCHANGE_LINGER, GUESSES_PER_SOURCE_MAX, GUESSES_PER_USER_MAX, GUESSES_WINDOW,
+        MESSAGE_OCTETS_MAX, TRANSACTIONS_PER_EXCHANGE_MAX, TRANSACTIONS_PER_WINDOW_MAX, TRANSACTIONS_WINDOW,
+        XAUTH_PATIENCE,
+    };
+    use crate::wire::limits::*;
+    let page = page();
+    let mut expected = numbers();
     for (what, limit) in [
         ("a message: octets", MESSAGE_OCTETS_MAX),
         ("a message: attributes", CONFIG_ATTRIBUTES_MAX),
