@@ -203,7 +203,7 @@ fn a_client_goes_on_when_the_server_does_not_ask() {
     pair.run(secs(1));
     pair.sides[0].says = Some(Vec::new());
     pair.call(1, |endpoint, now| {
-        endpoint.push_config(now, PEER, vec![ConfigAttribute::PolicyVersion(Some(1))])
+        endpoint.push_config(now, PEER, vec![ConfigAttribute::PolicyVersion(Some(1))]);
     });
     pair.run(secs(1));
     assert_eq!((pair.left().configurable.len(), pair.left().received.len()), (1, 1));
