@@ -360,7 +360,7 @@ fn check_parents(sets: &[PolicySet], numbers: &HashMap<u16, usize>, verdicts: &m
         match (sets[at].parent, depths[at]) {
             (Some(number), _) if parent(at).is_none() => *verdict = Err(Refusal::ParentUnknown(number)),
             (_, Depth::Levels(levels)) if levels > STACK_DEPTH_MAX => {
-                *verdict = Err(Refusal::TooDeep(levels))
+                *verdict = Err(Refusal::TooDeep(levels));
             }
             (_, Depth::Endless) => *verdict = Err(Refusal::ParentLoop),
             _ => {}
