@@ -31,9 +31,7 @@ impl ModelEngine {
                     let same = means(&self.rules, *id) == means(&rules, *id);
                     assert!(same, "a rule that becomes another is unbound first");
                 }
-                for id in self.bound.keys().filter(|id| !ids.contains(id)) {
-                    panic!("{id:?} goes and is still bound");
-                }
+                assert!(self.bound.keys().all(|id| ids.contains(id)), "what goes is unbound first");
                 self.asked.retain(|id| ids.contains(id));
                 self.rules = rules;
             }
