@@ -10,6 +10,8 @@
 
 mod admission;
 mod config;
+#[cfg(test)]
+mod config_transcripts;
 mod counters;
 mod credentials;
 mod crypto;
