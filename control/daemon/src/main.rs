@@ -26,6 +26,9 @@ mod server;
 mod signals;
 mod sockets;
 mod start;
+mod store;
+mod surroundings;
+mod tun;
 
 use arguments::Arguments;
 use clap::Parser;
