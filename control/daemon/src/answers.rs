@@ -145,7 +145,7 @@ impl Sources<'_> {
     }
 
     /// Every peer that IKE knows, also those that no configuration names.
-    fn peers(&self) -> BTreeMap<PeerId, PeerStatus> {
+    pub(crate) fn peers(&self) -> BTreeMap<PeerId, PeerStatus> {
         self.tunnels.negotiator().peers().into_iter().map(|peer| (peer.peer, peer)).collect()
     }
 

@@ -31,7 +31,7 @@ use warren_bpf::{Locality, Steering};
 use warren_config::Config;
 use warren_engine::{Handle, Refused, Token};
 use warren_ike::Path;
-use warren_policy::RuleId;
+use warren_policy::{PeerId, RuleId};
 use warren_seam::{Command, Event, SaId};
 use warren_tunnels::{Output, Tunnels};
 
@@ -352,6 +352,16 @@ impl Control {
             Wanted::TunnelList => Ok(Answer::TunnelList(self.sources(now).tunnels())),
             Wanted::RuleList => Ok(Answer::RuleList(self.sources(now).rules())),
             Wanted::Drops => Ok(Answer::Drops(self.sources(now).drops())),
+            Wanted::PolicyList => Ok(Answer::Policies(Box::new(self.sources(now).policies()))),
+            Wanted::LeaseList => Ok(Answer::Leases(self.sources(now).leases())),
+            Wanted::ClientList => Ok(Answer::Clients(Box::new(self.sources(now).clients()))),
+            Wanted::PolicyPull { name } => {
+                self.with_server(&name, |tunnels, peer| tunnels.pull_again(now, peer))
+            }
+            Wanted::ClientClose { name } => {
+                self.with_server(&name, |tunnels, peer| tunnels.close_client(now, peer))
+            }
+            Wanted::LeaseRelease { pool, holder } => self.release(now, &pool, &holder),
         };
         // Refused only when the one who asked is gone.
         let _ = question.reply.send(answer);
@@ -371,6 +381,30 @@ impl Control {
             change(&mut self.parts.tunnels, rule);
         }
         Ok(Answer::Done)
+    }
+
+    /// A peer that we receive policy from.
+    fn with_server(
+        &mut self,
+        name: &str,
+        change: impl Fn(&mut Tunnels, PeerId) -> bool,
+    ) -> Result<Answer, Refusal> {
+        let peer = self.parts.config.peers.iter().find(|peer| peer.name == name);
+        match peer.map(|peer| peer.id) {
+            Some(peer) if change(&mut self.parts.tunnels, peer) => Ok(Answer::Done),
+            found => {
+                let what = if found.is_some() { "policy is not received from" } else { "there is no peer" };
+                Err(Refusal::new(RefusalWord::UnknownPeer, format!("{what} `{name}`")))
+            }
+        }
+    }
+
+    fn release(&mut self, now: Duration, pool: &str, holder: &str) -> Result<Answer, Refusal> {
+        if self.parts.tunnels.release_lease(now, pool, holder) {
+            return Ok(Answer::Done);
+        }
+        let message = format!("pool `{pool}` has no lease of `{holder}`");
+        Err(Refusal::new(RefusalWord::UnknownLease, message))
     }
 
     fn sources(&self, now: Duration) -> Sources<'_> {

@@ -20,6 +20,7 @@ mod kernel;
 mod limits;
 mod log;
 mod notify;
+mod policy_answers;
 mod ports;
 mod resolver;
 mod server;
