@@ -13,6 +13,7 @@ use crate::limits::{
     FIRST_MESSAGES_PER_SECOND, HALF_OPEN_LIFE, HALF_OPEN_MAX, HALF_OPEN_PER_SOURCE_MAX,
     KEY_EXCHANGES_PER_SECOND, NOTIFIES_PER_SECOND,
 };
+use crate::v1::main_mode::Vendors;
 use crate::{Counters, Discard, Entropy, Path};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub(crate) struct HalfOpen {
     pub(crate) proposal: IkeProposal,
     pub(crate) lifetime_s: u32,
     pub(crate) nat_traversal: bool,
-    pub(crate) dpd: bool,
+    pub(crate) vendors: Vendors,
     /// The message as it came, by hash, so that a repetition is known.
     pub(crate) request: [u8; 32],
     pub(crate) response: Box<[u8]>,
@@ -218,7 +219,7 @@ mod tests {
             proposal: IkeProposal { encryption: KeyBits::B128, hash: Hash::Sha256, group: Group::Modp2048 },
             lifetime_s: 3600,
             nat_traversal: false,
-            dpd: false,
+            vendors: Vendors::default(),
             request: [0; 32],
             response: Box::default(),
             resends: 0,

@@ -5,6 +5,7 @@
 //! main      main mode, both roles                children  quick mode, both roles, and what it leaves
 //! notify    informational exchanges              timeouts  repetition, renewal, DPD, keepalives, expiry
 //! closing   the ways an SA ends                  status    what dpctl shows
+//! transaction  configuration, pulled and pushed  xauth     extended authentication before it
 //! ```
 
 mod children;
@@ -18,6 +19,7 @@ mod status;
 mod tests;
 mod timeouts;
 mod transaction;
+mod xauth;
 
 use crate::admission::Admission;
 use crate::config::{ChildConfig, PeerConfig};
@@ -25,6 +27,7 @@ use crate::crypto::Cookies;
 use crate::limits::PENDING_CHILDREN_MAX;
 use crate::spi::SaNames;
 use crate::timers::Timers;
+use crate::v1::xauth::Guesses;
 use crate::{Counters, Discard, Down, Entropy, Failure, Notice, Output, Path};
 use children::Child;
 use demux::Message;
@@ -66,6 +69,9 @@ pub struct Endpoint {
     by_selector: HashMap<(PeerId, Selector), RuleId>,
     /// Rules that `open_child` began and that have neither a pair nor a failure yet.
     opening: HashSet<RuleId>,
+    /// Peers that `connect` called and that have neither an ISAKMP SA nor a failure yet.
+    connecting: HashSet<PeerId>,
+    guesses: Guesses,
     admission: Admission,
     isakmps: BTreeMap<IsakmpId, Isakmp>,
     /// While the responder's cookie is unknown, it is zero here.
@@ -92,6 +98,8 @@ impl Endpoint {
             rules: HashMap::new(),
             by_selector: HashMap::new(),
             opening: HashSet::new(),
+            connecting: HashSet::new(),
+            guesses: Guesses::default(),
             isakmps: BTreeMap::new(),
             by_cookies: HashMap::new(),
             unfinished: BTreeSet::new(),

@@ -22,7 +22,7 @@ impl ExpectSa {
     pub(crate) fn begin(config: Arc<PeerConfig>, cookie: [u8; 8]) -> (Self, Vec<u8>) {
         let sa = phase_one::offer(&config.proposals, config.lifetime);
         let cookies = Cookies { initiator: cookie, responder: [0; 8] };
-        let message = sa_message(cookies, &sa, config.nat_traversal != NatTraversal::Off);
+        let message = sa_message(&config, cookies, &sa, config.nat_traversal != NatTraversal::Off);
         (Self { config, cookie, sa }, message)
     }
 

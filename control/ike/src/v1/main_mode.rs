@@ -17,7 +17,7 @@ use crate::wire::vendor::{self, Vendor};
 use crate::wire::{
     Body, Chain, ExchangeType, Header, Identification, Notify, NotifyType, PayloadType, ProtocolId,
 };
-use crate::{Discard, Entropy, NatTraversal, Path, PeerConfig, Role};
+use crate::{ConfigMode, Discard, Entropy, NatTraversal, Path, PeerConfig, Role, Xauth};
 use std::sync::Arc;
 use warren_policy::{Group, Identity};
 
@@ -26,6 +26,9 @@ use warren_policy::{Group, Identity};
 pub(crate) struct Vendors {
     pub(crate) nat_traversal: bool,
     pub(crate) dpd: bool,
+    /// Our private attributes in the configuration exchange (REQUIREMENTS W2).
+    pub(crate) policy: bool,
+    pub(crate) unity: bool,
 }
 
 impl Vendors {
@@ -34,6 +37,8 @@ impl Vendors {
             match Vendor::of(payload.body) {
                 Vendor::NatTRfc3947 => vendors.nat_traversal = true,
                 Vendor::Dpd => vendors.dpd = true,
+                Vendor::Policy => vendors.policy = true,
+                Vendor::Unity => vendors.unity = true,
                 _ => {}
             }
             vendors
@@ -42,12 +47,19 @@ impl Vendors {
 }
 
 /// Messages 1 and 2.
-pub(crate) fn sa_message(cookies: Cookies, sa: &[u8], nat_traversal: bool) -> Vec<u8> {
+pub(crate) fn sa_message(config: &PeerConfig, cookies: Cookies, sa: &[u8], nat_traversal: bool) -> Vec<u8> {
     let mut chain = Chain::new().with(PayloadType::SA, sa);
     if nat_traversal {
         chain.push(PayloadType::VENDOR_ID, &vendor::NAT_T_RFC_3947);
     }
     chain.push(PayloadType::VENDOR_ID, &vendor::DPD);
+    if !matches!(config.xauth, Xauth::Off) {
+        chain.push(PayloadType::VENDOR_ID, &vendor::XAUTH);
+    }
+    if config.config_mode != ConfigMode::Off {
+        chain.push(PayloadType::VENDOR_ID, &vendor::UNITY);
+        chain.push(PayloadType::VENDOR_ID, &vendor::POLICY);
+    }
     header(cookies, ExchangeType::MAIN, 0).encode(&chain)
 }
 

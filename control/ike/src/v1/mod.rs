@@ -16,3 +16,5 @@ pub(crate) mod phase_one;
 pub(crate) mod protection;
 pub(crate) mod quick;
 pub(crate) mod responder;
+pub(crate) mod transaction;
+pub(crate) mod xauth;

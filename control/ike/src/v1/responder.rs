@@ -38,9 +38,9 @@ pub(crate) fn answer(
         proposal: agreed.proposal,
         lifetime_s: agreed.lifetime_s,
         nat_traversal,
-        dpd: vendors.dpd,
+        vendors,
         request: fingerprint(datagram),
-        response: sa_message(cookies, &answer, nat_traversal).into(),
+        response: sa_message(config, cookies, &answer, nat_traversal).into(),
         resends: 0,
         started_at: now,
     })
@@ -71,7 +71,7 @@ impl ExpectAuth {
             cookies: record.cookies,
             agreed: phase_one::Agreed { proposal: record.proposal, lifetime_s: record.lifetime_s },
             sa: record.sa.to_vec(),
-            vendors: Vendors { nat_traversal: record.nat_traversal, dpd: record.dpd },
+            vendors: Vendors { nat_traversal: record.nat_traversal, ..record.vendors },
         };
         let half = Half::generate(&setup, entropy);
         let message = half.message(&setup, record.path);
