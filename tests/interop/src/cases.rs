@@ -3,7 +3,7 @@
 use xtask::Failure;
 use xtask::packages::Purpose;
 
-use crate::{alone, kernel, strongswan};
+use crate::{alone, config_mode, kernel, strongswan};
 
 /// Which peer a case needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub(crate) enum Case {
     Killed,
     /// Negotiated with strongSwan, ESP inside UDP.
     StrongSwan(&'static strongswan::Scene, Role),
+    /// Config mode with strongSwan on the other side.
+    ConfigMode(&'static config_mode::Scene, config_mode::Side),
     /// Negotiated with the charon of a Linux kernel, raw ESP.
     KernelIke(Role),
     /// Manual keys on both sides, raw ESP.
@@ -67,7 +69,7 @@ impl Case {
     pub(crate) fn group(self) -> Group {
         match self {
             Self::Killed => Group::Alone,
-            Self::StrongSwan(..) => Group::StrongSwan,
+            Self::StrongSwan(..) | Self::ConfigMode(..) => Group::StrongSwan,
             Self::KernelIke(_) | Self::KernelManual(_) => Group::Kernel,
         }
     }
@@ -77,6 +79,7 @@ impl Case {
         match self {
             Self::Killed => format!("{group}/killed-and-started-again"),
             Self::StrongSwan(scene, role) => format!("{group}/{}/{}", scene.name, role.word()),
+            Self::ConfigMode(scene, side) => format!("{group}/{}/{}", scene.name, side.word()),
             Self::KernelIke(role) => format!("{group}/ikev1-main-raw-esp/{}", role.word()),
             Self::KernelManual(manual) => format!("{group}/manual/{manual}"),
         }
@@ -87,6 +90,7 @@ impl Case {
         match self {
             Self::Killed => alone::killed(),
             Self::StrongSwan(scene, role) => strongswan::run(scene, role),
+            Self::ConfigMode(scene, side) => config_mode::run(scene, side),
             Self::KernelIke(role) => kernel::negotiated(role),
             Self::KernelManual(manual) => kernel::manual(manual),
         }
@@ -99,6 +103,10 @@ pub(crate) fn all() -> Vec<Case> {
     let mut cases = vec![Case::Killed];
     for scene in strongswan::SCENES {
         cases.extend(roles.map(|role| Case::StrongSwan(scene, role)));
+    }
+    for scene in config_mode::SCENES {
+        let sides = [config_mode::Side::Client, config_mode::Side::Server];
+        cases.extend(sides.map(|side| Case::ConfigMode(scene, side)));
     }
     cases.extend(roles.map(Case::KernelIke));
     for bits in [128, 256] {

@@ -11,6 +11,7 @@
 mod alone;
 mod bare;
 mod cases;
+mod config_mode;
 mod kernel;
 mod strongswan;
 

@@ -42,10 +42,15 @@ impl StrongSwan {
         self.script("status", &[])
     }
 
+    /// The whole of its log.
+    pub fn log(&self) -> String {
+        let log = self.state.join(self.namespace.name()).join("charon.log");
+        std::fs::read_to_string(log).unwrap_or_default()
+    }
+
     /// The end of its log.
     pub fn last_words(&self) -> String {
-        let log = self.state.join(self.namespace.name()).join("charon.log");
-        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let text = self.log();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }

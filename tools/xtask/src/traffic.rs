@@ -49,6 +49,11 @@ impl<'a> Sender<'a> {
     pub fn at(host: &'a Namespace, address: IpAddr) -> Self {
         Self { host, address: Some(address) }
     }
+
+    /// The host's name.
+    pub fn name(&self) -> &'a str {
+        self.host.name()
+    }
 }
 
 impl<'a> From<&'a Namespace> for Sender<'a> {
