@@ -129,7 +129,7 @@ impl Scene {
     }
 
     fn file(&self, home: &Home, ports: &[&str], name: &str, peer: &str) -> String {
-        let mut text = format!("[gateway]\ncontrol_socket = \"{}\"\n", home.socket().display());
+        let mut text = home.section();
         for interface in ports {
             let side = if *interface == "wan" { "outside" } else { "inside" };
             text.push_str(&format!("\n[[port]]\ninterface = \"{interface}\"\nside = \"{side}\"\n"));

@@ -87,14 +87,17 @@ impl Gateway {
         Self::spawn(command.arg(home.configuration()), home, home.socket())
     }
 
-    /// Starts the daemon with a configuration that names no control socket. It then is where it always is, below
-    /// `/run`, which is why this daemon gets a `/run` of its own.
+    /// Starts the daemon with a configuration that names neither control socket nor state. Both then are where they
+    /// always are, below `/run` and `/var/lib`, which is why this daemon gets both for itself alone.
     pub fn run_apart(namespace: &Namespace, home: &Home) -> Result<Self, Failure> {
-        let run = home.file("run");
-        fs::create_dir_all(run.join("warren")).context(run.display())?;
+        let (run, lib) = (home.file("run"), home.file("lib"));
+        for folder in [&run, &lib] {
+            fs::create_dir_all(folder.join("warren")).context(folder.display())?;
+        }
+        let script = r#"mount --bind "$1" /run && mount --bind "$2" /var/lib && exec "$3" "$4""#;
         let mut command = namespace.command("/bin/sh");
-        command.args(["-c", r#"mount --bind "$1" /run && exec "$2" "$3""#, "sh"]);
-        command.arg(&run).arg(repository::release("warrend")).arg(home.configuration());
+        command.args(["-c", script, "sh"]).args([&run, &lib]);
+        command.arg(repository::release("warrend")).arg(home.configuration());
         Self::spawn(&mut command, home, run.join("warren/warrend.sock"))
     }
 

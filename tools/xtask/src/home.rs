@@ -31,6 +31,12 @@ impl Home {
         self.file("warrend.sock")
     }
 
+    /// The section of a configuration that keeps everything in this folder.
+    pub fn section(&self) -> String {
+        let (socket, state) = (self.socket(), self.file("state"));
+        format!("[gateway]\ncontrol_socket = \"{}\"\nstate = \"{}\"\n", socket.display(), state.display())
+    }
+
     /// The configuration file. Names in it are looked up beside it.
     pub fn configuration(&self) -> PathBuf {
         self.file("warren.toml")
