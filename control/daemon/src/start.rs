@@ -112,7 +112,7 @@ pub(crate) async fn start(file: PathBuf, config: Config, clock: Clock) -> Result
         ..Settings::default()
     };
     let (engine, workers) = warren_engine::build(parts, &settings).map_err(StartError::io("the engine"))?;
-    let tunnels = Tunnels::new(clock.now(), desired::tunnels(&config), Box::new(KernelEntropy));
+    let tunnels = Tunnels::new(clock.now(), desired::tunnels(&config), Vec::new(), Box::new(KernelEntropy));
     let crew = Crew::start(workers, clock.started()).map_err(StartError::io("worker threads"))?;
     let tun_routes = route_tun(&config, &found, &view, netlink.clone()).await?;
     let mut sockets = Sockets::default();

@@ -182,11 +182,13 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
-    /// Whether both peers have the same pre-shared key.
+    /// Whether both peers have the same pre-shared key, or the same credentials.
     pub(crate) fn shares_secret_with(&self, other: &Self) -> bool {
-        match (self.authentication.secret(), other.authentication.secret()) {
-            (Some(own), Some(other)) => own.expose().ct_eq(other.expose()).into(),
-            (None, None) => true,
+        match (&self.authentication, &other.authentication) {
+            (Authentication::PreSharedKey(own), Authentication::PreSharedKey(other)) => {
+                own.expose().ct_eq(other.expose()).into()
+            }
+            (Authentication::Signature(own), Authentication::Signature(other)) => own.is_same(other),
             _ => false,
         }
     }

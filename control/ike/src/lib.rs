@@ -9,6 +9,7 @@
 //! outputs with [`Endpoint::poll_output`] until there are none, strictly in their order.
 
 mod admission;
+mod certificate;
 mod config;
 mod counters;
 mod credentials;
@@ -19,6 +20,7 @@ pub mod limits;
 mod notice;
 mod output;
 mod path;
+mod pem;
 mod retransmit;
 mod spi;
 mod status;
@@ -35,10 +37,11 @@ pub use config::{
     Retransmit, Xauth,
 };
 pub use counters::{Counters, Discard};
-pub use credentials::Credentials;
+pub use credentials::{Credentials, CredentialsError, SignatureError};
 pub use endpoint::Endpoint;
 pub use entropy::Entropy;
 pub use notice::Notice;
 pub use output::{ConfigExchange, Down, Failure, Output, Role};
 pub use path::Path;
+pub use pem::{PemError, certificates_from_pem, private_key_from_pem};
 pub use status::{ChildStatus, PeerState, PeerStatus};

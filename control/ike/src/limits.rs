@@ -55,3 +55,6 @@ pub const NONCE_OCTETS: usize = 32;
 pub const LIFETIME_S_MIN: u32 = 10;
 /// The same in kilobytes. None at all would be an SA that may not carry a packet.
 pub const LIFETIME_KB_MIN: u64 = 64;
+/// Certificates that a peer may send, and that a chain of ours may have: real chains have two or three, and each
+/// costs a public-key operation.
+pub const CERTIFICATES_MAX: usize = 8;

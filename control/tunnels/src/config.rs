@@ -58,7 +58,7 @@ pub struct ServerConfig {
 pub struct Lease {
     /// The pool's name.
     pub pool: String,
-    /// Whose it is, as [`warren_policy::Identity`] is written, or the name of an XAuth user.
+    /// Whose it is, as [`warren_policy::Identity`] is written, or `user:` and the name of an XAuth user.
     pub holder: String,
     /// The address.
     pub address: IpAddr,

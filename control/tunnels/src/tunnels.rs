@@ -1,19 +1,22 @@
 //! Every tunnel: inputs to what must be done about them.
 
+use crate::client::Client;
 use crate::config::{Lease, TunnelConfig, TunnelsConfig};
+use crate::leases::Leases;
 use crate::limits::{LINGERING_MAX, OUTPUTS_MAX, RESPONDER_PATIENCE, START_SPACING};
 use crate::negotiator::Negotiator;
 use crate::notice::Notice;
 use crate::pair::{Moment, SaFacts};
 use crate::schedule::Jitter;
-use crate::status::TunnelStatus;
+use crate::server::Guest;
+use crate::status::{ClientStatus, LeaseStatus, PoolStatus, ServedStatus, TunnelStatus};
 use crate::timers::Timers;
 use crate::tunnel::{Negotiation, Tunnel};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 use warren_ike::{Endpoint, Entropy, Path};
-use warren_policy::{PeerId, RuleId, RuleSet};
+use warren_policy::{AddressRange, PeerId, RuleId, RuleSet};
 use warren_seam::{Command, Event, SaId};
 
 /// Something to be done, strictly in the order in which it is polled. An `Engine` command that installs an inbound
@@ -61,17 +64,26 @@ pub struct Tunnels<N = Endpoint> {
     pub(crate) closing: Vec<(RuleId, SaId)>,
     /// Tunnels that the running call changed.
     pub(crate) touched: Vec<RuleId>,
+    pub(crate) clients: BTreeMap<PeerId, Client>,
+    pub(crate) guests: BTreeMap<PeerId, Guest>,
+    pub(crate) leases: Leases,
     moments: u64,
 }
 
 impl Tunnels<Endpoint> {
-    /// Tunnels over IKE. The rules are the first output, so that they are in force before anything else.
+    /// Tunnels over IKE, with the leases of an earlier life. The rules are the first output, so that they are in
+    /// force before anything else.
     #[must_use]
-    pub fn new(now: Duration, config: TunnelsConfig, mut entropy: Box<dyn Entropy>) -> Self {
+    pub fn new(
+        now: Duration,
+        config: TunnelsConfig,
+        leases: Vec<Lease>,
+        mut entropy: Box<dyn Entropy>,
+    ) -> Self {
         let mut seed = [0; 8];
         entropy.fill(&mut seed);
         let endpoint = Endpoint::new(config.peers.clone(), config.children(), entropy);
-        Self::with_negotiator(now, config, endpoint, u64::from_be_bytes(seed))
+        Self::with_negotiator(now, config, leases, endpoint, u64::from_be_bytes(seed))
     }
 }
 
@@ -81,7 +93,13 @@ impl<N: Negotiator> Tunnels<N> {
     /// # Panics
     /// When tunnels and rules of `config` do not belong together.
     #[must_use]
-    pub fn with_negotiator(now: Duration, config: TunnelsConfig, negotiator: N, seed: u64) -> Self {
+    pub fn with_negotiator(
+        now: Duration,
+        config: TunnelsConfig,
+        leases: Vec<Lease>,
+        negotiator: N,
+        seed: u64,
+    ) -> Self {
         assert!(config.is_consistent(), "every tunnel rule has its tunnel, in the same order");
         let mut tunnels = Self {
             negotiator,
@@ -96,6 +114,9 @@ impl<N: Negotiator> Tunnels<N> {
             jitter: Jitter::new(seed),
             closing: Vec::new(),
             touched: Vec::new(),
+            clients: BTreeMap::new(),
+            guests: BTreeMap::new(),
+            leases: Leases::new(&config.pools, leases),
             moments: 0,
         };
         let rules = tunnels.rules.clone();
@@ -295,6 +316,72 @@ impl<N: Negotiator> Tunnels<N> {
     #[must_use]
     pub fn status(&self) -> Vec<TunnelStatus> {
         self.tunnels.iter().map(Tunnel::status).collect()
+    }
+
+    /// Servers that we receive policy from.
+    #[must_use]
+    pub fn clients(&self) -> Vec<ClientStatus> {
+        self.clients.values().map(Client::status).collect()
+    }
+
+    /// Peers that are connected to us as a server.
+    #[must_use]
+    pub fn served(&self) -> Vec<ServedStatus> {
+        self.guests.values().map(Guest::status).collect()
+    }
+
+    /// Every leased address.
+    #[must_use]
+    pub fn leases(&self) -> Vec<LeaseStatus> {
+        self.leases.status()
+    }
+
+    /// Every pool of addresses.
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolStatus> {
+        self.leases.pools()
+    }
+
+    /// Where nothing goes, in clear or otherwise, because policy that protected it was lost: until it is pulled
+    /// again, its client is closed, or the configuration drops it.
+    #[must_use]
+    pub fn shielded(&self) -> Vec<AddressRange> {
+        self.clients.values().flat_map(|client| client.shield.iter().copied()).collect()
+    }
+
+    /// Rules that carry the operator's, or a server's, name for a tunnel.
+    #[must_use]
+    pub fn rules_named(&self, name: &str) -> Vec<RuleId> {
+        self.rules.tunnel.iter().filter(|rule| rule.name == name).map(|rule| rule.id).collect()
+    }
+
+    /// The operator wants policy to be pulled again, now; undoes [`Tunnels::close_client`]. `false` for a peer that
+    /// gives us none.
+    pub fn pull_again(&mut self, now: Duration, peer: PeerId) -> bool {
+        let Some(client) = self.clients.get_mut(&peer) else { return false };
+        client.closed = false;
+        client.failures = 0;
+        client.held_until = Some(now);
+        self.settle(now);
+        true
+    }
+
+    /// The operator wants nothing of this server any more: what it gave is withdrawn, and its shield too, until
+    /// [`Tunnels::pull_again`]. `false` for a peer that gives us no policy.
+    pub fn close_client(&mut self, now: Duration, peer: PeerId) -> bool {
+        let Some(client) = self.clients.get_mut(&peer) else { return false };
+        client.closed = true;
+        client.held_until = None;
+        self.negotiator.close_peer(now, peer);
+        self.settle(now);
+        true
+    }
+
+    /// Forgets a lease; a holder that is connected is disconnected first. `false` when there is no such lease.
+    pub fn release_lease(&mut self, now: Duration, pool: &str, holder: &str) -> bool {
+        let released = self.leases.release(pool, holder);
+        self.settle(now);
+        released
     }
 
     fn acquire(&mut self, now: Duration, rule: RuleId) {

@@ -6,6 +6,7 @@ mod keys;
 mod modp;
 mod prf;
 mod primes;
+mod signature;
 
 pub(crate) use cbc::{BLOCK_OCTETS, Cipher, Iv};
 #[cfg(test)]
@@ -13,6 +14,7 @@ pub(crate) use dh::public_octets;
 pub(crate) use dh::{KeyExchange, is_public_value};
 pub(crate) use keys::{Cookies, PhaseOneKeys, PhaseOneParts, initial_iv, keymat, message_iv};
 pub(crate) use prf::{digest, is_equal, prf};
+pub(crate) use signature::{AuthMethod, Curve, KeyError, PrivateKey, PublicKey, RSA_BITS_MIN};
 
 /// Octets that are wiped when dropped.
 pub(crate) type Wiped = zeroize::Zeroizing<Vec<u8>>;

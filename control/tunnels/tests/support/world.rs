@@ -124,7 +124,7 @@ impl World<Scripted> {
             let children = config.tunnels.iter().map(|tunnel| tunnel.child.clone()).collect();
             let own = seed.wrapping_mul(2).wrapping_add(at as u64);
             let negotiator = Scripted::new(socket(at), socket(1 - at), children, own);
-            Tunnels::with_negotiator(Duration::ZERO, config, negotiator, own)
+            Tunnels::with_negotiator(Duration::ZERO, config, Vec::new(), negotiator, own)
         };
         let mut world = Self::new([side(0), side(1)], seed);
         world.check_scripted = true;
@@ -150,7 +150,7 @@ impl World<Endpoint> {
             let entropy = Box::new(Seeded(Chance(seed.wrapping_mul(2).wrapping_add(at as u64))));
             let mut config = config(at, rules, starts[at]);
             config.peers[0].dpd = Some(Dpd { delay: seconds(10), timeout: seconds(30) });
-            Tunnels::new(Duration::ZERO, config, entropy)
+            Tunnels::new(Duration::ZERO, config, Vec::new(), entropy)
         };
         Self::new([side(0), side(1)], seed)
     }
