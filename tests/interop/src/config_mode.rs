@@ -120,7 +120,7 @@ impl Scene {
             ));
         }
         if self.has_xauth {
-            peer.push_str("xauth = \"server\"\n");
+            peer.push_str("xauth = \"server\"\ngroup_secret = true\n");
             rest.push_str("\n[[user]]\nname = \"alice\"\npassword = \"alice.password\"\n");
         }
         let annex = annex_port(ANNEX);
