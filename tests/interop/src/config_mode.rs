@@ -94,7 +94,7 @@ impl Scene {
         }
         if self.has_xauth {
             peer.push_str(
-                "xauth = \"client\"\nxauth_user = \"alice\"\nxauth_password = \"alice.password\"\n",
+                "group_secret = true\nxauth = \"client\"\nxauth_user = \"alice\"\nxauth_password = \"alice.password\"\n",
             );
         }
         self.file(home, &["wan"], "server", &peer)
