@@ -224,11 +224,7 @@ impl Meeting {
 
     /// The lease as the client has it: on Warren's tun device, or on strongSwan's.
     fn lease(&self, client: &Namespace) -> Result<Option<IpAddr>, Failure> {
-        let device = if self.side == Side::Client { "warren0" } else { "ipsec0" };
-        let output =
-            client.command("ip").args(["-j", "-4", "addr", "show", "dev", device]).output().context("ip")?;
-        let links: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        Ok(links[0]["addr_info"][0]["local"].as_str().and_then(|text| text.parse().ok()))
+        address_on(client, if self.side == Side::Client { "warren0" } else { "ipsec0" })
     }
 
     /// What `dpctl` says of the lease, as whichever side Warren is.
@@ -265,8 +261,21 @@ impl Meeting {
     }
 }
 
+/// The first IPv4 address of a device, if both are there.
+pub(crate) fn address_on(host: &Namespace, device: &str) -> Result<Option<IpAddr>, Failure> {
+    let output =
+        host.command("ip").args(["-j", "-4", "addr", "show", "dev", device]).output().context("ip")?;
+    let links: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    Ok(links[0]["addr_info"][0]["local"].as_str().and_then(|text| text.parse().ok()))
+}
+
 /// Pings both ways, and a transfer each way.
-fn traffic_between(from: Sender<'_>, lease: IpAddr, site: Site, host: &Namespace) -> Result<String, Failure> {
+pub(crate) fn traffic_between(
+    from: Sender<'_>,
+    lease: IpAddr,
+    site: Site,
+    host: &Namespace,
+) -> Result<String, Failure> {
     let target = site.host()[0];
     traffic::wait_for_first_answer(from, target)?;
     pinged(from, target)?;
@@ -281,7 +290,10 @@ fn traffic_between(from: Sender<'_>, lease: IpAddr, site: Site, host: &Namespace
 }
 
 /// Asks again until there is an answer; `what` is the sentence that was not true in time.
-fn until<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>, Failure>) -> Result<T, Failure> {
+pub(crate) fn until<T>(
+    what: &str,
+    mut ask: impl FnMut() -> Result<Option<T>, Failure>,
+) -> Result<T, Failure> {
     let started = Instant::now();
     while started.elapsed() < limits::TUNNEL_UP {
         if let Some(answer) = ask()? {
