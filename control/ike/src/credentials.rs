@@ -275,3 +275,222 @@ fn chain_error(error: webpki::Error) -> SignatureError {
         other => SignatureError::Chain(other.to_string()),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::testing::{Seeded, vector_octets};
+    use crate::{certificates_from_pem, private_key_from_pem};
+
+    /// 2027-01-15, when most of the certificates are valid.
+    pub(crate) const NOW: Duration = Duration::from_secs(1_800_000_000);
+    const HASH: [u8; 32] = [0x42; 32];
+
+    fn pem(name: &str) -> Vec<u8> {
+        vector_octets(&format!("certificates/{name}"))
+    }
+
+    fn certificates(name: &str) -> Vec<Vec<u8>> {
+        certificates_from_pem(&pem(&format!("{name}.pem"))).unwrap()
+    }
+
+    fn key(name: &str) -> Secret {
+        private_key_from_pem(&pem(&format!("{name}.key"))).unwrap()
+    }
+
+    fn authority(name: &str) -> &'static str {
+        if name.starts_with("rsa-") { "rsa-authority" } else { "authority" }
+    }
+
+    /// The credentials of one of the vectors.
+    pub(crate) fn credentials(name: &str) -> Credentials {
+        let chain = if name == "chained" { "chained-bundle" } else { name };
+        Credentials::new(certificates(chain), key(name), certificates(authority(name))).unwrap()
+    }
+
+    fn id(text: &str) -> Vec<u8> {
+        Identification::of_identity(&text.parse().unwrap()).encode()
+    }
+
+    /// What the right side says to a peer that sends `certificates` and signs with the key of `name`.
+    fn judge(name: &str, certificates: &[Vec<u8>], identity: &[u8]) -> Result<Identity, SignatureError> {
+        let signed = PrivateKey::decode(key(name).expose()).ok().unwrap();
+        let signature = signed.sign(&HASH, &mut Seeded::new(1)).unwrap();
+        let bodies: Vec<Vec<u8>> =
+            certificates.iter().map(|der| [&[X509_SIGNATURE], &der[..]].concat()).collect();
+        let bodies: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
+        let judge = credentials(if name.starts_with("rsa-") { "rsa-right" } else { "p256-right" });
+        judge.verify(NOW, identity, &bodies, &HASH, &signature)
+    }
+
+    fn verdict(name: &str) -> Result<Identity, SignatureError> {
+        judge(name, &certificates(name), &id("left.test"))
+    }
+
+    #[test]
+    fn both_sides_believe_each_other_with_every_kind_of_key() {
+        for kind in ["rsa", "p256", "p384", "p521"] {
+            let (left, right) = (credentials(&format!("{kind}-left")), credentials(&format!("{kind}-right")));
+            for (own, peer, name) in [(&left, &right, "left.test"), (&right, &left, "right.test")] {
+                assert_eq!(own.method(), peer.method());
+                let signature = own.sign(&HASH, &mut Seeded::new(1)).unwrap();
+                let bodies = own.certificate_payloads();
+                let bodies: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
+                let verify =
+                    |hash: &[u8], signature: &[u8]| peer.verify(NOW, &id(name), &bodies, hash, signature);
+                assert_eq!(verify(&HASH, &signature), Ok(name.parse().unwrap()), "{kind}");
+                assert!(own.names(&name.parse().unwrap()) && !peer.names(&name.parse().unwrap()));
+                let mut tampered = signature.clone();
+                tampered[10] ^= 1;
+                assert_eq!(verify(&HASH, &tampered), Err(SignatureError::BadSignature), "{kind}");
+                assert_eq!(verify(&[0; 32], &signature), Err(SignatureError::BadSignature), "{kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_believed_only_in_its_time() {
+        assert_eq!(verdict("expired"), Err(SignatureError::Expired));
+        assert_eq!(verdict("future"), Err(SignatureError::NotYetValid));
+        assert!(verdict("p256-left").is_ok());
+    }
+
+    #[test]
+    fn only_an_authority_of_ours_makes_a_certificate_believable() {
+        assert_eq!(verdict("stranger"), Err(SignatureError::UnknownAuthority));
+        assert_eq!(verdict("self-signed"), Err(SignatureError::UnknownAuthority));
+        // The other authority sent along makes itself no authority of ours.
+        let sent = [certificates("stranger"), certificates("other-authority")].concat();
+        assert_eq!(judge("stranger", &sent, &id("left.test")), Err(SignatureError::UnknownAuthority));
+    }
+
+    #[test]
+    fn an_intermediate_leads_to_the_authority_in_any_order() {
+        let bundle = certificates("chained-bundle");
+        let reversed: Vec<Vec<u8>> = bundle.iter().rev().cloned().collect();
+        assert!(judge("chained", &bundle, &id("left.test")).is_ok());
+        assert!(judge("chained", &reversed, &id("left.test")).is_ok());
+        assert_eq!(verdict("chained"), Err(SignatureError::UnknownAuthority));
+    }
+
+    #[test] // F-22
+    fn the_identity_is_one_that_the_certificate_names() {
+        let sent = certificates("many-names");
+        for text in ["left.test", "second.test", "alice@left.test", "192.0.2.1", "2001:db8::1"] {
+            assert_eq!(judge("many-names", &sent, &id(text)), Ok(text.parse().unwrap()), "{text}");
+        }
+        let subject = Identity::Dn(Certificate::decode(&sent[0]).unwrap().subject().to_vec());
+        let body = Identification::of_identity(&subject).encode();
+        assert_eq!(judge("many-names", &sent, &body), Ok(subject));
+        for text in [
+            "right.test",
+            "LEFT.test",
+            "left.test.",
+            "eft.test",
+            "alice@second.test",
+            "192.0.2.2",
+            "2001:db8::2",
+            "keyid:6c6566742e74657374",
+            "dn:30143112301006035504030c096c6566742e74657374",
+        ] {
+            let refused = Err(SignatureError::WrongName(text.parse().unwrap()));
+            assert_eq!(judge("many-names", &sent, &id(text)), refused, "{text}");
+        }
+        // A common name is no name, and a subnet is nobody.
+        let refused = Err(SignatureError::WrongName("left.test".parse().unwrap()));
+        assert_eq!(judge("no-names", &certificates("no-names"), &id("left.test")), refused);
+        let subnet = [4, 0, 0, 0, 192, 0, 2, 1, 255, 255, 255, 255];
+        assert_eq!(judge("many-names", &sent, &subnet), Err(SignatureError::UnknownIdentity));
+    }
+
+    #[test] // F-22
+    fn a_wildcard_names_nobody() {
+        let sent = certificates("wildcard");
+        for name in ["a.left.test", "*.left.test"] {
+            let identity = Identity::Fqdn(name.to_owned());
+            let body = Identification::of_identity(&identity).encode();
+            assert_eq!(judge("wildcard", &sent, &body), Err(SignatureError::WrongName(identity)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_for_something_else_is_refused() {
+        assert_eq!(verdict("for-servers"), Err(SignatureError::NotForIke));
+        assert_eq!(verdict("for-encryption"), Err(SignatureError::KeyUsage));
+        assert!(verdict("for-ike").is_ok() && verdict("for-anything").is_ok());
+        let other = judge("p384-left", &certificates("p384-left"), &id("left.test"));
+        assert_eq!(other, Err(SignatureError::WrongKey));
+    }
+
+    #[test]
+    fn an_rsa_key_of_1024_bits_is_refused() {
+        let judge = credentials("rsa-right");
+        let body = [&[X509_SIGNATURE], &certificates("rsa-1024")[0][..]].concat();
+        let refused = judge.verify(NOW, &id("left.test"), &[&body], &HASH, &[1; 128]);
+        assert_eq!(refused, Err(SignatureError::RsaBits(1024)));
+        let own = Credentials::new(certificates("rsa-1024"), key("rsa-1024"), certificates("authority"));
+        assert_eq!(own.err(), Some(CredentialsError::RsaBits(1024)));
+    }
+
+    #[test]
+    fn a_signature_needs_a_certificate_that_can_be_read() {
+        let judge = credentials("p256-right");
+        let verify = |bodies: &[&[u8]]| judge.verify(NOW, &id("left.test"), bodies, &HASH, &[1; 64]);
+        let own = [&[X509_SIGNATURE], &certificates("p256-left")[0][..]].concat();
+        assert_eq!(verify(&[]), Err(SignatureError::NoCertificate));
+        // Another encoding is another thing, whatever follows.
+        assert_eq!(verify(&[&[&[1], &own[1..]].concat(), &[]]), Err(SignatureError::NoCertificate));
+        assert_eq!(verify(&[&own[..own.len() - 1]]), Err(SignatureError::DamagedCertificate));
+        assert_eq!(verify(&[&[&own[..], &[0]].concat()]), Err(SignatureError::DamagedCertificate));
+        assert_eq!(verify(&[&own[..]; CERTIFICATES_MAX + 1]), Err(SignatureError::TooManyCertificates));
+        assert_eq!(verify(&[&own]), Err(SignatureError::BadSignature));
+    }
+
+    #[test]
+    fn what_is_wrong_with_our_own_files_is_said() {
+        let new = |chain: Vec<Vec<u8>>, key: Secret, authorities: Vec<Vec<u8>>| {
+            Credentials::new(chain, key, authorities).err()
+        };
+        let (chain, authorities) = (|| certificates("p256-left"), || certificates("authority"));
+        let left = || key("p256-left");
+        assert_eq!(new(chain(), left(), authorities()), None);
+        assert_eq!(new(chain(), key("p256-left.sec1"), authorities()), None);
+        assert_eq!(new(certificates("rsa-left"), key("rsa-left.pkcs1"), authorities()), None);
+        for other in ["p256-right", "p384-left", "rsa-left"] {
+            assert_eq!(new(chain(), key(other), authorities()), Some(CredentialsError::Mismatch), "{other}");
+        }
+        assert_eq!(new(vec![], left(), authorities()), Some(CredentialsError::NoCertificate));
+        assert_eq!(new(chain(), left(), vec![]), Some(CredentialsError::NoAuthority));
+        assert_eq!(new(vec![vec![1]], left(), authorities()), Some(CredentialsError::Certificate(1)));
+        let damaged = [chain(), vec![vec![1]]].concat();
+        assert_eq!(new(damaged, left(), authorities()), Some(CredentialsError::Certificate(2)));
+        let long = (0..=CERTIFICATES_MAX).flat_map(|_| chain()).collect();
+        assert_eq!(new(long, left(), authorities()), Some(CredentialsError::ChainTooLong));
+        assert_eq!(new(chain(), Secret::new(vec![0x30]), authorities()), Some(CredentialsError::Key));
+        let unread = new(chain(), left(), [authorities(), vec![vec![1]]].concat());
+        assert!(matches!(unread, Some(CredentialsError::Authority(2, _))));
+        let usage = new(certificates("for-encryption"), key("for-encryption"), authorities());
+        assert_eq!(usage, Some(CredentialsError::KeyUsage));
+    }
+
+    #[test]
+    fn requests_name_the_authorities_and_certificates_are_sent_whole() {
+        let own = credentials("p256-left");
+        let subject = Certificate::decode(&certificates("authority")[0]).unwrap().subject().to_vec();
+        assert_eq!(own.request_payloads(), [[&[4][..], &subject].concat()]);
+        assert_eq!(own.certificate_payloads(), [[&[4][..], &certificates("p256-left")[0]].concat()]);
+    }
+
+    #[test]
+    fn the_same_files_give_the_same_credentials() {
+        let same = |one: &str, other: &str| credentials(one).is_same(&credentials(other));
+        assert!(same("p256-left", "p256-left"));
+        assert!(!same("p256-left", "p256-right"));
+        let own = Credentials::new(
+            certificates("p256-left"),
+            key("p256-left"),
+            [certificates("authority"), certificates("other-authority")].concat(),
+        );
+        assert!(!own.unwrap().is_same(&credentials("p256-left")));
+    }
+}

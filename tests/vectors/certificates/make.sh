@@ -93,3 +93,9 @@ openssl pkey -in p256-left.key -traditional -out p256-left.sec1.key
 openssl pkcs8 -topk8 -in p256-left.key -passout pass:secret -out encrypted.key
 cat chained.pem intermediate.pem >chained-bundle.pem
 rm -f authority.key other-authority.key rsa-authority.key intermediate.key
+
+# Signatures over 32 octets as IKEv1 wants them: padding without a DigestInfo, and ECDSA over the octets themselves.
+printf 'Z%.0s' $(seq 32) >"$work/hash"
+for name in rsa-left p256-left p384-left p521-left; do
+    openssl pkeyutl -sign -inkey $name.key -in "$work/hash" -out $name.signature
+done

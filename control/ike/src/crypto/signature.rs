@@ -204,3 +204,204 @@ impl TryRng for Blinding<'_> {
 }
 
 impl TryCryptoRng for Blinding<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::digest as hash_of;
+    use crate::pem::private_key_from_pem;
+    use crate::testing::{Seeded, vector, vector_octets};
+    use serde_json::Value;
+    use warren_policy::Hash;
+
+    fn key(name: &str) -> PrivateKey {
+        let pem = vector_octets(&format!("certificates/{name}.key"));
+        PrivateKey::decode(private_key_from_pem(&pem).unwrap().expose()).ok().unwrap()
+    }
+
+    fn public(key: &PrivateKey) -> PublicKey {
+        match key {
+            PrivateKey::Rsa(key) => PublicKey::Rsa(Box::new(key.to_public_key())),
+            PrivateKey::Ecdsa(curve, key) => {
+                PublicKey::ecdsa(*curve, key.public_key().as_ref()).ok().unwrap()
+            }
+        }
+    }
+
+    const KEYS: [(&str, AuthMethod, usize); 4] = [
+        ("rsa-left", AuthMethod::RsaSignatures, 256),
+        ("p256-left", AuthMethod::Ecdsa256, 64),
+        ("p384-left", AuthMethod::Ecdsa384, 96),
+        ("p521-left", AuthMethod::Ecdsa521, 132),
+    ];
+
+    #[test]
+    fn every_kind_of_key_signs_every_length_of_hash() {
+        for (name, method, octets) in KEYS {
+            let own = key(name);
+            let peer = public(&own);
+            assert_eq!((own.method(), peer.method()), (method, method));
+            assert!(own.fits(&peer));
+            for hash in [20, 32, 48, 64].map(|length| (0..length).collect::<Vec<u8>>()) {
+                let signature = own.sign(&hash, &mut Seeded::new(1)).unwrap();
+                assert_eq!(signature.len(), octets, "{name}");
+                assert!(peer.verifies(&hash, &signature), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_hash_or_signature_or_key_does_not_verify() {
+        let right = ["rsa-right", "p256-right", "p384-right", "p521-right"];
+        for ((name, ..), other) in KEYS.into_iter().zip(right) {
+            let (own, hash) = (key(name), [7; 32]);
+            let (peer, signature) = (public(&own), own.sign(&hash, &mut Seeded::new(1)).unwrap());
+            assert!(peer.verifies(&hash, &signature));
+            assert!(!public(&key(other)).verifies(&hash, &signature), "{name}");
+            assert!(!own.fits(&public(&key(other))), "{name}");
+            for at in 0..32 {
+                let mut changed = hash;
+                changed[at] ^= 1;
+                assert!(!peer.verifies(&changed, &signature), "{name}");
+            }
+            for at in (0..signature.len()).step_by(7) {
+                let mut changed = signature.clone();
+                changed[at] ^= 1;
+                assert!(!peer.verifies(&hash, &changed), "{name}, octet {at}");
+            }
+            for changed in [&signature[1..], &[&signature[..], &[0]].concat(), &[]] {
+                assert!(!peer.verifies(&hash, changed), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_blinded_signature_is_the_signature() {
+        let own = key("rsa-left");
+        let sign = |seed| own.sign(&[3; 32], &mut Seeded::new(seed)).unwrap();
+        assert_eq!(sign(1), sign(2));
+    }
+
+    #[test] // RFC 2409 §5.1: no DigestInfo
+    fn rsa_signs_the_bare_hash() {
+        let own = key("rsa-left");
+        let hash = [b'Z'; 32];
+        let signature = own.sign(&hash, &mut Seeded::new(1)).unwrap();
+        let prefixed = [&digest_info(Hash::Sha256)[..], &hash].concat();
+        assert!(!public(&own).verifies(&prefixed, &signature));
+        // PKCS #1 signatures are determined: OpenSSL's `pkeyutl` without a digest makes the same one.
+        assert_eq!(signature, vector_octets("certificates/rsa-left.signature"));
+    }
+
+    #[test] // RFC 4754
+    fn ecdsa_takes_the_hash_for_the_digest_as_openssl_does() {
+        for (name, width) in [("p256-left", 32), ("p384-left", 48), ("p521-left", 66)] {
+            let signature = fixed(&vector_octets(&format!("certificates/{name}.signature")), width).unwrap();
+            assert!(public(&key(name)).verifies(&[b'Z'; 32], &signature), "{name}");
+            assert!(!public(&key(name)).verifies(&[b'Y'; 32], &signature), "{name}");
+        }
+    }
+
+    /// What stands between padding and digest wherever else RSA signs (RFC 8017 §9.2, note 1).
+    fn digest_info(hash: Hash) -> Vec<u8> {
+        let (algorithm, octets) = match hash {
+            Hash::Sha256 => (1, 32),
+            Hash::Sha384 => (2, 48),
+            _ => panic!("not among the vectors"),
+        };
+        let oid = [0x06, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, algorithm];
+        [&[0x30, 17 + octets, 0x30, 13][..], &oid, &[5, 0, 4, octets]].concat()
+    }
+
+    fn octets(value: &Value) -> Vec<u8> {
+        hex::decode(value.as_str().unwrap()).unwrap()
+    }
+
+    fn groups(file: &str) -> Vec<Value> {
+        vector(&format!("primitives/{file}_test.dev.json"))["testGroups"].as_array().unwrap().clone()
+    }
+
+    #[test]
+    fn rsa_agrees_with_wycheproof() {
+        let mut judged = 0;
+        for (file, hash) in
+            [("rsa_signature_2048_sha256", Hash::Sha256), ("rsa_signature_3072_sha384", Hash::Sha384)]
+        {
+            for group in groups(file) {
+                let key = PublicKey::rsa(&octets(&group["publicKeyAsn"])).ok().unwrap();
+                for test in group["tests"].as_array().unwrap() {
+                    // A DigestInfo in front of the digest is a longer HASH to us.
+                    let bare = [digest_info(hash), hash_of(hash, &[&octets(&test["msg"])]).to_vec()].concat();
+                    let verifies = key.verifies(&bare, &octets(&test["sig"]));
+                    if test["result"] != "acceptable" {
+                        assert_eq!(verifies, test["result"] == "valid", "{file} {}", test["tcId"]);
+                        judged += 1;
+                    }
+                }
+            }
+        }
+        assert!(judged > 200, "{judged}");
+    }
+
+    /// r and s of strict DER at full width; `None` for what cannot be written so.
+    fn fixed(der: &[u8], width: usize) -> Option<Vec<u8>> {
+        let integer = |octets: &[u8]| -> Option<(Vec<u8>, Vec<u8>)> {
+            let (&[2, length], rest) = octets.split_first_chunk::<2>()? else { return None };
+            let (number, rest) = rest.split_at_checked(usize::from(length))?;
+            let significant: Vec<u8> = number.iter().copied().skip_while(|octet| *octet == 0).collect();
+            let negative = number.first()? & 0x80 != 0;
+            let padded = [vec![0; width.checked_sub(significant.len())?], significant].concat();
+            (!negative && length < 0x80).then(|| (padded, rest.to_vec()))
+        };
+        let content = match der {
+            [0x30, length, content @ ..] if usize::from(*length) == content.len() && *length < 0x80 => {
+                content
+            }
+            [0x30, 0x81, length, content @ ..] if usize::from(*length) == content.len() => content,
+            _ => return None,
+        };
+        let (r, rest) = integer(content)?;
+        let (s, rest) = integer(&rest)?;
+        rest.is_empty().then(|| [r, s].concat())
+    }
+
+    #[test]
+    fn ecdsa_agrees_with_wycheproof() {
+        let mut judged = [0; 2];
+        for (file, hash, curve, width) in [
+            ("ecdsa_secp256r1_sha256", Hash::Sha256, Curve::P256, 32),
+            ("ecdsa_secp384r1_sha384", Hash::Sha384, Curve::P384, 48),
+            ("ecdsa_secp521r1_sha512", Hash::Sha512, Curve::P521, 66),
+        ] {
+            for group in groups(file) {
+                let point = octets(&group["publicKey"]["uncompressed"]);
+                let key = PublicKey::ecdsa(curve, &point).ok().unwrap();
+                for test in group["tests"].as_array().unwrap() {
+                    let Some(signature) = fixed(&octets(&test["sig"]), width) else { continue };
+                    let verifies = key.verifies(&hash_of(hash, &[&octets(&test["msg"])]), &signature);
+                    // A wrong encoding of a right signature cannot be told apart here.
+                    let encoding =
+                        test["flags"].as_array().unwrap().iter().any(|flag| flag == "BerEncodedSignature");
+                    if !encoding {
+                        assert_eq!(verifies, test["result"] == "valid", "{file} {}", test["tcId"]);
+                        judged[usize::from(verifies)] += 1;
+                    }
+                }
+            }
+        }
+        assert!(judged[0] > 60 && judged[1] > 200, "{judged:?}");
+    }
+
+    #[test]
+    fn weak_and_unknown_keys_are_refused() {
+        let pem = vector_octets("certificates/rsa-1024.key");
+        let der = private_key_from_pem(&pem).unwrap();
+        assert_eq!(PrivateKey::decode(der.expose()).err(), Some(KeyError::RsaBits(1024)));
+        for der in [&[][..], &[0x30, 0], &der.expose()[..100]] {
+            assert_eq!(PrivateKey::decode(der).err(), Some(KeyError::Unknown));
+        }
+        let off_the_curve = [&[4][..], &[1; 64]].concat();
+        assert_eq!(PublicKey::ecdsa(Curve::P256, &off_the_curve).err(), Some(KeyError::Unknown));
+        assert_eq!(PublicKey::rsa(&[0x30, 0]).err(), Some(KeyError::Unknown));
+    }
+}

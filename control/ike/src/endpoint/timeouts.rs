@@ -15,7 +15,7 @@ impl Endpoint {
     /// One of the clocks of this negotiation or SA has come.
     pub(super) fn isakmp_due(&mut self, now: Duration, id: IsakmpId) {
         self.with_isakmp(id, |endpoint, isakmp| {
-            endpoint.repeat_main(now, isakmp);
+            endpoint.repeat_phase_one(now, isakmp);
             endpoint.repeat_quick(now, isakmp);
             endpoint.keep_alive(now, isakmp);
             endpoint.detect_dead_peer(now, isakmp);
@@ -24,7 +24,7 @@ impl Endpoint {
         });
     }
 
-    fn repeat_main(&mut self, now: Duration, isakmp: &mut Isakmp) {
+    fn repeat_phase_one(&mut self, now: Duration, isakmp: &mut Isakmp) {
         if isakmp.ends_at.is_some_and(|at| at <= now) {
             let peer = isakmp.peer;
             self.forget(isakmp);
@@ -40,12 +40,18 @@ impl Endpoint {
             self.transmit(path, octets);
             return;
         }
+        if isakmp.sa().is_some() {
+            // The third message of aggressive mode: whether it arrived, the first exchange under the SA will show.
+            isakmp.retransmission = None;
+            return;
+        }
         let reason = isakmp.hint.map_or(Failure::NoAnswer, Failure::Hinted);
         self.main_mode_failed(now, isakmp, reason);
     }
 
     fn repeat_quick(&mut self, now: Duration, isakmp: &mut Isakmp) {
-        let (path, peer) = (isakmp.path, isakmp.peer);
+        let (path, peer, is_unconfirmed) = (isakmp.path, isakmp.peer, isakmp.is_unconfirmed);
+        let mut is_void = false;
         let Some(sa) = isakmp.sa_mut() else { return };
         let due = sa.exchanges.iter().filter(|(_, exchange)| exchange.deadline() <= now);
         for message_id in due.map(|(message_id, _)| *message_id).collect::<Vec<_>>() {
@@ -59,8 +65,13 @@ impl Endpoint {
                 if matches!(exchange.state, State::Responder { .. }) {
                     self.counters.discard(Discard::Unconfirmed);
                 }
+                is_void |= is_unconfirmed && exchange.is_ours();
                 self.end_exchange(peer, exchange.state, (Down::Unconfirmed, Failure::NoAnswer));
             }
+        }
+        if is_void {
+            // The peer may never have known of this SA.
+            return self.close_isakmp(now, isakmp, Down::DeadPeer, false);
         }
         self.drain_pending(now, isakmp);
     }
@@ -104,7 +115,7 @@ impl Endpoint {
         }
         established.renew_at = None;
         if self.peer(peer).current == Some(id) && !self.is_initiating(peer) {
-            self.begin_main_mode(now, peer);
+            self.begin_phase_one(now, peer);
         }
     }
 

@@ -1,8 +1,9 @@
 //! An established ISAKMP SA: keys, the IV that exchanges start from, and the message IDs that were used.
 
 use super::exchange::Exchange;
-use super::main_mode::{Vendors, header};
+use super::main_mode::header;
 use super::nat::Nat;
+use super::vendors::Vendors;
 use super::{informational, phase_one, protection};
 use crate::crypto::{Cookies, Iv, PhaseOneKeys, Wiped, is_equal, message_iv};
 use crate::limits::{EXCHANGES_MAX, MESSAGE_IDS_MAX};

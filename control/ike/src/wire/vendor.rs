@@ -18,6 +18,8 @@ pub const XAUTH: [u8; 8] = 0x0900_2689_dfd6_b712_u64.to_be_bytes();
 pub const UNITY: [u8; 16] = 0x12f5_f28c_4571_68a9_702d_9fe2_74cc_0100_u128.to_be_bytes();
 /// strongSwan: MD5 of that name.
 pub const STRONGSWAN: [u8; 16] = 0x882f_e56d_6fd2_0dbc_2251_613b_2ebe_5beb_u128.to_be_bytes();
+/// Policy over configuration mode (REQUIREMENTS W2): MD5 of `Warren policy over config mode v1`.
+pub const POLICY: [u8; 16] = 0x17a4_4aef_1233_c5fe_5ba7_7de8_2d2a_10e7_u128.to_be_bytes();
 
 /// Which of the above a Vendor ID payload's body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +38,8 @@ pub enum Vendor {
     XAuth,
     /// [`UNITY`], of any version.
     Unity,
+    /// [`POLICY`].
+    Policy,
     /// [`STRONGSWAN`].
     StrongSwan,
     /// None of them: to be ignored (RFC 2408 §3.16).
@@ -58,6 +62,7 @@ impl Vendor {
             () if body.starts_with(&FRAGMENTATION) => Self::Fragmentation,
             () if is(&XAUTH) => Self::XAuth,
             () if is_version_of(&UNITY, 14) => Self::Unity,
+            () if is(&POLICY) => Self::Policy,
             () if is(&STRONGSWAN) => Self::StrongSwan,
             () => Self::Unknown,
         }
@@ -86,6 +91,7 @@ mod tests {
             ("09002689dfd6b712", Vendor::XAuth),
             ("12f5f28c457168a9702d9fe274cc0204", Vendor::Unity),
             ("882fe56d6fd20dbc2251613b2ebe5beb", Vendor::StrongSwan),
+            ("17a44aef1233c5fe5ba77de82d2a10e7", Vendor::Policy),
             ("afcad71368a1f1c96b8696fc77570200", Vendor::Unknown),
             ("afcad71368a1f1c96b8696fc775701", Vendor::Unknown),
             ("4a131c81070358455c5728f20e95452f00", Vendor::Unknown),

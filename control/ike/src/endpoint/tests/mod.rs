@@ -8,4 +8,5 @@ mod main_mode;
 mod network;
 mod quick_mode;
 
+pub(crate) use harness::peer_configs;
 pub(super) use harness::{Fate, Pair, rule, secs};
