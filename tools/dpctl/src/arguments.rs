@@ -5,6 +5,7 @@ use crate::psk::Encoding;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
+use warren_policy::Proxy;
 
 /// Shows and explains a running warrend.
 #[derive(Debug, Parser)]
@@ -78,6 +79,18 @@ pub(crate) enum Verb {
     Psk {
         #[command(subcommand)]
         verb: PskVerb,
+    },
+    /// What two gateways protect in common, and why it may be nothing; needs no daemon
+    Intersect {
+        /// What the first gateway protects, as it sees it: `LOCAL REMOTE [PROTOCOL [LOCAL-PORT REMOTE-PORT]]`
+        #[arg(value_name = "PROXY", required_unless_present = "batch", requires = "second")]
+        first: Option<Proxy>,
+        /// What the second gateway protects, as it sees it
+        #[arg(value_name = "PROXY")]
+        second: Option<Proxy>,
+        /// Reads JSON lines on standard input and writes one line for each
+        #[arg(long, conflicts_with = "first")]
+        batch: bool,
     },
     /// Checks a configuration file as warrend would; needs no daemon
     Check {

@@ -34,6 +34,7 @@ pub mod notify;
 pub mod payload;
 mod reader;
 pub mod sa;
+pub mod ted;
 pub mod vendor;
 
 pub use attribute::{Attribute, Value};
