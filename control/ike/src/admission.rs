@@ -15,6 +15,7 @@ use crate::limits::{
     KEY_EXCHANGES_PER_SECOND, NOTIFIES_PER_SECOND, SIGNATURE_WORK, UNPROVED_KEY_EXCHANGES_PER_SECOND,
 };
 use crate::v1::{aggressive_mode, base_mode, responder};
+use crate::wire::ExchangeType;
 use crate::{Counters, Discard, Entropy, Path};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -41,6 +42,18 @@ pub(crate) struct HalfOpen {
     pub(crate) response: Box<[u8]>,
     pub(crate) resends: u32,
     pub(crate) started_at: Duration,
+}
+
+impl HalfOpen {
+    /// The exchange under which long messages go to the peer in fragments, if they may.
+    pub(crate) const fn fragments(&self) -> Option<ExchangeType> {
+        let (setup, exchange) = match &self.state {
+            Waiting::Main(state) => (state.setup(), ExchangeType::MAIN),
+            Waiting::Base(state) => (state.setup(), ExchangeType::BASE),
+            Waiting::Aggressive(state) => (state.setup(), ExchangeType::AGGRESSIVE),
+        };
+        if setup.vendors.fragmentation { Some(exchange) } else { None }
+    }
 }
 
 /// Tokens that come back at a steady rate.

@@ -2,7 +2,8 @@
 
 use crate::Entropy;
 use crate::certificate::{Certificate, anchor, check_chain};
-use crate::crypto::{AuthMethod, KeyError, PrivateKey, RSA_BITS_MIN};
+pub(crate) use crate::crypto::AuthMethod;
+use crate::crypto::{KeyError, PrivateKey, RSA_BITS_MIN};
 use crate::limits::CERTIFICATES_MAX;
 use crate::wire::Identification;
 use rustls_pki_types::TrustAnchor;

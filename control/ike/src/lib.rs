@@ -11,6 +11,8 @@
 mod admission;
 mod certificate;
 mod config;
+#[cfg(test)]
+mod config_transcripts;
 mod counters;
 mod credentials;
 mod crypto;
@@ -22,6 +24,8 @@ mod output;
 mod path;
 mod pem;
 mod retransmit;
+#[cfg(test)]
+mod signed_capture;
 mod spi;
 mod status;
 #[cfg(test)]

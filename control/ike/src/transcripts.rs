@@ -13,7 +13,7 @@ use warren_policy::{IkeProposal, PeerId, Secret};
 use zeroize::Zeroizing;
 
 /// The IKE messages of a classic little-endian capture on Ethernet, IPv4 and UDP.
-fn messages(capture: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn messages(capture: &[u8]) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     let mut rest = &capture[24..];
     while rest.len() >= 16 {
@@ -35,7 +35,7 @@ fn messages(capture: &[u8]) -> Vec<Vec<u8>> {
     messages
 }
 
-fn octets(value: &Value) -> Vec<u8> {
+pub(crate) fn octets(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()
 }
 

@@ -19,6 +19,9 @@ impl Endpoint {
 
     pub(super) fn add_isakmp(&mut self, isakmp: Isakmp) {
         self.by_cookies.insert(isakmp.cookies, isakmp.id);
+        if isakmp.fragments {
+            self.fragmenting.insert(isakmp.id, isakmp.exchange);
+        }
         self.timers.set(isakmp.id, isakmp.deadline());
         self.peer_mut(isakmp.peer).isakmps.push(isakmp.id);
         self.isakmps.insert(isakmp.id, isakmp);
@@ -65,8 +68,8 @@ impl Endpoint {
         if !mem::replace(&mut held.is_up, true) {
             self.outbox.push_back(Output::PeerUp { peer, template, identity, path: isakmp.path });
         }
-        self.drain_pending(now, isakmp);
         self.evict_oldest(now, isakmp);
+        self.begin_configuration(now, isakmp);
     }
 
     /// The initiator renews first; the responder only where that did not happen. Random, so that a gateway with

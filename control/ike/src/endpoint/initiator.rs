@@ -60,6 +60,7 @@ impl Endpoint {
             hint: None,
             is_suspicious: false,
             is_unconfirmed: false,
+            fragments: false,
             ends_at: None,
         };
         self.add_isakmp(isakmp);
@@ -119,6 +120,7 @@ impl Endpoint {
         self.by_cookies.remove(&isakmp.cookies);
         isakmp.cookies = message.cookies();
         self.by_cookies.insert(isakmp.cookies, isakmp.id);
+        self.learn_fragmentation(isakmp, message);
     }
 
     /// Message 4 of main mode: keys, and whether to float.

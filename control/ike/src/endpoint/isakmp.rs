@@ -69,6 +69,8 @@ pub(super) struct Isakmp {
     pub(super) is_suspicious: bool,
     /// As initiator of aggressive mode: nobody said yet that message 3 has arrived.
     pub(super) is_unconfirmed: bool,
+    /// Whether long messages go to it in fragments.
+    pub(super) fragments: bool,
     /// When an unfinished negotiation as responder is forgotten.
     pub(super) ends_at: Option<Duration>,
 }
@@ -127,6 +129,15 @@ impl Isakmp {
         }
     }
 
+    /// Whether its messages may come by that path. Only where a NAT was found may the peer speak from elsewhere; that
+    /// it is the peer is proved later.
+    pub(super) fn may_come_by(&self, path: Path) -> bool {
+        // A peer for any address of ours learns ours from the first answer.
+        let same_local = self.path.local.ip() == path.local.ip() || self.path.local.ip().is_unspecified();
+        let same_hosts = same_local && self.path.remote.ip() == path.remote.ip();
+        same_hosts || self.nat().float
+    }
+
     /// Something authentic came from the peer.
     pub(super) fn heard(&mut self, now: Duration) {
         if mem::replace(&mut self.is_unconfirmed, false) {
@@ -146,6 +157,7 @@ impl Isakmp {
         let exchanges = established.sa.exchanges.values().map(Exchange::deadline).min();
         let clocks =
             [established.renew_at, established.retire_at, dpd, established.keepalive_at, exchanges, own];
-        clocks.into_iter().flatten().chain([established.expires_at]).min()
+        let clocks = clocks.into_iter().chain([established.sa.xauth.deadline()]);
+        clocks.flatten().chain([established.expires_at]).min()
     }
 }

@@ -6,12 +6,15 @@
 //! establish what phase 1 becomes                 templates peers that no configuration names
 //! notify    informational exchanges              timeouts  repetition, renewal, DPD, keepalives, expiry
 //! closing   the ways an SA ends                  status    what dpctl shows
+//! transaction  configuration, pulled and pushed  xauth     extended authentication before it
+//! fragments messages that do not fit a packet
 //! ```
 
 mod children;
 mod closing;
 mod demux;
 mod establish;
+mod fragments;
 mod initiator;
 mod isakmp;
 mod notify;
@@ -22,13 +25,17 @@ mod templates;
 mod tests;
 mod timeouts;
 mod transaction;
+mod xauth;
 
 use crate::admission::Admission;
 use crate::config::{ChildConfig, PeerConfig};
 use crate::crypto::Cookies;
-use crate::limits::PENDING_CHILDREN_MAX;
+use crate::limits::{FRAGMENT_PACKET_OCTETS, PENDING_CHILDREN_MAX};
 use crate::spi::SaNames;
 use crate::timers::Timers;
+use crate::v1::fragment::Reassembler;
+use crate::v1::xauth::Guesses;
+use crate::wire::ExchangeType;
 use crate::{Counters, Discard, Down, Entropy, Failure, Notice, Output, Path};
 use children::Child;
 use demux::Message;
@@ -100,6 +107,9 @@ pub struct Endpoint {
     by_selector: HashMap<(PeerId, Selector), RuleId>,
     /// Rules that `open_child` began and that have neither a pair nor a failure yet.
     opening: HashSet<RuleId>,
+    /// Peers that `connect` called and that have neither an ISAKMP SA nor a failure yet.
+    connecting: HashSet<PeerId>,
+    guesses: Guesses,
     admission: Admission,
     isakmps: BTreeMap<IsakmpId, Isakmp>,
     /// While the responder's cookie is unknown, it is zero here.
@@ -110,6 +120,11 @@ pub struct Endpoint {
     children: BTreeMap<SaId, Child>,
     names: SaNames,
     timers: Timers<IsakmpId>,
+    reassembler: Reassembler,
+    /// Whose long messages are sent in fragments, under which exchange.
+    fragmenting: HashMap<IsakmpId, ExchangeType>,
+    /// The longest packet that is sent to them.
+    packet_octets: usize,
 }
 
 impl Endpoint {
@@ -131,6 +146,8 @@ impl Endpoint {
             rules: HashMap::new(),
             by_selector: HashMap::new(),
             opening: HashSet::new(),
+            connecting: HashSet::new(),
+            guesses: Guesses::default(),
             isakmps: BTreeMap::new(),
             by_cookies: HashMap::new(),
             unfinished: BTreeSet::new(),
@@ -138,6 +155,9 @@ impl Endpoint {
             children: BTreeMap::new(),
             names: SaNames::new(),
             timers: Timers::new(),
+            reassembler: Reassembler::default(),
+            fragmenting: HashMap::new(),
+            packet_octets: FRAGMENT_PACKET_OCTETS,
         };
         endpoint.configure(peers, children);
         endpoint
@@ -253,6 +273,7 @@ impl Endpoint {
         let result = action(self, &mut isakmp);
         if isakmp.is_gone() {
             self.timers.set(id, None);
+            self.fragmenting.remove(&id);
         } else {
             self.timers.set(id, isakmp.deadline());
             self.isakmps.insert(id, isakmp);
@@ -261,8 +282,7 @@ impl Endpoint {
     }
 
     fn transmit(&mut self, path: Path, message: &[u8]) {
-        let marker: &[u8] = if path.has_marker() { &[0; 4] } else { &[] };
-        self.send(path, [marker, message].concat());
+        self.transmit_in_pieces(path, self.fragments_of(message), message);
     }
 
     fn send(&mut self, path: Path, octets: Vec<u8>) {

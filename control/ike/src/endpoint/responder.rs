@@ -45,8 +45,8 @@ impl Endpoint {
                 return Err(Discard::Duplicate);
             }
             record.resends += 1;
-            let response = record.response.to_vec();
-            self.transmit(path, &response);
+            let (response, fragments) = (record.response.to_vec(), record.fragments());
+            self.transmit_in_pieces(path, fragments, &response);
             return Err(Discard::Retransmitted);
         }
         let cookies = Cookies { initiator, responder: self.admission.responder_cookie(path, initiator) };
@@ -75,8 +75,9 @@ impl Endpoint {
                         resends: 0,
                         started_at: now,
                     };
+                    let fragments = record.fragments();
                     self.admission.insert(now, record, &mut self.counters);
-                    self.transmit(path, &response);
+                    self.transmit_in_pieces(path, fragments, &response);
                     return Ok(());
                 }
                 Err(discard) => refused = discard,
@@ -242,7 +243,7 @@ impl Endpoint {
         let record = self.admission.remove(path, initiator).ok_or(Discard::UnknownCookies)?;
         let name = self.name(peer);
         self.log(Notice::PeerNegotiating { peer: name, role: Role::Responder, mode: Mode::Main, path });
-        self.transmit(path, &response);
+        self.transmit_in_pieces(path, record.fragments(), &response);
         let answered = Answered::new(message.octets, Some(response));
         let mut isakmp = self.responding(peer, (ExchangeType::MAIN, path), &record, answered);
         isakmp.phase = Phase::ExpectAuth(Box::new(state));
@@ -273,6 +274,7 @@ impl Endpoint {
             hint: None,
             is_suspicious: false,
             is_unconfirmed: false,
+            fragments: record.fragments().is_some(),
             ends_at: None,
         }
     }
@@ -322,10 +324,11 @@ impl Endpoint {
         let record = self.admission.remove(path, initiator).ok_or(Discard::UnknownCookies)?;
         let (config, identity) = self.recognise(peer, path, proved)?;
         let answered = Answered::default();
+        let fragments = record.fragments();
         let mut isakmp = self.responding(config.id, (ExchangeType::BASE, path), &record, answered);
         let Waiting::Base(state) = record.state else { return Err(Discard::UnexpectedExchange) };
         let (sa, response) = state.handle(&body, (config, identity), path, &mut *self.entropy)?;
-        self.transmit(path, &response);
+        self.transmit_in_pieces(path, fragments, &response);
         isakmp.answered = Answered::new(message.octets, Some(response));
         if sa.nat.float {
             isakmp.path = path.floated();

@@ -48,6 +48,10 @@ impl ExpectKe {
         Ok((Self { setup: Setup { config, cookies, agreed, sa: sa.to_vec(), vendors } }, message))
     }
 
+    pub(crate) const fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
     pub(crate) const fn agreed(&self) -> phase_one::Agreed {
         self.setup.agreed
     }

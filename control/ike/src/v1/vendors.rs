@@ -13,6 +13,7 @@ pub(crate) struct Vendors {
     pub(crate) xauth: bool,
     /// Our private attributes in the configuration exchange.
     pub(crate) policy: bool,
+    pub(crate) unity: bool,
 }
 
 impl Vendors {
@@ -24,14 +25,16 @@ impl Vendors {
                 Vendor::Fragmentation => vendors.fragmentation = true,
                 Vendor::XAuth => vendors.xauth = true,
                 Vendor::Policy => vendors.policy = true,
+                Vendor::Unity => vendors.unity = true,
                 _ => {}
             }
             vendors
         })
     }
 
-    /// The same with NAT traversal only where we want it too.
+    /// The same with NAT traversal and fragmentation only where we want them too.
     pub(crate) fn for_config(mut self, config: &PeerConfig) -> Self {
+        self.fragmentation &= config.fragmentation;
         self.nat_traversal &= config.nat_traversal != NatTraversal::Off;
         self
     }
@@ -44,6 +47,7 @@ impl Vendors {
             fragmentation: self.fragmentation || later.fragmentation,
             xauth: self.xauth || later.xauth,
             policy: self.policy || later.policy,
+            unity: self.unity || later.unity,
         }
     }
 }
