@@ -286,7 +286,9 @@ impl Control {
                 Ok(token) => return Ok(token),
                 Err(Refused::Full(back)) if Instant::now() < deadline => command = *back,
                 Err(Refused::Full(_)) => return Err(Stopped::Stuck),
-                Err(bad @ Refused::BadKey { .. }) => return Err(Stopped::Refused(bad)),
+                Err(bad @ (Refused::BadKey { .. } | Refused::BadRule(_))) => {
+                    return Err(Stopped::Refused(bad));
+                }
             }
             std::thread::sleep(Duration::from_micros(100));
         }

@@ -17,7 +17,7 @@ pub mod secret;
 pub mod selector;
 pub mod served;
 
-pub use ceiling::Ceiling;
+pub use ceiling::{Ceiling, Refusal, Surroundings};
 pub use evaluate::{Verdict, evaluate};
 pub use identity::Identity;
 pub use policy_set::{PolicySet, SaMode, TrafficEnd};
@@ -26,4 +26,4 @@ pub use proxy::{Emptiness, MaskedAddress, Proxy, largest_common};
 pub use rule::{PeerId, RuleId, RuleSet, TransportAction, TransportRule, TunnelRule};
 pub use secret::Secret;
 pub use selector::{AddressRange, FiveTuple, PortRange, Protocol, Selector};
-pub use served::{ClientSide, Pool, ServedPolicy, ServedSet};
+pub use served::{ClientSide, CompiledSet, Pool, ServedPolicy, ServedSet};

@@ -71,7 +71,7 @@ pub struct Lease {
 pub struct TunnelsConfig {
     /// Peers in the order of their identifiers.
     pub peers: Vec<PeerConfig>,
-    /// One for each tunnel rule, in the order of `rules.tunnel`.
+    /// One for each tunnel rule, in the order of `rules.tunnel`; here the rules' identifiers are their places.
     pub tunnels: Vec<TunnelConfig>,
     /// What the engine classifies by.
     pub rules: RuleSet,

@@ -119,9 +119,14 @@ impl Leases {
         Ok(address)
     }
 
+    /// The name of a pool.
+    pub(crate) fn name(&self, pool: usize) -> Option<String> {
+        self.pools.get(pool).map(|ledger| ledger.pool.name.clone())
+    }
+
     /// The holder is gone; its address stays its own as long as nobody needs it.
-    pub(crate) fn leave(&mut self, pool: usize, holder: &str) {
-        if let Some(ledger) = self.pools.get_mut(pool) {
+    pub(crate) fn leave(&mut self, pool: &str, holder: &str) {
+        if let Some(ledger) = self.pools.iter_mut().find(|ledger| ledger.pool.name == pool) {
             ledger.leave(holder);
         }
     }

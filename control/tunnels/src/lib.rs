@@ -16,6 +16,8 @@
 
 mod client;
 mod config;
+mod dynamic;
+mod grant;
 mod leases;
 pub mod limits;
 mod negotiator;
@@ -23,6 +25,7 @@ mod notice;
 mod offer;
 mod outcome;
 mod pair;
+mod reconfigure;
 mod schedule;
 mod server;
 mod status;

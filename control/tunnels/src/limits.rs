@@ -39,3 +39,7 @@ pub const LEASES_PER_POOL_MAX: u64 = 65_536;
 pub const NAMES_MAX: usize = 64;
 /// Networks of a foreign server that become sets of their own.
 pub const NETWORKS_MAX: usize = 1024;
+/// How long a server may leave us without a word before we ask again: longer than all repetitions of a phase 1.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Refused sets of one message that are logged one by one; the others are counted.
+pub const REFUSED_LOGGED_MAX: usize = 16;

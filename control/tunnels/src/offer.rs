@@ -1,10 +1,13 @@
 //! What a server said, typed (REQUIREMENTS DC-3): attributes in, values out. Nothing here decides whether it is taken.
 
+use crate::config::ClientConfig;
+use crate::grant::POLICY_VERSION;
 use crate::limits::{NAMES_MAX, NETWORKS_MAX};
 use crate::status::RefusedSet;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use warren_ike::wire::{ConfigAttribute, SetMessage, SplitNetwork};
-use warren_policy::{AddressRange, PolicySet, PortRange, Protocol};
+use warren_policy::{AddressRange, PolicySet, PortRange, Protocol, SaMode, TrafficEnd};
 
 /// One message of a server.
 #[derive(Clone, Default)]
@@ -127,4 +130,107 @@ impl Offer {
 
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+impl Offer {
+    /// What we ask for.
+    pub(crate) fn request(speaks_policy: bool) -> Vec<ConfigAttribute> {
+        let version = speaks_policy.then_some(ConfigAttribute::PolicyVersion(Some(POLICY_VERSION)));
+        let rest = [
+            ConfigAttribute::Ip4Address(None),
+            ConfigAttribute::Ip4Netmask(None),
+            ConfigAttribute::Ip4Dns(None),
+            ConfigAttribute::Ip4Subnet(None),
+            ConfigAttribute::Ip6Address(None),
+            ConfigAttribute::Ip6Dns(None),
+            ConfigAttribute::Ip6Subnet(None),
+            ConfigAttribute::ApplicationVersion(None),
+            ConfigAttribute::Banner(None),
+            ConfigAttribute::DefaultDomain(None),
+            ConfigAttribute::SplitDns(None),
+            ConfigAttribute::SplitInclude(None),
+        ];
+        version.into_iter().chain(rest).collect()
+    }
+
+    /// Whether it says nothing about what is to be protected.
+    pub(crate) fn is_remark(&self) -> bool {
+        self.addresses.is_empty() && self.networks.is_empty() && self.unread.is_empty()
+    }
+
+    /// Sets for a server that sends none: one for each network, so that each is judged for itself. Our side is the
+    /// leased address, or without any what the ceiling allows.
+    pub(crate) fn synthesise(
+        &self,
+        leased: &[IpAddr],
+        config: &ClientConfig,
+    ) -> (Vec<PolicySet>, Vec<RefusedSet>) {
+        let own = || config.remote_networks.iter().copied().map(Network::whole).collect();
+        let networks: Vec<Network> = if self.networks.is_empty() { own() } else { self.networks.clone() };
+        let leased: Vec<AddressRange> = leased.iter().map(|address| AddressRange::single(*address)).collect();
+        let locals = if leased.is_empty() { &config.ceiling.local } else { &leased };
+        let (mut sets, mut refused) = (Vec::new(), Vec::new());
+        for (at, network) in networks.iter().enumerate() {
+            let id = (at + 1) as u16;
+            let of_family = |local: &&AddressRange| local.is_ipv6() == network.addresses.is_ipv6();
+            let end = |addresses, ports| TrafficEnd { addresses, protocol: network.protocol, ports };
+            let local: Vec<_> =
+                locals.iter().filter(of_family).map(|local| end(*local, network.local_port)).collect();
+            let name = network.addresses.to_string();
+            if local.is_empty() {
+                let reason = "no address of its family was leased".to_owned();
+                refused.push(RefusedSet { id: Some(id), name, reason });
+                continue;
+            }
+            sets.push(PolicySet {
+                id,
+                name,
+                local,
+                remote: vec![end(network.addresses, network.remote_port)],
+                mode: SaMode::Tunnel,
+                transforms: config.proposals.iter().map(|proposal| proposal.transform).collect(),
+                pfs: config.proposals.first().and_then(|proposal| proposal.pfs),
+                lifetime: config.lifetime,
+                gateway: None,
+                parent: None,
+            });
+        }
+        (sets, refused)
+    }
+}
+
+/// What is acknowledged of a SET: the attributes without their values, and of each set whether it was taken.
+pub(crate) fn acknowledgement(
+    attributes: &[ConfigAttribute],
+    refusals: &HashMap<u16, String>,
+) -> Vec<ConfigAttribute> {
+    attributes.iter().filter_map(|attribute| acknowledge(attribute, refusals)).collect()
+}
+
+fn acknowledge(attribute: &ConfigAttribute, refusals: &HashMap<u16, String>) -> Option<ConfigAttribute> {
+    Some(match attribute {
+        ConfigAttribute::Ip4Address(_) => ConfigAttribute::Ip4Address(None),
+        ConfigAttribute::Ip4Netmask(_) => ConfigAttribute::Ip4Netmask(None),
+        ConfigAttribute::Ip4Dns(_) => ConfigAttribute::Ip4Dns(None),
+        ConfigAttribute::Ip4Subnet(_) => ConfigAttribute::Ip4Subnet(None),
+        ConfigAttribute::Ip6Address(_) => ConfigAttribute::Ip6Address(None),
+        ConfigAttribute::Ip6Dns(_) => ConfigAttribute::Ip6Dns(None),
+        ConfigAttribute::Ip6Subnet(_) => ConfigAttribute::Ip6Subnet(None),
+        ConfigAttribute::Banner(_) => ConfigAttribute::Banner(None),
+        ConfigAttribute::DefaultDomain(_) => ConfigAttribute::DefaultDomain(None),
+        ConfigAttribute::SplitDns(_) => ConfigAttribute::SplitDns(None),
+        ConfigAttribute::SplitInclude(_) => ConfigAttribute::SplitInclude(None),
+        ConfigAttribute::PolicyVersion(_) => ConfigAttribute::PolicyVersion(None),
+        ConfigAttribute::PolicyError(_) => ConfigAttribute::PolicyError(None),
+        ConfigAttribute::PolicySet(SetMessage::Offered(set)) => {
+            ConfigAttribute::PolicySet(SetMessage::Acknowledged {
+                id: set.id,
+                refusal: refusals.get(&set.id).cloned(),
+            })
+        }
+        ConfigAttribute::PolicySet(SetMessage::Refused { id: Some(id), reason }) => {
+            ConfigAttribute::PolicySet(SetMessage::Acknowledged { id: *id, refusal: Some(reason.clone()) })
+        }
+        _ => return None,
+    })
 }
