@@ -117,6 +117,8 @@ fn without_the_time_of_day_no_certificate_is_believed() {
         pair.run(secs(120));
         assert!(pair.left().inbound.is_empty() && pair.right().inbound.is_empty(), "{mode}");
         assert!(pair.right().discarded(Discard::BadSignature) >= 1, "{mode}");
+        let said = pair.right().notices.iter().filter(|notice| notice.contains("not valid yet"));
+        assert_eq!(said.count(), 1, "{mode}: once, however often it is tried");
     }
 }
 
@@ -444,7 +446,8 @@ fn our_own_messages_reflected_change_nothing() {
         for _ in 0..400 {
             let before = pair.sent.len();
             pair.run(Duration::from_millis(1));
-            for (from, path, octets) in pair.sent[before..].to_vec() {
+            let fresh = pair.sent[before..].to_vec();
+            for (from, path, octets) in fresh {
                 // As if the peer had sent what was sent to it.
                 pair.inject(from, path, &octets);
                 back += 1;
