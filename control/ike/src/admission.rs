@@ -55,6 +55,8 @@ impl HalfOpen {
             Waiting::Aggressive(state) => (state.setup(), ExchangeType::AGGRESSIVE),
         };
         if setup.vendors.fragmentation { Some(exchange) } else { None }
+    }
+
     /// Who the initiator says it is, where the first message says that in a way that we take.
     pub(crate) fn identity(&self) -> Option<Identity> {
         let identity = match &self.state {
