@@ -444,7 +444,8 @@ fn our_own_messages_reflected_change_nothing() {
         for _ in 0..400 {
             let before = pair.sent.len();
             pair.run(Duration::from_millis(1));
-            for (from, path, octets) in pair.sent[before..].to_vec() {
+            let fresh = pair.sent[before..].to_vec();
+            for (from, path, octets) in fresh {
                 // As if the peer had sent what was sent to it.
                 pair.inject(from, path, &octets);
                 back += 1;
