@@ -247,6 +247,7 @@ impl Control {
     /// What nobody announces: that peers are heard, that neighbours in use go stale, and that an IPv6 address is ours
     /// for good: while it is tentative nothing can listen on it.
     fn look_around(&mut self, now: Duration) {
+        self.parts.tunnels.set_unix_time(now, Clock::unix());
         let inbound: Vec<_> = self.parts.tunnels.inbound_sas().collect();
         let mut heard = HashMap::with_capacity(inbound.len());
         for sa in inbound {
@@ -498,8 +499,23 @@ fn log(notice: &warren_tunnels::Notice) {
     use warren_tunnels::Notice;
     match notice {
         Notice::Down { reason: warren_ike::Down::Closed, .. } => tracing::info!("{notice}"),
-        Notice::Down { .. } | Notice::Failed { .. } | Notice::Expired { .. } => tracing::warn!("{notice}"),
-        Notice::Up { .. } | Notice::Rekeyed { .. } | Notice::Opening { .. } => tracing::info!("{notice}"),
+        Notice::Down { .. }
+        | Notice::Failed { .. }
+        | Notice::Expired { .. }
+        | Notice::SetRefused { .. }
+        | Notice::ServerSays { .. }
+        | Notice::PolicyWithdrawn { shielded: true, .. }
+        | Notice::ClientFailed { .. }
+        | Notice::ServedLess { .. }
+        | Notice::SetNotTaken { .. }
+        | Notice::PushFailed { .. } => tracing::warn!("{notice}"),
+        Notice::Up { .. }
+        | Notice::Rekeyed { .. }
+        | Notice::Opening { .. }
+        | Notice::PolicyInForce { .. }
+        | Notice::PolicyWithdrawn { shielded: false, .. }
+        | Notice::Served { .. }
+        | Notice::ServedGone { .. } => tracing::info!("{notice}"),
         Notice::Ike(ike) => log_ike(ike),
     }
 }

@@ -1,19 +1,14 @@
 //! What `dpctl` is told of policy that is given and received, of leases, and of who is connected.
 
 use crate::answers::Sources;
-use std::collections::BTreeMap;
 use warren_api::{
     CeilingRow, Clients, ConnectedClient, Lease, LeaseState, Leases, Policies, PolicySetRow, Pool, PullState,
     PulledPolicy, ServedPolicyRow, ServedSetRow, SetState,
 };
-use warren_policy::{Ceiling, ClientSide, PortRange, Protocol, RuleId, ServedPolicy, ServedSet};
+use warren_policy::{Ceiling, ClientSide, PortRange, Protocol, ServedPolicy, ServedSet};
 use warren_tunnels::{
     ClientState, ClientStatus, LeaseStatus, PoolStatus, RefusedSet, ServedStatus, SetStanding, SetStatus,
-    TunnelStatus,
 };
-
-/// The tunnels by their rules, with the rules' names.
-type ByRule<'a> = BTreeMap<RuleId, (&'a str, &'a TunnelStatus)>;
 
 impl Sources<'_> {
     pub(crate) fn policies(&self) -> Policies {
@@ -23,14 +18,11 @@ impl Sources<'_> {
     }
 
     pub(crate) fn clients(&self) -> Clients {
-        let status = self.tunnels.status();
-        let rules = self.by_rule(&status);
-        let peers = self.peers();
-        let row = |served: &ServedStatus| {
-            let peer = peers.get(&served.peer).map_or(&served.name, |peer| &peer.name);
-            self.connected(served, peer, &rules)
-        };
-        Clients { connected: self.tunnels.served().iter().map(row).collect(), own: self.pulled() }
+        let connected = self.tunnels.served();
+        Clients {
+            connected: connected.iter().map(|served| self.connected(served)).collect(),
+            own: self.pulled(),
+        }
     }
 
     pub(crate) fn leases(&self) -> Leases {
@@ -59,21 +51,13 @@ impl Sources<'_> {
         }
     }
 
-    fn by_rule<'a>(&'a self, status: &'a [TunnelStatus]) -> ByRule<'a> {
-        let status: BTreeMap<_, _> = status.iter().map(|status| (status.rule, status)).collect();
-        let rules = self.tunnels.rules().tunnel.iter();
-        rules.filter_map(|rule| Some((rule.id, (rule.name.as_str(), *status.get(&rule.id)?)))).collect()
-    }
-
     fn pulled(&self) -> Vec<PulledPolicy> {
-        let status = self.tunnels.status();
-        let rules = self.by_rule(&status);
-        self.tunnels.clients().into_iter().filter_map(|client| self.pulled_from(client, &rules)).collect()
+        self.tunnels.clients().into_iter().filter_map(|client| self.pulled_from(client)).collect()
     }
 
-    fn pulled_from(&self, client: ClientStatus, rules: &ByRule<'_>) -> Option<PulledPolicy> {
+    fn pulled_from(&self, client: ClientStatus) -> Option<PulledPolicy> {
         let receives = self.config.peer(client.peer)?.receives.as_ref()?;
-        let accepted = client.sets.iter().map(|set| accepted(set, rules));
+        let accepted = client.sets.iter().map(|set| self.accepted(set));
         let refused = client.refused.iter().map(refused);
         Some(PulledPolicy {
             sets: accepted.chain(refused).collect(),
@@ -101,10 +85,10 @@ impl Sources<'_> {
         })
     }
 
-    fn connected(&self, served: &ServedStatus, peer: &str, rules: &ByRule<'_>) -> ConnectedClient {
+    fn connected(&self, served: &ServedStatus) -> ConnectedClient {
         let accepted = served.sets.iter().filter(|set| !is_among(set, &served.refused));
         ConnectedClient {
-            peer: peer.to_owned(),
+            peer: self.tunnels.peer_name(served.peer),
             identity: served.identity.to_string(),
             user: served.user.clone(),
             remote: served.remote.to_string(),
@@ -113,11 +97,30 @@ impl Sources<'_> {
             served: served.served_at.is_some(),
             speaks_policy: served.speaks_policy,
             addresses: written(&served.addresses),
-            sets: accepted
-                .map(|set| self::accepted(set, rules))
-                .chain(served.refused.iter().map(refused))
-                .collect(),
+            sets: accepted.map(|set| self.accepted(set)).chain(served.refused.iter().map(refused)).collect(),
             error: served.error.clone(),
+        }
+    }
+
+    /// A set in force, with what is negotiated for it.
+    fn accepted(&self, set: &SetStatus) -> PolicySetRow {
+        let child = set.rules.first().and_then(|rule| self.tunnels.child(*rule));
+        let names = set.rules.iter().filter_map(|rule| self.tunnels.rules().tunnel_rule(*rule));
+        PolicySetRow {
+            id: Some(set.id),
+            name: set.name.clone(),
+            state: match set.standing {
+                SetStanding::Executed => SetState::Executed,
+                SetStanding::Nested => SetState::NestedNotBuilt,
+                SetStanding::Elsewhere => SetState::ElsewhereNotBuilt,
+            },
+            selectors: written(&set.selectors),
+            transforms: child.map_or_else(Vec::new, |child| written(&child.proposals)),
+            lifetime_s: child.map(|child| child.lifetime.seconds),
+            rules: names.map(|rule| rule.name.clone()).collect(),
+            parent: set.parent,
+            gateway: set.gateway.map(|gateway| gateway.to_string()),
+            reason: None,
         }
     }
 
@@ -140,30 +143,6 @@ impl Sources<'_> {
 
 fn is_among(set: &SetStatus, refused: &[RefusedSet]) -> bool {
     refused.iter().any(|refused| refused.id == Some(set.id))
-}
-
-/// A set in force, with what its SAs agreed to.
-fn accepted(set: &SetStatus, rules: &ByRule<'_>) -> PolicySetRow {
-    let own = || set.rules.iter().filter_map(|rule| rules.get(rule));
-    let bound = || own().filter_map(|(_, status)| status.pairs.iter().find(|pair| pair.bound));
-    let mut transforms: Vec<_> = bound().map(|pair| pair.outbound.transform.to_string()).collect();
-    transforms.dedup();
-    PolicySetRow {
-        id: Some(set.id),
-        name: set.name.clone(),
-        state: match set.standing {
-            SetStanding::Executed => SetState::Executed,
-            SetStanding::Nested => SetState::NestedNotBuilt,
-            SetStanding::Elsewhere => SetState::ElsewhereNotBuilt,
-        },
-        selectors: written(&set.selectors),
-        transforms,
-        lifetime_s: bound().next().map(|pair| pair.lifetime.seconds),
-        rules: own().map(|(name, _)| (*name).to_owned()).collect(),
-        parent: set.parent,
-        gateway: set.gateway.map(|gateway| gateway.to_string()),
-        reason: None,
-    }
 }
 
 fn refused(set: &RefusedSet) -> PolicySetRow {
