@@ -500,6 +500,16 @@ fn log(notice: &warren_tunnels::Notice) {
         Notice::Down { reason: warren_ike::Down::Closed, .. } => tracing::info!("{notice}"),
         Notice::Down { .. } | Notice::Failed { .. } | Notice::Expired { .. } => tracing::warn!("{notice}"),
         Notice::Up { .. } | Notice::Rekeyed { .. } | Notice::Opening { .. } => tracing::info!("{notice}"),
+        Notice::PolicyInForce { .. } | Notice::Served { .. } | Notice::ServedGone { .. } => {
+            tracing::info!("{notice}");
+        }
+        Notice::SetRefused { .. }
+        | Notice::ServerSays { .. }
+        | Notice::PolicyWithdrawn { .. }
+        | Notice::ClientFailed { .. }
+        | Notice::ServedLess { .. }
+        | Notice::SetNotTaken { .. }
+        | Notice::PushFailed { .. } => tracing::warn!("{notice}"),
         Notice::Ike(ike) => log_ike(ike),
     }
 }
