@@ -20,12 +20,16 @@ mod kernel;
 mod limits;
 mod log;
 mod notify;
+mod policy_answers;
 mod ports;
 mod resolver;
 mod server;
 mod signals;
 mod sockets;
 mod start;
+mod store;
+mod surroundings;
+mod tun;
 
 use arguments::Arguments;
 use clap::Parser;

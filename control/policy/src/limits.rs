@@ -8,5 +8,9 @@ pub const RULES_MAX: usize = 100_000;
 pub const SECRET_OCTETS_MAX: usize = 1024;
 /// Proposals offered to one peer; each becomes a transform in one ISAKMP SA payload.
 pub const PROPOSALS_MAX: usize = 32;
+/// Shortest lifetime of an SA that policy from elsewhere may ask for: less would keep us busy renewing.
+pub const SET_SECONDS_MIN: u32 = 60;
+/// The same in kilobytes: at line rate even this lasts no more than a fraction of a second.
+pub const SET_KILOBYTES_MIN: u64 = 1024;
 /// Octets of a distinguished name as text: real ones have a tenth of it.
 pub const NAME_OCTETS_MAX: usize = 4096;

@@ -449,4 +449,49 @@ mod tests {
         let sorted: Vec<_> = proposals.iter().map(ToString::to_string).collect();
         assert_eq!(sorted, ["aes256gcm16", "aes128gcm16", "aes256-sha512"]);
     }
+
+    #[test] // DC-18, Q-26
+    fn the_order_of_strength_is_a_total_preorder_over_all_proposals() {
+        let bits = [KeyBits::B128, KeyBits::B192, KeyBits::B256];
+        let hashes = [Hash::Sha1, Hash::Sha256, Hash::Sha384, Hash::Sha512];
+        let transforms = bits.into_iter().flat_map(|bits| {
+            let cbc = hashes.map(|hash| EspTransform::AesCbcHmac(bits, hash));
+            cbc.into_iter().chain([EspTransform::AesGcm16(bits)])
+        });
+        let groups = || Group::ALL.map(Some).into_iter().chain([None]);
+        let esp: Vec<_> = transforms
+            .flat_map(|transform| groups().map(move |pfs| (transform, pfs)))
+            .flat_map(|(transform, pfs)| [true, false].map(|esn| EspProposal { transform, pfs, esn }))
+            .collect();
+        assert_total_preorder(&esp, |a, b| a.strength() >= b.strength());
+        let ike: Vec<_> = bits
+            .into_iter()
+            .flat_map(|encryption| hashes.map(|hash| (encryption, hash)))
+            .flat_map(|(encryption, hash)| Group::ALL.map(|group| IkeProposal { encryption, hash, group }))
+            .collect();
+        assert_total_preorder(&ike, |a, b| a.strength() >= b.strength());
+        // What is stronger in one respect and weaker in none is stronger.
+        let dominates = |a: &IkeProposal, b: &IkeProposal| {
+            let key = |p: &IkeProposal| (p.group.strength_bits(), p.encryption, p.hash);
+            let (a, b) = (key(a), key(b));
+            a != b && a.0 >= b.0 && a.1 >= b.1 && a.2 >= b.2
+        };
+        for (a, b) in ike.iter().flat_map(|a| ike.iter().map(move |b| (a, b))) {
+            assert!(!dominates(a, b) || a.strength() > b.strength(), "{a} and {b}");
+        }
+    }
+
+    /// Any two are comparable, and whoever is at least as strong as another is so as all that it beats.
+    fn assert_total_preorder<T>(all: &[T], at_least: impl Fn(&T, &T) -> bool) {
+        let row = |a: &T| all.iter().map(|b| at_least(a, b)).collect::<Vec<_>>();
+        let rows: Vec<_> = all.iter().map(row).collect();
+        for (a, row) in rows.iter().enumerate() {
+            assert!(row[a], "reflexive");
+            for b in 0..all.len() {
+                assert!(row[b] || rows[b][a], "total");
+                let implied = |c: usize| !rows[b][c] || row[c];
+                assert!(!row[b] || (0..all.len()).all(implied), "transitive");
+            }
+        }
+    }
 }

@@ -58,7 +58,7 @@ pub struct ServerConfig {
 pub struct Lease {
     /// The pool's name.
     pub pool: String,
-    /// Whose it is, as [`warren_policy::Identity`] is written, or the name of an XAuth user.
+    /// Whose it is, as [`warren_policy::Identity`] is written, or `user:` and the name of an XAuth user.
     pub holder: String,
     /// The address.
     pub address: IpAddr,
@@ -71,7 +71,7 @@ pub struct Lease {
 pub struct TunnelsConfig {
     /// Peers in the order of their identifiers.
     pub peers: Vec<PeerConfig>,
-    /// One for each tunnel rule, in the order of `rules.tunnel`.
+    /// One for each tunnel rule, in the order of `rules.tunnel`; here the rules' identifiers are their places.
     pub tunnels: Vec<TunnelConfig>,
     /// What the engine classifies by.
     pub rules: RuleSet,

@@ -14,13 +14,20 @@
 //! pairs it replaces and deletes those; pairs that overlapped are ranked by their SPIs, which both sides see alike,
 //! and whoever noticed deletes the lower one. The two reasons cannot contradict each other (see `pair.rs`).
 
+mod client;
 mod config;
+mod dynamic;
+mod grant;
+mod leases;
 pub mod limits;
 mod negotiator;
 mod notice;
+mod offer;
 mod outcome;
 mod pair;
+mod reconfigure;
 mod schedule;
+mod server;
 mod status;
 mod timers;
 mod tunnel;
@@ -30,5 +37,8 @@ pub use config::{ClientConfig, Lease, ServerConfig, Start, TunnelConfig, Tunnels
 pub use negotiator::Negotiator;
 pub use notice::Notice;
 pub use pair::SaFacts;
-pub use status::{PairStatus, State, TunnelStatus};
+pub use status::{
+    ClientState, ClientStatus, LeaseStatus, PairStatus, PoolStatus, RefusedSet, ServedStatus, SetStanding,
+    SetStatus, State, TunnelStatus,
+};
 pub use tunnels::{Output, Tunnels};

@@ -29,3 +29,17 @@ pub const RESPONDER_PATIENCE: Duration = Duration::from_secs(3);
 pub const START_SPACING: Duration = Duration::from_millis(5);
 /// Outputs that wait for the caller, who drains after every call; beyond that something is wrong with it.
 pub const OUTPUTS_MAX: usize = 1 << 20;
+/// Refused sets of one server whose reasons are kept to be shown; the others are counted.
+pub const REFUSED_KEPT_MAX: usize = 256;
+/// Peers connected to us as a server at a time: as many as one pool can lease addresses to.
+pub const GUESTS_MAX: usize = 65_536;
+/// Addresses that one pool leases at a time: its table stays below 16 MiB.
+pub const LEASES_PER_POOL_MAX: u64 = 65_536;
+/// Name servers and split domains taken from one server; each.
+pub const NAMES_MAX: usize = 64;
+/// Networks of a foreign server that become sets of their own.
+pub const NETWORKS_MAX: usize = 1024;
+/// How long a server may leave us without a word before we ask again: longer than all repetitions of a phase 1.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Refused sets of one message that are logged one by one; the others are counted.
+pub const REFUSED_LOGGED_MAX: usize = 16;

@@ -1,6 +1,7 @@
 //! What an operator may want to read of tunnels.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 use warren_ike::{Down, Failure, Role};
 
@@ -51,6 +52,88 @@ pub enum Notice {
         /// The tunnel rule's name.
         tunnel: String,
     },
+    /// Policy of a server is in force, as far as it was accepted.
+    PolicyInForce {
+        /// The operator's name for the server.
+        peer: String,
+        /// SAs that are new.
+        added: usize,
+        /// SAs that are not wanted any more.
+        removed: usize,
+        /// Sets that were refused.
+        refused: usize,
+    },
+    /// A set of a server's policy was refused.
+    SetRefused {
+        /// The operator's name for the server.
+        peer: String,
+        /// Its name, or its number.
+        set: String,
+        /// Why, as the rest of a sentence about the set.
+        reason: String,
+    },
+    /// A server says what it cannot give.
+    ServerSays {
+        /// The operator's name for the server.
+        peer: String,
+        /// In its own words.
+        error: String,
+    },
+    /// The policy of a server is not in force any more.
+    PolicyWithdrawn {
+        /// The operator's name for the server.
+        peer: String,
+        /// Whether what it protected is dropped until it is pulled again.
+        shielded: bool,
+    },
+    /// A server could not be asked.
+    ClientFailed {
+        /// The operator's name for the server.
+        peer: String,
+        /// Why.
+        reason: Failure,
+        /// The pause before the next try.
+        pause: Duration,
+    },
+    /// A peer was given its policy.
+    Served {
+        /// The operator's name for the configured peer, and who it is.
+        peer: String,
+        /// Addresses that are leased to it.
+        addresses: Vec<IpAddr>,
+        /// SAs that are new.
+        added: usize,
+        /// SAs that are not wanted any more.
+        removed: usize,
+    },
+    /// A peer gets less than it should.
+    ServedLess {
+        /// The operator's name for the configured peer, and who it is.
+        peer: String,
+        /// Why.
+        error: String,
+    },
+    /// A peer refused a set that it was given.
+    SetNotTaken {
+        /// The operator's name for the configured peer, and who it is.
+        peer: String,
+        /// The set's number.
+        set: u16,
+        /// Why, in its own words.
+        reason: String,
+    },
+    /// A peer did not acknowledge what was pushed to it.
+    PushFailed {
+        /// The operator's name for the configured peer, and who it is.
+        peer: String,
+        /// Why.
+        reason: Failure,
+    },
+    /// A peer that was served is gone; its addresses stay its own as long as nobody needs them.
+    ServedGone {
+        /// The operator's name for the configured peer, and who it is.
+        peer: String,
+    },
 }
 
 impl fmt::Display for Notice {
@@ -67,6 +150,28 @@ impl fmt::Display for Notice {
                 write!(f, "tunnel {tunnel}: negotiation failed: {reason}; {state}, next try in {pause:.1} s")
             }
             Self::Expired { tunnel } => write!(f, "tunnel {tunnel}: SAs reached the end of their lifetime"),
+            Self::PolicyInForce { peer, added, removed, refused } => {
+                write!(f, "{peer}: policy in force: {added} SAs new, {removed} gone, {refused} sets refused")
+            }
+            Self::SetRefused { peer, set, reason } => write!(f, "{peer}: set {set} refused: {reason}"),
+            Self::ServerSays { peer, error } => write!(f, "{peer}: the server says: {error}"),
+            Self::PolicyWithdrawn { peer, shielded: true } => {
+                write!(f, "{peer}: policy withdrawn; what it protected is dropped until it is pulled again")
+            }
+            Self::PolicyWithdrawn { peer, shielded: false } => write!(f, "{peer}: policy withdrawn"),
+            Self::ClientFailed { peer, reason, pause } => {
+                write!(f, "{peer}: no policy: {reason}; next try in {:.1} s", pause.as_secs_f32())
+            }
+            Self::Served { peer, addresses, added, removed } => {
+                let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                let leased =
+                    if addresses.is_empty() { "no address".to_owned() } else { addresses.join(", ") };
+                write!(f, "{peer}: policy given: {leased}, {added} SAs new, {removed} gone")
+            }
+            Self::ServedLess { peer, error } => write!(f, "{peer}: policy is not complete: {error}"),
+            Self::SetNotTaken { peer, set, reason } => write!(f, "{peer}: refuses set {set}: {reason}"),
+            Self::PushFailed { peer, reason } => write!(f, "{peer}: policy not pushed: {reason}"),
+            Self::ServedGone { peer } => write!(f, "{peer}: gone"),
         }
     }
 }

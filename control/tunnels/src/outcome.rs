@@ -11,14 +11,16 @@ use warren_policy::{Lifetime, RuleId};
 use warren_seam::{Command, SaId};
 
 impl<N: Negotiator> Tunnels<N> {
-    /// Ends every input: takes the negotiator's outputs, and leaves no deadline and no closed pair behind.
+    /// Ends every input: takes the negotiator's outputs, and leaves no deadline, no closed pair and no remark about
+    /// configuration behind.
     pub(crate) fn settle(&mut self, now: Duration) {
         self.settle_closing(now);
+        self.answer_remarks(now);
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable();
         touched.dedup();
         for rule in touched {
-            if let Some(tunnel) = self.tunnels.get_mut(rule.0 as usize) {
+            if let Some(tunnel) = self.tunnels.get_mut(&rule) {
                 tunnel.observe(now);
                 self.timers.set(rule, tunnel.deadline());
             }
@@ -30,7 +32,7 @@ impl<N: Negotiator> Tunnels<N> {
     pub(crate) fn settle_closing(&mut self, now: Duration) {
         self.drain(now);
         while let Some((rule, inbound)) = self.closing.pop() {
-            let known = self.tunnels.get_mut(rule.0 as usize).and_then(|tunnel| tunnel.pair_mut(inbound));
+            let known = self.tunnels.get_mut(&rule).and_then(|tunnel| tunnel.pair_mut(inbound));
             if let Some(outbound) = known.map(|pair| pair.outbound.id) {
                 self.child_down(now, rule, (inbound, outbound), Down::Closed);
             }
@@ -71,7 +73,7 @@ impl<N: Negotiator> Tunnels<N> {
             | Ike::ConfigAsked { .. }
             | Ike::ConfigReceived { .. }
             | Ike::ConfigAcknowledged { .. }
-            | Ike::ConfigFailed { .. } => {}
+            | Ike::ConfigFailed { .. } => self.remarks.push_back(output),
             Ike::MovePeer { sa, remote, encapsulation } => {
                 self.move_facts(sa, remote, encapsulation);
                 self.command(Command::MovePeer { sa, remote, encapsulation });
@@ -80,11 +82,49 @@ impl<N: Negotiator> Tunnels<N> {
         }
     }
 
+    pub(crate) fn answer_remarks(&mut self, now: Duration) {
+        while let Some(remark) = self.remarks.pop_front() {
+            self.converse(now, remark);
+            self.settle_closing(now);
+        }
+    }
+
+    /// What is said about configuration, one remark after the other: answering one may bring the next.
+    fn converse(&mut self, now: Duration, remark: warren_ike::Output) {
+        use warren_ike::Output as Ike;
+        match remark {
+            Ike::PeerUp { peer, template, identity, path } => {
+                self.client_up(peer, path);
+                self.guest_up(now, (peer, template.unwrap_or(peer)), identity, path);
+            }
+            Ike::PeerDown { peer, .. } => {
+                self.client_down(now, peer);
+                self.guest_down(now, peer);
+            }
+            Ike::Configurable { peer, speaks_policy, user } => {
+                self.client_configurable(now, peer, speaks_policy);
+                self.guest_configurable(now, peer, speaks_policy, user);
+            }
+            Ike::ConfigAsked { peer, exchange, attributes } => {
+                self.guest_asks(now, peer, exchange, &attributes);
+            }
+            Ike::ConfigReceived { peer, exchange, attributes } => {
+                self.client_receives(now, peer, exchange, attributes);
+            }
+            Ike::ConfigAcknowledged { peer, attributes } => self.guest_acknowledges(peer, attributes),
+            Ike::ConfigFailed { peer, reason } => {
+                self.client_fails(now, peer, reason);
+                self.guest_fails(peer, reason);
+            }
+            _ => {}
+        }
+    }
+
     fn child_up(&mut self, now: Duration, rule: RuleId, ids: (SaId, SaId), terms: (Role, Lifetime)) {
         let inbound = self.half_open.remove(&ids.0);
         let outbound = self.half_open.remove(&ids.1);
         let completed = self.moment();
-        let Some(tunnel) = self.tunnels.get_mut(rule.0 as usize) else {
+        let Some(tunnel) = self.tunnels.get_mut(&rule) else {
             self.negotiator.close_child(now, ids.0);
             return;
         };
@@ -111,7 +151,7 @@ impl<N: Negotiator> Tunnels<N> {
     }
 
     fn child_failed(&mut self, now: Duration, rule: RuleId, reason: Failure) {
-        let Some(tunnel) = self.tunnels.get_mut(rule.0 as usize) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
         tunnel.negotiation = None;
         self.touched.push(rule);
         if tunnel.closed {
@@ -131,7 +171,7 @@ impl<N: Negotiator> Tunnels<N> {
 
     pub(crate) fn child_down(&mut self, now: Duration, rule: RuleId, ids: (SaId, SaId), reason: Down) {
         let rule = self.owner(ids.0).unwrap_or(rule);
-        let pair = self.tunnels.get_mut(rule.0 as usize).and_then(|tunnel| {
+        let pair = self.tunnels.get_mut(&rule).and_then(|tunnel| {
             let at = tunnel.pairs.iter().position(|pair| pair.inbound.id == ids.0)?;
             Some(tunnel.pairs.remove(at))
         });
@@ -145,10 +185,10 @@ impl<N: Negotiator> Tunnels<N> {
             return;
         };
         self.touched.push(rule);
-        self.tunnels[rule.0 as usize].spare_the_last();
+        self.tunnel_mut(rule).spare_the_last();
         self.rebind(rule);
         self.command(Command::Remove(ids.1));
-        let up = self.tunnels[rule.0 as usize].best().is_some();
+        let up = self.tunnels[&rule].best().is_some();
         let orderly = matches!(reason, Down::Closed | Down::DeletedByPeer) && !pair.expired;
         if up && orderly {
             self.linger(now + LINGER, ids.0);
@@ -163,7 +203,7 @@ impl<N: Negotiator> Tunnels<N> {
     /// The last pair of a tunnel is gone.
     fn lost(&mut self, now: Duration, rule: RuleId, reason: Down) {
         let name = self.name(rule);
-        let tunnel = &mut self.tunnels[rule.0 as usize];
+        let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
         if !tunnel.closed && tunnel.negotiation.is_none() && tunnel.held_until.is_none() {
             if reason == Down::DeadPeer || tunnel.was_short_lived(now) {
                 tunnel.held_until = Some(now + tunnel.fail(now, &mut self.jitter));
@@ -178,7 +218,7 @@ impl<N: Negotiator> Tunnels<N> {
 
     /// Tells the engine which pair the tunnel's traffic takes now, if that changed.
     pub(crate) fn rebind(&mut self, rule: RuleId) {
-        let tunnel = &mut self.tunnels[rule.0 as usize];
+        let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
         let wanted = tunnel.best().map(|at| tunnel.pairs[at].outbound.id);
         if tunnel.bound != wanted {
             tunnel.bound = wanted;
@@ -188,7 +228,7 @@ impl<N: Negotiator> Tunnels<N> {
 
     /// Deletes a pair: first nothing is bound to it, then it goes.
     pub(crate) fn close(&mut self, now: Duration, rule: RuleId, inbound: SaId, expired: bool) {
-        let tunnel = &mut self.tunnels[rule.0 as usize];
+        let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
         let Some(pair) = tunnel.pair_mut(inbound).filter(|pair| !pair.closing) else { return };
         pair.closing = true;
         pair.expired = expired;
@@ -209,7 +249,8 @@ impl<N: Negotiator> Tunnels<N> {
     }
 
     pub(crate) fn close_all(&mut self, now: Duration, rule: RuleId) {
-        let all: Vec<_> = self.tunnels[rule.0 as usize].pairs.iter().map(|pair| pair.inbound.id).collect();
+        let Some(tunnel) = self.tunnels.get(&rule) else { return };
+        let all: Vec<_> = tunnel.pairs.iter().map(|pair| pair.inbound.id).collect();
         for inbound in all {
             self.close(now, rule, inbound, false);
         }
@@ -217,7 +258,7 @@ impl<N: Negotiator> Tunnels<N> {
 
     fn move_facts(&mut self, sa: SaId, remote: std::net::IpAddr, encapsulation: warren_seam::Encapsulation) {
         let rule = self.owner(sa);
-        let pair = rule.and_then(|rule| self.tunnels[rule.0 as usize].pair_mut(sa));
+        let pair = rule.and_then(|rule| self.tunnels.get_mut(&rule)?.pair_mut(sa));
         if let Some(pair) = pair {
             let facts = if pair.inbound.id == sa { &mut pair.inbound } else { &mut pair.outbound };
             facts.remote = remote;

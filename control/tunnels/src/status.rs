@@ -1,9 +1,10 @@
 //! What `dpctl` shows of tunnels.
 
 use crate::pair::SaFacts;
+use std::net::IpAddr;
 use std::time::Duration;
 use warren_ike::{Failure, Role};
-use warren_policy::{Lifetime, RuleId};
+use warren_policy::{AddressRange, Identity, Lifetime, PeerId, RuleId, Selector};
 use warren_seam::SaId;
 
 /// How a tunnel stands.
@@ -70,4 +71,167 @@ pub struct TunnelStatus {
     pub failures: u32,
     /// Why the last one did; forgotten when one succeeds.
     pub last_failure: Option<Failure>,
+}
+
+/// How things stand with a server that gives us policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientState {
+    /// Something failed; the next try comes at that time. Policy that is in force stays so while its ISAKMP SA lives.
+    Resting {
+        /// End of the pause.
+        until: Duration,
+    },
+    /// Phase 1 is under way.
+    Connecting,
+    /// We asked, or wait to be told.
+    Waiting,
+    /// What the server gave is in force, as far as it was accepted.
+    Configured,
+    /// The operator closed it: nothing is asked for until he wants it again.
+    Closed,
+}
+
+/// What becomes of an accepted set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetStanding {
+    /// Its SAs are negotiated.
+    Executed,
+    /// It lies inside another set's tunnel: carried and shown, not built.
+    Nested,
+    /// It names another gateway: carried and shown, not built.
+    Elsewhere,
+}
+
+/// One set of a policy that was received or given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetStatus {
+    /// Its number in the message.
+    pub id: u16,
+    /// The server's name for it.
+    pub name: String,
+    /// What becomes of it.
+    pub standing: SetStanding,
+    /// Its tunnel rules, in the order of `selectors`; none unless it is executed.
+    pub rules: Vec<RuleId>,
+    /// What it protects; source is our side.
+    pub selectors: Vec<Selector>,
+    /// The number of the set whose tunnel it lies in.
+    pub parent: Option<u16>,
+    /// The gateway it names.
+    pub gateway: Option<IpAddr>,
+}
+
+/// A set that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedSet {
+    /// Its number, where that could be read.
+    pub id: Option<u16>,
+    /// Its name; empty where it could not be read.
+    pub name: String,
+    /// Why, as a sentence.
+    pub reason: String,
+}
+
+/// A server that gives us policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientStatus {
+    /// The server's peer.
+    pub peer: PeerId,
+    /// The operator's name for the peer.
+    pub name: String,
+    /// How things stand.
+    pub state: ClientState,
+    /// Since when.
+    pub since: Duration,
+    /// Tries that failed in a row.
+    pub failures: u32,
+    /// Why the last one did; forgotten when one succeeds.
+    pub last_failure: Option<Failure>,
+    /// Where the server is.
+    pub server: IpAddr,
+    /// Whether it speaks our private attributes (REQUIREMENTS W2).
+    pub speaks_policy: bool,
+    /// Addresses that it leased to us.
+    pub addresses: Vec<IpAddr>,
+    /// Name servers.
+    pub dns: Vec<IpAddr>,
+    /// Default domain.
+    pub domain: Option<String>,
+    /// Domains that the name servers are for.
+    pub split_dns: Vec<String>,
+    /// A greeting.
+    pub banner: Option<String>,
+    /// What the server says that it cannot give.
+    pub error: Option<String>,
+    /// Sets that were accepted, in the server's order.
+    pub sets: Vec<SetStatus>,
+    /// Sets that were refused: the first [`REFUSED_KEPT_MAX`](crate::limits::REFUSED_KEPT_MAX) of them.
+    pub refused: Vec<RefusedSet>,
+    /// How many were refused.
+    pub refused_total: usize,
+    /// Where nothing goes, in clear or otherwise, because the policy that protected it was lost.
+    pub shielded: Vec<AddressRange>,
+}
+
+/// A peer that is connected to us as a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedStatus {
+    /// The peer itself.
+    pub peer: PeerId,
+    /// The configured peer under which it authenticated; the same unless that is a template.
+    pub server: PeerId,
+    /// The operator's name for the configured peer.
+    pub name: String,
+    /// The policy's name.
+    pub policy: String,
+    /// Who it is.
+    pub identity: Identity,
+    /// Its user, with extended authentication.
+    pub user: Option<String>,
+    /// Where it is.
+    pub remote: IpAddr,
+    /// Whether it speaks our private attributes (REQUIREMENTS W2).
+    pub speaks_policy: bool,
+    /// When it came.
+    pub since: Duration,
+    /// When it was last given its policy; `None` before that.
+    pub served_at: Option<Duration>,
+    /// Addresses that are leased to it.
+    pub addresses: Vec<IpAddr>,
+    /// Its sets.
+    pub sets: Vec<SetStatus>,
+    /// Sets that it acknowledged as refused.
+    pub refused: Vec<RefusedSet>,
+    /// Why it gets less than it should.
+    pub error: Option<String>,
+}
+
+/// A leased address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseStatus {
+    /// The pool's name.
+    pub pool: String,
+    /// Whose it is: an identity, or `user:` and the name of an XAuth user.
+    pub holder: String,
+    /// The address.
+    pub address: IpAddr,
+    /// Whether its holder is connected.
+    pub active: bool,
+    /// Whether the configuration reserves it for its holder.
+    pub is_static: bool,
+}
+
+/// A pool of addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// Addresses that it can lease at a time, without static ones outside of its range.
+    pub total: u64,
+    /// Addresses that are leased, active or not.
+    pub used: u64,
+    /// Leases whose holders are connected.
+    pub active: u64,
+    /// How often it had no address left.
+    pub exhausted: u64,
 }

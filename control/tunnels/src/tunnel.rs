@@ -20,6 +20,8 @@ pub(crate) struct Negotiation {
 }
 
 pub(crate) struct Tunnel {
+    /// The operator's name for it, or the server's.
+    pub(crate) name: String,
     pub(crate) config: TunnelConfig,
     pub(crate) pairs: Vec<Pair>,
     /// Outbound SA that the engine was told to use.
@@ -38,8 +40,9 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    pub(crate) fn new(now: Duration, config: TunnelConfig) -> Self {
+    pub(crate) fn new(now: Duration, name: String, config: TunnelConfig) -> Self {
         Self {
+            name,
             config,
             pairs: Vec::new(),
             bound: None,

@@ -1,19 +1,23 @@
 //! Every tunnel: inputs to what must be done about them.
 
-use crate::config::{Lease, TunnelConfig, TunnelsConfig};
+use crate::client::Client;
+use crate::config::{Lease, ServerConfig, TunnelsConfig};
+use crate::dynamic::{Holding, Identifiers};
+use crate::leases::Leases;
 use crate::limits::{LINGERING_MAX, OUTPUTS_MAX, RESPONDER_PATIENCE, START_SPACING};
 use crate::negotiator::Negotiator;
 use crate::notice::Notice;
 use crate::pair::{Moment, SaFacts};
 use crate::schedule::Jitter;
-use crate::status::TunnelStatus;
+use crate::server::Guest;
+use crate::status::{ClientStatus, LeaseStatus, PoolStatus, ServedStatus, TunnelStatus};
 use crate::timers::Timers;
 use crate::tunnel::{Negotiation, Tunnel};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
-use warren_ike::{Endpoint, Entropy, Path};
-use warren_policy::{PeerId, RuleId, RuleSet};
+use warren_ike::{ChildConfig, Endpoint, Entropy, Path};
+use warren_policy::{AddressRange, PeerId, RuleId, RuleSet, ServedPolicy};
 use warren_seam::{Command, Event, SaId};
 
 /// Something to be done, strictly in the order in which it is polled. An `Engine` command that installs an inbound
@@ -44,10 +48,20 @@ pub enum Output {
 /// outputs with [`Tunnels::poll_output`] until there are none.
 pub struct Tunnels<N = Endpoint> {
     pub(crate) negotiator: N,
+    /// What the engine classifies by.
     pub(crate) rules: RuleSet,
-    pub(crate) peers: Vec<PeerId>,
-    /// [`RuleId`] indexes it.
-    pub(crate) tunnels: Vec<Tunnel>,
+    /// The operator's part of it.
+    pub(crate) own_rules: RuleSet,
+    /// Configured peers and their names.
+    pub(crate) peers: BTreeMap<PeerId, String>,
+    /// Where they are, as far as the configuration says.
+    pub(crate) hosts: HashMap<PeerId, IpAddr>,
+    pub(crate) tunnels: BTreeMap<RuleId, Tunnel>,
+    pub(crate) identifiers: Identifiers,
+    /// What pulled and served policy has brought, by peer.
+    pub(crate) holdings: BTreeMap<PeerId, Holding>,
+    /// Networks that we are attached to.
+    pub(crate) attached: Vec<AddressRange>,
     /// SAs that were installed and are not part of a complete pair yet, and when we saw the first of them.
     pub(crate) half_open: HashMap<SaId, (SaFacts, Moment)>,
     /// Which tunnel an SA of a pair belongs to.
@@ -61,17 +75,35 @@ pub struct Tunnels<N = Endpoint> {
     pub(crate) closing: Vec<(RuleId, SaId)>,
     /// Tunnels that the running call changed.
     pub(crate) touched: Vec<RuleId>,
+    pub(crate) clients: BTreeMap<PeerId, Client>,
+    pub(crate) guests: BTreeMap<PeerId, Guest>,
+    pub(crate) servers: BTreeMap<PeerId, ServerConfig>,
+    pub(crate) policies: Vec<ServedPolicy>,
+    pub(crate) leases: Leases,
+    /// What peers said about configuration in the running call; it is looked at when everything else is settled.
+    pub(crate) remarks: VecDeque<warren_ike::Output>,
     moments: u64,
 }
 
 impl Tunnels<Endpoint> {
-    /// Tunnels over IKE. The rules are the first output, so that they are in force before anything else.
+    /// Tunnels over IKE, with the leases of an earlier life. The rules are the first output, so that they are in
+    /// force before anything else.
     #[must_use]
-    pub fn new(now: Duration, config: TunnelsConfig, mut entropy: Box<dyn Entropy>) -> Self {
+    pub fn new(
+        now: Duration,
+        config: TunnelsConfig,
+        leases: Vec<Lease>,
+        mut entropy: Box<dyn Entropy>,
+    ) -> Self {
         let mut seed = [0; 8];
         entropy.fill(&mut seed);
         let endpoint = Endpoint::new(config.peers.clone(), config.children(), entropy);
-        Self::with_negotiator(now, config, endpoint, u64::from_be_bytes(seed))
+        Self::with_negotiator(now, config, leases, endpoint, u64::from_be_bytes(seed))
+    }
+
+    /// What time it is, since 1970: certificates have their days.
+    pub fn set_unix_time(&mut self, now: Duration, unix: Duration) {
+        self.negotiator.set_unix_time(now, unix);
     }
 }
 
@@ -81,13 +113,25 @@ impl<N: Negotiator> Tunnels<N> {
     /// # Panics
     /// When tunnels and rules of `config` do not belong together.
     #[must_use]
-    pub fn with_negotiator(now: Duration, config: TunnelsConfig, negotiator: N, seed: u64) -> Self {
+    pub fn with_negotiator(
+        now: Duration,
+        config: TunnelsConfig,
+        leases: Vec<Lease>,
+        negotiator: N,
+        seed: u64,
+    ) -> Self {
         assert!(config.is_consistent(), "every tunnel rule has its tunnel, in the same order");
+        let peers = Self::names(&config);
         let mut tunnels = Self {
             negotiator,
-            rules: config.rules,
-            peers: config.peers.iter().map(|peer| peer.id).collect(),
-            tunnels: config.tunnels.into_iter().map(|tunnel| Tunnel::new(now, tunnel)).collect(),
+            rules: RuleSet::default(),
+            own_rules: config.rules,
+            peers,
+            hosts: config.peers.iter().filter_map(|peer| Some((peer.id, peer.remote.host()?))).collect(),
+            tunnels: BTreeMap::new(),
+            identifiers: Identifiers::default(),
+            holdings: BTreeMap::new(),
+            attached: config.attached,
             half_open: HashMap::new(),
             owners: HashMap::new(),
             lingering: VecDeque::new(),
@@ -96,23 +140,37 @@ impl<N: Negotiator> Tunnels<N> {
             jitter: Jitter::new(seed),
             closing: Vec::new(),
             touched: Vec::new(),
+            clients: BTreeMap::new(),
+            guests: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            policies: Vec::new(),
+            leases: Leases::new(&config.pools, leases),
+            remarks: VecDeque::new(),
             moments: 0,
         };
+        for (rule, config) in tunnels.own_rules.tunnel.iter().zip(config.tunnels) {
+            // Their identifiers are their places.
+            let _ = tunnels.identifiers.take();
+            tunnels.tunnels.insert(rule.id, Tunnel::new(now, rule.name.clone(), config));
+        }
+        tunnels.rules = tunnels.compose();
         let rules = tunnels.rules.clone();
         tunnels.command(Command::Rules(rules));
         tunnels.plan_starts(now);
+        tunnels.adopt_clients(now, config.clients);
+        tunnels.adopt_policies(now, (config.servers, config.policies), &config.pools);
         tunnels.settle(now);
         tunnels
     }
 
     /// Tunnels that start immediately do so one after the other.
-    fn plan_starts(&mut self, now: Duration) {
+    pub(crate) fn plan_starts(&mut self, now: Duration) {
         let mut at = now;
-        for (index, tunnel) in self.tunnels.iter_mut().enumerate() {
+        for (rule, tunnel) in &mut self.tunnels {
             if tunnel.starts_immediately() && tunnel.may_open() && tunnel.pairs.is_empty() {
                 tunnel.held_until = Some(at);
                 at += START_SPACING;
-                self.touched.push(RuleId(index as u32));
+                self.touched.push(*rule);
             }
         }
     }
@@ -129,7 +187,7 @@ impl<N: Negotiator> Tunnels<N> {
             Event::Acquire { rule, .. } => self.acquire(now, rule),
             Event::SoftExpire(sa) => {
                 if let Some(rule) = self.owner(sa) {
-                    self.tunnels[rule.0 as usize].soft_expire(now, sa, RESPONDER_PATIENCE);
+                    self.tunnel_mut(rule).soft_expire(now, sa, RESPONDER_PATIENCE);
                     self.service(now, rule);
                 }
             }
@@ -137,7 +195,7 @@ impl<N: Negotiator> Tunnels<N> {
             Event::PeerMoved { sa, remote } => self.negotiator.peer_moved(now, sa, remote),
             Event::FirstInbound(sa) => {
                 if let Some(rule) = self.owner(sa) {
-                    self.tunnels[rule.0 as usize].first_inbound(now, sa);
+                    self.tunnel_mut(rule).first_inbound(now, sa);
                     self.touched.push(rule);
                 }
                 self.note_activity(now, sa);
@@ -156,7 +214,7 @@ impl<N: Negotiator> Tunnels<N> {
 
     fn note_activity(&mut self, now: Duration, sa: SaId) {
         if let Some(rule) = self.owner(sa) {
-            let peer = self.tunnels[rule.0 as usize].config.child.peer;
+            let peer = self.tunnels[&rule].config.child.peer;
             self.negotiator.inbound_activity(now, peer);
         }
     }
@@ -171,6 +229,7 @@ impl<N: Negotiator> Tunnels<N> {
         for rule in self.timers.due(now) {
             self.service(now, rule);
         }
+        self.clients_due(now);
         self.settle(now);
     }
 
@@ -178,7 +237,8 @@ impl<N: Negotiator> Tunnels<N> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let lingering = self.lingering.front().map(|(until, _)| *until);
-        [self.negotiator.poll_timeout(), lingering, self.timers.next()].into_iter().flatten().min()
+        let clients = self.clients.values().filter_map(|client| client.deadline).min();
+        [self.negotiator.poll_timeout(), lingering, self.timers.next(), clients].into_iter().flatten().min()
     }
 
     /// The next effect, strictly in order.
@@ -188,7 +248,7 @@ impl<N: Negotiator> Tunnels<N> {
 
     /// The operator wants the tunnel now: ends a pause, and undoes [`Tunnels::down`]. `false` for an unknown rule.
     pub fn up(&mut self, now: Duration, rule: RuleId) -> bool {
-        let Some(tunnel) = self.tunnels.get_mut(rule.0 as usize) else { return false };
+        let Some(tunnel) = self.tunnels.get_mut(&rule) else { return false };
         tunnel.closed = false;
         tunnel.failures = 0;
         tunnel.held_until = None;
@@ -202,7 +262,7 @@ impl<N: Negotiator> Tunnels<N> {
     /// The operator wants the tunnel closed: its SAs are deleted, its traffic is dropped and starts nothing, and a
     /// pair that the peer negotiates is deleted at once, until [`Tunnels::up`]. `false` for an unknown rule.
     pub fn down(&mut self, now: Duration, rule: RuleId) -> bool {
-        let Some(tunnel) = self.tunnels.get_mut(rule.0 as usize) else { return false };
+        let Some(tunnel) = self.tunnels.get_mut(&rule) else { return false };
         tunnel.closed = true;
         tunnel.held_until = None;
         self.rebind(rule);
@@ -213,67 +273,20 @@ impl<N: Negotiator> Tunnels<N> {
 
     /// Deletes everything, at the end of the process. Traffic is dropped from here on.
     pub fn shutdown(&mut self, now: Duration) {
-        for at in 0..self.tunnels.len() {
-            let rule = RuleId(at as u32);
-            self.tunnels[at].closed = true;
-            self.tunnels[at].held_until = None;
-            self.rebind(rule);
+        let all: Vec<RuleId> = self.tunnels.keys().copied().collect();
+        self.take_out_of_use(&all);
+        for rule in all {
             self.close_all(now, rule);
         }
-        for peer in self.peers.clone() {
+        for client in self.clients.values_mut() {
+            client.closed = true;
+            client.deadline = None;
+        }
+        let peers: Vec<PeerId> = self.peers.keys().chain(self.guests.keys()).copied().collect();
+        for peer in peers {
             self.negotiator.close_peer(now, peer);
         }
         self.settle(now);
-    }
-
-    /// Replaces the configuration. Tunnels whose configuration stays the same keep their SAs; traffic of all rules
-    /// is dropped for the moment between the new rules and the renewed bindings, both part of one drain.
-    ///
-    /// # Panics
-    /// When tunnels and rules of `config` do not belong together.
-    pub fn reconfigure(&mut self, now: Duration, config: TunnelsConfig) {
-        assert!(config.is_consistent(), "every tunnel rule has its tunnel, in the same order");
-        let children = config.children();
-        self.peers = config.peers.iter().map(|peer| peer.id).collect();
-        self.command(Command::Rules(config.rules.clone()));
-        for tunnel in &mut self.tunnels {
-            tunnel.bound = None;
-        }
-        self.drop_changed(now, &config.tunnels);
-        self.negotiator.reconfigure(now, config.peers, children);
-        self.drain(now);
-        // Not before: what goes is logged under its own name.
-        self.rules = config.rules;
-        self.adopt(now, config.tunnels);
-        self.plan_starts(now);
-        self.settle(now);
-    }
-
-    /// Tunnels that will not survive close their pairs as if by the operator, so that nothing of them is reopened.
-    fn drop_changed(&mut self, now: Duration, wanted: &[TunnelConfig]) {
-        for at in 0..self.tunnels.len() {
-            let same = wanted.get(at).is_some_and(|wanted| wanted.child == self.tunnels[at].config.child);
-            if !same {
-                self.tunnels[at].closed = true;
-                self.tunnels[at].held_until = None;
-                self.close_all(now, RuleId(at as u32));
-            }
-        }
-        self.settle_closing(now);
-    }
-
-    fn adopt(&mut self, now: Duration, wanted: Vec<TunnelConfig>) {
-        let mut old: Vec<Option<Tunnel>> = std::mem::take(&mut self.tunnels).into_iter().map(Some).collect();
-        self.timers = Timers::default();
-        for (at, config) in wanted.into_iter().enumerate() {
-            let kept = old.get_mut(at).and_then(Option::take).filter(|old| old.config.child == config.child);
-            let mut tunnel = kept.unwrap_or_else(|| Tunnel::new(now, config.clone()));
-            tunnel.config = config;
-            self.tunnels.push(tunnel);
-            let rule = RuleId(at as u32);
-            self.rebind(rule);
-            self.touched.push(rule);
-        }
     }
 
     /// The negotiator, for its status and counters.
@@ -288,17 +301,63 @@ impl<N: Negotiator> Tunnels<N> {
 
     /// Inbound SAs of all pairs.
     pub fn inbound_sas(&self) -> impl Iterator<Item = SaId> + '_ {
-        self.tunnels.iter().flat_map(|tunnel| tunnel.pairs.iter().map(|pair| pair.inbound.id))
+        self.tunnels.values().flat_map(|tunnel| tunnel.pairs.iter().map(|pair| pair.inbound.id))
     }
 
     /// How every tunnel stands, in the order of the rules.
     #[must_use]
     pub fn status(&self) -> Vec<TunnelStatus> {
-        self.tunnels.iter().map(Tunnel::status).collect()
+        self.rules.tunnel.iter().filter_map(|rule| self.tunnels.get(&rule.id)).map(Tunnel::status).collect()
+    }
+
+    /// Servers that we receive policy from.
+    #[must_use]
+    pub fn clients(&self) -> Vec<ClientStatus> {
+        self.clients.values().map(Client::status).collect()
+    }
+
+    /// Peers that are connected to us as a server.
+    #[must_use]
+    pub fn served(&self) -> Vec<ServedStatus> {
+        self.guests.values().map(Guest::status).collect()
+    }
+
+    /// Every leased address.
+    #[must_use]
+    pub fn leases(&self) -> Vec<LeaseStatus> {
+        self.leases.status()
+    }
+
+    /// Every pool of addresses.
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolStatus> {
+        self.leases.pools()
+    }
+
+    /// Where nothing goes, in clear or otherwise, because policy that protected it was lost: until it is pulled
+    /// again, its client is closed, or the configuration drops it.
+    #[must_use]
+    pub fn shielded(&self) -> Vec<AddressRange> {
+        self.clients.values().flat_map(|client| client.shield.iter().map(|(_, range)| *range)).collect()
+    }
+
+    /// Rules that carry the operator's, or a server's, name for a tunnel: the one of that name, or all parts `NAME#1`,
+    /// `NAME#2`, … of one with lists.
+    #[must_use]
+    pub fn rules_named(&self, name: &str) -> Vec<RuleId> {
+        let part =
+            |rule: &str| rule.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'));
+        self.rules.tunnel.iter().filter(|rule| part(&rule.name)).map(|rule| rule.id).collect()
+    }
+
+    /// What is negotiated for a tunnel rule.
+    #[must_use]
+    pub fn child(&self, rule: RuleId) -> Option<&ChildConfig> {
+        self.tunnels.get(&rule).map(|tunnel| &tunnel.config.child)
     }
 
     fn acquire(&mut self, now: Duration, rule: RuleId) {
-        let wanted = self.tunnels.get(rule.0 as usize);
+        let wanted = self.tunnels.get(&rule);
         if wanted.is_some_and(|tunnel| tunnel.may_open() && tunnel.best().is_none()) {
             self.open(now, rule);
         }
@@ -306,7 +365,7 @@ impl<N: Negotiator> Tunnels<N> {
 
     pub(crate) fn open(&mut self, now: Duration, rule: RuleId) {
         let started = self.moment();
-        let tunnel = &mut self.tunnels[rule.0 as usize];
+        let tunnel = self.tunnel_mut(rule);
         if !tunnel.may_open() {
             return;
         }
@@ -322,7 +381,7 @@ impl<N: Negotiator> Tunnels<N> {
 
     /// Does what the tunnel's deadlines ask for.
     fn service(&mut self, now: Duration, rule: RuleId) {
-        let Some(tunnel) = self.tunnels.get_mut(rule.0 as usize) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
         self.touched.push(rule);
         if tunnel.held_until.is_some_and(|until| until <= now) {
             tunnel.held_until = None;
@@ -332,7 +391,7 @@ impl<N: Negotiator> Tunnels<N> {
                 self.open(now, rule);
             }
         }
-        let tunnel = &self.tunnels[rule.0 as usize];
+        let tunnel = &self.tunnels[&rule];
         let due = |at: &Duration| *at <= now;
         let open_pairs = tunnel.pairs.iter().filter(|pair| !pair.closing);
         let over: Vec<_> = open_pairs
@@ -342,7 +401,7 @@ impl<N: Negotiator> Tunnels<N> {
         for (inbound, expired) in over {
             self.close(now, rule, inbound, expired);
         }
-        let tunnel = &self.tunnels[rule.0 as usize];
+        let tunnel = &self.tunnels[&rule];
         if tunnel.best().is_some_and(|best| tunnel.pairs[best].rekey_at <= now) {
             self.open(now, rule);
         }
@@ -353,7 +412,7 @@ impl<N: Negotiator> Tunnels<N> {
             self.lingering.remove(at);
             self.command(Command::Remove(sa));
         } else if let Some(rule) = self.owner(sa) {
-            let inbound = self.tunnels[rule.0 as usize].pair_mut(sa).map(|pair| pair.inbound.id);
+            let inbound = self.tunnel_mut(rule).pair_mut(sa).map(|pair| pair.inbound.id);
             if let Some(inbound) = inbound {
                 self.close(now, rule, inbound, true);
             }
@@ -365,7 +424,12 @@ impl<N: Negotiator> Tunnels<N> {
     }
 
     pub(crate) fn name(&self, rule: RuleId) -> String {
-        self.rules.tunnel_rule(rule).map_or_else(|| format!("#{}", rule.0), |rule| rule.name.clone())
+        self.tunnels.get(&rule).map_or_else(|| format!("#{}", rule.0), |tunnel| tunnel.name.clone())
+    }
+
+    /// Rules that own something have their tunnel: it goes after all that it owns.
+    pub(crate) fn tunnel_mut(&mut self, rule: RuleId) -> &mut Tunnel {
+        self.tunnels.get_mut(&rule).expect("a tunnel outlives its SAs")
     }
 
     pub(crate) fn moment(&mut self) -> Moment {

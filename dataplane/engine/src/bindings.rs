@@ -17,6 +17,8 @@ pub(crate) struct Binding {
     mtu: usize,
     /// Control has been asked and has not answered yet.
     acquiring: bool,
+    /// The rules in force have a rule with this identifier.
+    exists: bool,
 }
 
 impl Binding {
@@ -70,12 +72,29 @@ pub(crate) struct Bindings {
 }
 
 impl Bindings {
-    /// So many rules, none of them bound.
+    /// Room for these rules, none of them bound.
     #[must_use]
-    pub(crate) fn new(rules: usize) -> Self {
+    pub(crate) fn new(rules: &[RuleId]) -> Self {
         let mut bindings = Self::default();
-        bindings.rules.resize_with(rules, Binding::default);
+        let room = rules.iter().map(|rule| rule.0 as usize + 1).max().unwrap_or(0);
+        bindings.rules.resize_with(room, Binding::default);
+        for rule in rules {
+            bindings.rules[rule.0 as usize].exists = true;
+        }
         bindings
+    }
+
+    /// Takes over the bindings of rules that exist here too, so that a change of rules costs no packet of what did not
+    /// change. What is left in `old` is of rules that are gone.
+    pub(crate) fn inherit(&mut self, old: &mut Self) {
+        std::mem::swap(&mut self.users, &mut old.users);
+        for (at, old) in old.rules.iter_mut().enumerate() {
+            let rule = RuleId(at as u32);
+            match self.rules.get_mut(at).filter(|new| new.exists) {
+                Some(new) if old.exists => std::mem::swap(new, old),
+                _ => old.stack.iter().for_each(|id| forget_user(&mut self.users, *id, rule)),
+            }
+        }
     }
 
     /// A rule's binding.
@@ -87,15 +106,9 @@ impl Bindings {
     /// Binds a rule, or unbinds it with an empty stack. Either way it may ask again when it has to. Returns the
     /// stack it had.
     pub(crate) fn bind(&mut self, rule: RuleId, stack: Vec<SaId>, sad: &Sad, fib: &Fib) -> Vec<SaId> {
-        let Some(binding) = self.rules.get_mut(rule.0 as usize) else { return stack };
-        for id in &binding.stack {
-            if let Some(users) = self.users.get_mut(id) {
-                users.retain(|&user| user != rule);
-                if users.is_empty() {
-                    self.users.remove(id);
-                }
-            }
-        }
+        let known = self.rules.get_mut(rule.0 as usize).filter(|binding| binding.exists);
+        let Some(binding) = known else { return stack };
+        binding.stack.iter().for_each(|id| forget_user(&mut self.users, *id, rule));
         for &id in &stack {
             self.users.entry(id).or_default().push(rule);
         }
@@ -139,5 +152,45 @@ impl Bindings {
             .iter_mut()
             .filter(|binding| !binding.stack.is_empty())
             .for_each(|binding| binding.measure(sad, fib));
+    }
+}
+
+fn forget_user(users: &mut HashMap<SaId, Vec<RuleId>>, id: SaId, rule: RuleId) {
+    if let Some(rules) = users.get_mut(&id) {
+        rules.retain(|&user| user != rule);
+        if rules.is_empty() {
+            users.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(numbers: &[u32]) -> Vec<RuleId> {
+        numbers.iter().copied().map(RuleId).collect()
+    }
+
+    #[test] // F-24
+    fn bindings_of_rules_that_stay_are_inherited_and_nothing_else_is() {
+        let (sad, fib) = (Sad::default(), Fib::default());
+        let mut old = Bindings::new(&ids(&[0, 2, 5]));
+        for rule in [0, 2, 5] {
+            old.bind(RuleId(rule), vec![SaId(u64::from(rule) + 10), SaId(99)], &sad, &fib);
+        }
+        old.acquiring(RuleId(5));
+        let mut new = Bindings::new(&ids(&[1, 2, 5, 7]));
+        new.inherit(&mut old);
+        let stack = |bindings: &Bindings, rule: u32| bindings.rules[rule as usize].stack.clone();
+        assert_eq!(stack(&new, 2), [SaId(12), SaId(99)]);
+        assert!(!new.wants_acquire(RuleId(5)), "control is still being asked");
+        assert!([0, 1, 7].iter().all(|rule| stack(&new, *rule).is_empty()));
+        assert_eq!(stack(&old, 0), [SaId(10), SaId(99)], "control frees what is gone");
+        assert_eq!(new.users[&SaId(99)], ids(&[2, 5]));
+        assert!(!new.users.contains_key(&SaId(10)));
+        // A rule that is gone cannot be bound.
+        assert_eq!(new.bind(RuleId(0), vec![SaId(1)], &sad, &fib), [SaId(1)]);
+        assert!(!new.users.contains_key(&SaId(1)));
     }
 }

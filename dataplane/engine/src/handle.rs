@@ -6,6 +6,7 @@
 use crate::bindings::Bindings;
 use crate::counters::{CounterSnapshot, WorkerCounters};
 use crate::fib::Fib;
+use crate::limits::RULE_IDS_MAX;
 use crate::meter::{Meter, SaCounters};
 use crate::mtu::Shape;
 use crate::order::{Order, Report, Retired};
@@ -45,6 +46,9 @@ pub enum Refused {
         /// What is wrong with them.
         why: BadKey,
     },
+    /// A rule's identifier is beyond [`RULE_IDS_MAX`](crate::limits::RULE_IDS_MAX).
+    #[error("the tunnel rule {0} is beyond every table")]
+    BadRule(u32),
 }
 
 impl std::fmt::Debug for Refused {
@@ -52,6 +56,7 @@ impl std::fmt::Debug for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Full(_) => f.write_str("Full"),
+            Self::BadRule(rule) => f.debug_tuple("BadRule").field(rule).finish(),
             Self::BadKey { sa, why } => f.debug_struct("BadKey").field("sa", sa).field("why", why).finish(),
         }
     }
@@ -81,8 +86,8 @@ pub struct Handle {
     asked: HashSet<RuleId>,
     /// The last command about a rule. An `Acquire` from before it is answered already.
     answered: HashMap<RuleId, u64>,
-    /// The command that brought the rules. Rules before them had other numbers.
-    rules_since: u64,
+    /// Rules in force.
+    rules: HashSet<RuleId>,
     /// Whose events are looked at next.
     turn: usize,
 }
@@ -98,7 +103,7 @@ impl Handle {
             meters: HashMap::new(),
             asked: HashSet::new(),
             answered: HashMap::new(),
-            rules_since: 0,
+            rules: HashSet::new(),
             turn: 0,
         }
     }
@@ -199,8 +204,8 @@ impl Handle {
     fn is_news(&mut self, report: &Report) -> bool {
         match report.event {
             Event::Acquire { rule, .. } => {
-                let since = self.answered.get(&rule).copied().unwrap_or(0).max(self.rules_since);
-                report.applied >= since && self.asked.insert(rule)
+                let since = self.answered.get(&rule).copied().unwrap_or(0);
+                self.rules.contains(&rule) && report.applied >= since && self.asked.insert(rule)
             }
             _ => true,
         }
@@ -211,20 +216,31 @@ impl Handle {
         self.answered.insert(rule, self.submitted + 1);
     }
 
+    /// An identifier may come back as another rule's: what was asked for the old one is no question of the new one.
+    fn adopt(&mut self, rules: HashSet<RuleId>) {
+        let stays = |rule: &RuleId| rules.contains(rule);
+        self.asked.retain(stays);
+        self.answered.retain(|rule, _| rules.contains(rule));
+        for new in rules.difference(&self.rules) {
+            self.answered.insert(*new, self.submitted + 1);
+        }
+        self.rules = rules;
+    }
+
     fn orders(&mut self, command: Command) -> Result<Vec<Order>, Refused> {
         let everyone = |order: &dyn Fn() -> Order| (0..self.lines.len()).map(|_| order()).collect::<Vec<_>>();
         Ok(match command {
             Command::Rules(rules) => {
+                let ids: Vec<RuleId> = rules.tunnel.iter().map(|rule| rule.id).collect();
+                if let Some(beyond) = ids.iter().find(|rule| rule.0 as usize >= RULE_IDS_MAX) {
+                    return Err(Refused::BadRule(beyond.0));
+                }
                 let spd = Arc::new(Spd::new(&rules));
                 let generation = self.generation.wrapping_add(1);
-                let orders = everyone(&|| {
-                    let unbound = Box::new(Bindings::new(spd.tunnel_rules()));
-                    Order::Rules(Arc::clone(&spd), unbound, generation)
-                });
+                let orders =
+                    everyone(&|| Order::Rules(Arc::clone(&spd), Box::new(Bindings::new(&ids)), generation));
                 self.generation = generation;
-                self.rules_since = self.submitted + 1;
-                self.asked.clear();
-                self.answered.clear();
+                self.adopt(ids.into_iter().collect());
                 orders
             }
             Command::Forwarding(table) => {

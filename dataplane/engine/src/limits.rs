@@ -54,3 +54,5 @@ pub const SLEEP_UNSENT: Duration = Duration::from_millis(1);
 pub const COMMANDS_PER_TURN_MAX: usize = 64;
 /// UDP port of encapsulated ESP (RFC 3948 §2.1).
 pub const NAT_TRAVERSAL_PORT: u16 = 4500;
+/// Identifiers of tunnel rules, which index tables: as many as there may be rules, and as many again while old ones go.
+pub const RULE_IDS_MAX: usize = 2 * warren_policy::limits::RULES_MAX;

@@ -12,7 +12,8 @@ use warren_seam::{Encapsulation, Event, SaId};
 
 /// One change for one worker.
 pub(crate) enum Order {
-    /// New rules, room for their bindings, and their number among all that ever were.
+    /// New rules, room for their bindings, and their number among all that ever were. Bindings of rules that stay move
+    /// into that room.
     Rules(Arc<Spd>, Box<Bindings>, u32),
     /// New routes.
     Forwarding(Arc<Fib>),
@@ -33,7 +34,7 @@ pub(crate) enum Order {
 /// Memory that control frees, so that the worker need not.
 #[expect(dead_code, reason = "they are carried to be dropped, never to be read")]
 pub(crate) enum Retired {
-    /// Old rules.
+    /// Old rules, with the bindings of those that are gone.
     Rules(Arc<Spd>, Box<Bindings>),
     /// Old routes.
     Fib(Arc<Fib>),

@@ -18,7 +18,6 @@ pub enum Direction {
 pub struct Spd {
     ipv4: Family<u32>,
     ipv6: Family<u128>,
-    tunnel_rules: usize,
 }
 
 /// The rules of one address family.
@@ -62,10 +61,7 @@ impl Spd {
     /// Compiles a rule set.
     #[must_use]
     pub fn new(rules: &RuleSet) -> Self {
-        let mut spd = Self {
-            tunnel_rules: rules.tunnel.iter().map(|rule| rule.id.0 as usize + 1).max().unwrap_or(0),
-            ..Self::default()
-        };
+        let mut spd = Self::default();
         for rule in &rules.transport {
             spd.push(
                 &rule.selector,
@@ -94,12 +90,6 @@ impl Spd {
         } else if let (Some(source), Some(destination)) = (both_ipv6(source), both_ipv6(destination)) {
             ipv6(&mut self.ipv6).push(Row::new(selector, source, destination, outcome));
         }
-    }
-
-    /// How many tunnel rules there are.
-    #[must_use]
-    pub const fn tunnel_rules(&self) -> usize {
-        self.tunnel_rules
     }
 
     /// Judges a batch: `verdicts` gets one entry for each packet, in their order.

@@ -146,14 +146,15 @@ impl Worker {
     fn apply(&mut self, order: Order) {
         let core = &mut self.core;
         match order {
-            Order::Rules(spd, bindings, generation) => {
+            Order::Rules(spd, mut bindings, generation) => {
                 let old = std::mem::replace(&mut core.spd, spd);
-                let unbound = std::mem::replace(&mut core.bindings, bindings);
+                bindings.inherit(&mut core.bindings);
+                let gone = std::mem::replace(&mut core.bindings, bindings);
                 core.generation = generation;
                 core.flows.invalidate();
                 // What waits in clear was judged by the old rules.
                 core.parking.retry_clear(&mut self.lanes.judge);
-                self.retire(Retired::Rules(old, unbound));
+                self.retire(Retired::Rules(old, gone));
             }
             Order::Forwarding(fib) => {
                 let old = std::mem::replace(&mut core.fib, fib);

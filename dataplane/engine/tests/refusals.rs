@@ -162,7 +162,7 @@ fn esp_in_esp_without_end_is_given_up() {
     let selector = between("192.0.2.1/32", "192.0.2.2/32");
     let mut set = rules(1);
     set.transport.push(transport(selector, TransportAction::Permit));
-    set.tunnel.push(tunnel(selector));
+    set.tunnel.push(tunnel(2, selector));
     let mut out = outbound(Scheme::default(), 1, 0);
     (out.id, out.spi, out.selector, out.rule) = (SaId(500), Spi(0x9000), selector, RuleId(2));
     let mut into = inbound(Scheme::default(), 1, 0);

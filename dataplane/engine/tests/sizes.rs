@@ -179,7 +179,7 @@ fn an_error_that_quotes_protected_text_never_leaves_in_clear() {
     // An inside host lies about its source, so the answer's route leads outside.
     let mut set = rules(1);
     set.transport.push(transport(between("198.18.0.0/16", "10.2.0.0/16"), TransportAction::Permit));
-    set.tunnel.push(tunnel(between("198.18.0.0/16", "10.2.0.0/16")));
+    set.tunnel.push(tunnel(2, between("198.18.0.0/16", "10.2.0.0/16")));
     one.submit(Command::Rules(set));
     establish(&mut one, 1, Scheme::default());
     one.send_and_poll(1, INSIDE, &Udp { from: "198.18.0.1", ttl: 1, ..Udp::default() }.packet());

@@ -6,7 +6,7 @@ mod lab;
 
 use lab::*;
 use warren_engine::packet::{ipv4, protocol};
-use warren_engine::{DropReason, Settings, Tally};
+use warren_engine::{DropReason, Refused, Settings, Tally};
 use warren_policy::{EspTransform, Hash, KeyBits, RuleId, TransportAction};
 use warren_seam::{Command, Encapsulation, Event, SaId, Spi, Volume};
 
@@ -128,12 +128,49 @@ fn without_an_sa_protected_traffic_is_dropped_and_asks_once() {
 }
 
 #[test] // F-24
-fn new_rules_forget_bindings_and_fail_closed() {
+fn new_rules_keep_the_bindings_of_rules_that_stay_and_lose_no_packet() {
+    let (mut one, mut two) = established_pair(Scheme::default());
+    for round in 0..20 {
+        let mut set = rules(1);
+        // Others come, go and change places, in front and behind.
+        for extra in 0..round % 4 {
+            let network = format!("10.{}.0.0/16", 100 + extra);
+            set.tunnel.insert(0, tunnel(2 + extra, between("10.1.0.0/16", &network)));
+        }
+        one.submit(Command::Rules(set));
+        one.send_and_poll(1, INSIDE, &Udp::default().packet());
+        carry(&one, &mut two);
+    }
+    one.assert_drops(&[]);
+    assert_eq!(two.receive(INSIDE).len(), 20);
+}
+
+#[test] // F-24
+fn a_rule_that_is_gone_is_unbound_and_its_identifier_comes_back_unbound() {
     let (mut one, _) = established_pair(Scheme::default());
+    let mut without = rules(1);
+    without.tunnel.remove(0);
+    without.transport.insert(0, transport(between("10.1.0.0/16", "10.2.0.0/16"), TransportAction::Discard));
+    one.submit(Command::Rules(without));
+    one.send_and_poll(1, INSIDE, &Udp::default().packet());
     one.submit(Command::Rules(rules(1)));
     one.send_and_poll(1, INSIDE, &Udp::default().packet());
-    one.assert_drops(&[(DropReason::NoSa, 1)]);
+    one.assert_drops(&[(DropReason::RuleDiscard, 1), (DropReason::NoSa, 1)]);
     assert!(one.receive(OUTSIDE).is_empty());
+    let asks = |event: &Event| matches!(event, Event::Acquire { rule: RuleId(0), .. });
+    assert_eq!(one.take_events().iter().filter(|event| asks(event)).count(), 1);
+}
+
+#[test]
+fn an_identifier_beyond_every_table_is_refused() {
+    let mut one = Gateway::site(1);
+    let mut set = rules(1);
+    set.tunnel.push(tunnel(u32::MAX, between("10.1.0.0/16", "10.3.0.0/16")));
+    assert!(matches!(one.handle.submit(Command::Rules(set)), Err(Refused::BadRule(u32::MAX))));
+    let mut set = rules(1);
+    let last = warren_engine::limits::RULE_IDS_MAX as u32 - 1;
+    set.tunnel.push(tunnel(last, between("10.1.0.0/16", "10.3.0.0/16")));
+    assert!(one.handle.submit(Command::Rules(set)).is_ok());
 }
 
 #[test] // NT-4, Q-17
@@ -369,7 +406,7 @@ fn a_hub_passes_from_one_tunnel_into_another_or_inside_and_outside_only_by_a_rul
     set.transport.insert(0, transport(between("10.1.0.0/16", "10.66.0.0/16"), TransportAction::Discard));
     set.transport.push(transport(between("10.1.0.0/16", "10.3.0.0/16"), TransportAction::Permit));
     set.transport.push(transport(between("10.1.0.0/16", "203.0.113.0/24"), TransportAction::Bypass));
-    set.tunnel.push(tunnel(between("10.1.0.0/16", "10.3.0.0/16")));
+    set.tunnel.push(tunnel(2, between("10.1.0.0/16", "10.3.0.0/16")));
     two.submit(Command::Rules(set));
     let mut wide = inbound(scheme, 1, 0);
     wide.selector = between("10.1.0.0/16", "0.0.0.0/0");

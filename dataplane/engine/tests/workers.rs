@@ -88,15 +88,19 @@ fn a_stack_whose_levels_belong_to_different_workers_is_put_on_all_the_same() {
 
 #[test] // F-24
 fn a_parcel_that_new_rules_overtake_is_judged_by_them() {
-    let mut one = site(1, 2);
-    establish(&mut one, 1, Scheme::default());
-    send_to(&one, 1, 1, INSIDE, &Udp::default().packet());
-    one.workers[1].poll(one.now);
-    assert_eq!(one.tally(Tally::Handed), 1);
-    one.submit(Command::Rules(rules(1)));
-    one.poll();
-    assert!(one.receive(OUTSIDE).is_empty());
-    one.assert_drops(&[(DropReason::NoSa, 1)]);
+    let mut without = rules(1);
+    without.transport.clear();
+    for (rules, passes) in [(rules(1), true), (without, false)] {
+        let mut one = site(1, 2);
+        establish(&mut one, 1, Scheme::default());
+        send_to(&one, 1, 1, INSIDE, &Udp::default().packet());
+        one.workers[1].poll(one.now);
+        assert_eq!(one.tally(Tally::Handed), 1);
+        one.submit(Command::Rules(rules));
+        one.poll();
+        assert_eq!(one.receive(OUTSIDE).len(), usize::from(passes));
+        assert_eq!(one.dropped(DropReason::NoRule), u64::from(!passes));
+    }
 }
 
 #[test]

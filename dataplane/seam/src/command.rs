@@ -7,7 +7,8 @@ use warren_policy::{RuleId, RuleSet};
 
 /// One change. Every worker acknowledges each; a change counts as applied when all have.
 pub enum Command {
-    /// Replaces all rules. Bindings of tunnel rules are forgotten.
+    /// Replaces all rules. Bindings of tunnel rules whose identifiers stay remain, those of others are forgotten: a rule
+    /// that keeps its identifier and means something else now is unbound first.
     Rules(RuleSet),
     /// Replaces the mirror of the kernel's tables.
     Forwarding(ForwardingTable),

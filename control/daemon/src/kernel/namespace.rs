@@ -4,7 +4,7 @@ use super::mirror::{Mirror, Roles, View};
 use super::neighbours::Neighbours;
 use super::sysctl::Sysctl;
 use super::tables::{ConfiguredPort, Reachability};
-use super::tun_routes::{Prefix, Tun, TunRoutes};
+use super::tun_routes::{Fate, Prefix, Tun, TunRoutes};
 use super::{connect, guard, links};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
@@ -268,9 +268,9 @@ fn own_traffic_enters_the_tunnel_unless_it_is_marked_and_never_leaves_in_clear_a
     let tun = Tun { name: "warren0".to_owned(), mtu: 1380, mark: 0x57 };
     let prefix = |text: &str, length| Prefix { address: address(text), length };
     let plan = [
-        (prefix("10.9.0.0", 16), Some(address("10.1.0.1"))),
-        (prefix("10.10.0.0", 16), None),
-        (prefix("2001:db8:9::", 48), Some(address("2001:db8:1::1"))),
+        (prefix("10.9.0.0", 16), Fate::Tunnel(Some(address("10.1.0.1")))),
+        (prefix("10.10.0.0", 16), Fate::Tunnel(None)),
+        (prefix("2001:db8:9::", 48), Fate::Tunnel(Some(address("2001:db8:1::1")))),
     ];
     let route = |to: &str| lab.run("gw", &format!("ip route get {to}")).1;
     lab.in_gateway(async |_| {
@@ -287,7 +287,10 @@ fn own_traffic_enters_the_tunnel_unless_it_is_marked_and_never_leaves_in_clear_a
             assert!(route(to).contains("dev out"), "{}", route(to));
         }
 
-        installed.update([plan[1], plan[2], (prefix("10.11.0.0", 16), None)].into()).await.unwrap();
+        installed
+            .update([plan[1], plan[2], (prefix("10.11.0.0", 16), Fate::Tunnel(None))].into())
+            .await
+            .unwrap();
         assert!(route("10.11.1.1").contains("dev warren0") && route("10.10.1.1").contains("dev warren0"));
         assert!(route("10.9.1.1").contains("dev out") && route("2001:db8:9::1").contains("dev warren0"));
 
@@ -301,6 +304,8 @@ fn own_traffic_enters_the_tunnel_unless_it_is_marked_and_never_leaves_in_clear_a
         tunnel();
         let mut watching = lab.watch("gw");
         let installed = TunRoutes::install(connect().unwrap(), &tun, plan.into()).await.unwrap();
+        assert!(route("10.11.1.1").contains("No route to host"), "kept until somebody sweeps");
+        installed.sweep(tun.mark).await.unwrap();
         assert!(route("10.9.1.1").contains("dev warren0") && route("10.11.1.1").contains("dev out"));
         sleep(Duration::from_millis(300)).await;
         watching.kill().unwrap();

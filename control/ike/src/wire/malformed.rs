@@ -71,6 +71,10 @@ malformed! {
     AttributeTruncated = "attribute-truncated",
     /// More attributes than [`ATTRIBUTES_MAX`](super::limits::ATTRIBUTES_MAX).
     TooManyAttributes = "too-many-attributes",
+    /// An Attributes payload shorter than its four fixed octets.
+    AttributesTruncated = "attributes-truncated",
+    /// More policy sets than [`SETS_MAX`](super::limits::SETS_MAX).
+    TooManySets = "too-many-sets",
     /// An identification shorter than its four fixed octets.
     IdTruncated = "id-truncated",
     /// Identification data whose length its type does not allow.
@@ -102,6 +106,18 @@ malformed! {
     NatOaLength = "nat-oa-length",
     /// A NAT-OA payload with neither an IPv4 nor an IPv6 address.
     NatOaType = "nat-oa-type",
+    /// A discovery message whose header is none of its kind: version, exchange, message ID, encryption or cookies.
+    TedHeader = "ted-header",
+    /// A discovery payload that is missing or shorter than its fields.
+    TedTruncated = "ted-truncated",
+    /// Octets behind the last field of a discovery payload.
+    TedTrailingOctets = "ted-trailing-octets",
+    /// A summary of another maker or version.
+    TedVersion = "ted-version",
+    /// An IP version that is neither 4 nor 6, or two that differ.
+    TedFamily = "ted-family",
+    /// A response without an entry, or with more than [`ENTRIES_MAX`](super::ted::ENTRIES_MAX).
+    TedEntries = "ted-entries",
 }
 
 #[cfg(test)]

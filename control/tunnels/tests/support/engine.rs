@@ -1,7 +1,7 @@
 //! What the workers hold, and what they must never be told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use warren_policy::RuleId;
+use warren_policy::{RuleId, RuleSet};
 use warren_seam::{Command, Event, FiveTuple, SaId, Spi};
 
 #[derive(Default)]
@@ -14,6 +14,7 @@ pub(crate) struct ModelEngine {
     /// Every id that ever was installed: none comes back.
     ever: BTreeSet<SaId>,
     pub(crate) has_rules: bool,
+    pub(crate) rules: RuleSet,
     pub(crate) installs: usize,
 }
 
@@ -21,10 +22,18 @@ impl ModelEngine {
     pub(crate) fn apply(&mut self, command: Command) {
         assert!(self.has_rules || matches!(command, Command::Rules(_)), "rules come before anything else");
         match command {
-            Command::Rules(_) => {
+            Command::Rules(rules) => {
                 self.has_rules = true;
-                self.bound.clear();
-                self.asked.clear();
+                let ids: BTreeSet<_> = rules.tunnel.iter().map(|rule| rule.id).collect();
+                assert_eq!(ids.len(), rules.tunnel.len(), "identifiers are unique");
+                let means = |rules: &RuleSet, id| rules.tunnel_rule(id).map(|rule| rule.selector);
+                for id in self.bound.keys().filter(|id| ids.contains(id)) {
+                    let same = means(&self.rules, *id) == means(&rules, *id);
+                    assert!(same, "a rule that becomes another is unbound first");
+                }
+                assert!(self.bound.keys().all(|id| ids.contains(id)), "what goes is unbound first");
+                self.asked.retain(|id| ids.contains(id));
+                self.rules = rules;
             }
             Command::InstallInbound(sa) => {
                 assert!(self.ever.insert(sa.id), "an SA is installed once");

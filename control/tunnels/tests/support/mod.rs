@@ -1,7 +1,9 @@
 //! Two gateways' tunnels on a virtual clock, with a model of the workers below each and a bad network between.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod configured;
 pub(crate) mod engine;
+pub(crate) mod puppet;
 pub(crate) mod scripted;
 pub(crate) mod world;
 

@@ -44,7 +44,7 @@ struct Exchange {
 pub(crate) struct Scripted {
     local: SocketAddr,
     remote: SocketAddr,
-    children: Vec<ChildConfig>,
+    children: BTreeMap<RuleId, ChildConfig>,
     exchanges: BTreeMap<u32, Exchange>,
     /// Inbound id to rule, outbound id, own SPI, peer's SPI.
     pairs: BTreeMap<SaId, (RuleId, SaId, Spi, Spi)>,
@@ -61,7 +61,7 @@ impl Scripted {
         Self {
             local,
             remote,
-            children,
+            children: children.into_iter().map(|child| (child.rule, child)).collect(),
             exchanges: BTreeMap::new(),
             pairs: BTreeMap::new(),
             outputs: VecDeque::new(),
@@ -84,7 +84,7 @@ impl Scripted {
     }
 
     fn install_inbound(&mut self, rule: RuleId, own: (SaId, Spi)) {
-        let child = &self.children[rule.0 as usize];
+        let child = &self.children[&rule];
         self.outputs.push_back(Output::InstallInbound(Box::new(InboundSa {
             id: own.0,
             spi: own.1,
@@ -103,7 +103,7 @@ impl Scripted {
     }
 
     fn finish(&mut self, rule: RuleId, own: (SaId, Spi), peer: Spi, role: Role) {
-        let child = self.children[rule.0 as usize].clone();
+        let child = self.children[&rule].clone();
         let outbound = self.new_id();
         self.outputs.push_back(Output::InstallOutbound(Box::new(OutboundSa {
             id: outbound,
@@ -167,7 +167,8 @@ fn no_keys() -> SaKeys {
 
 impl Negotiator for Scripted {
     fn reconfigure(&mut self, _now: Duration, _peers: Vec<PeerConfig>, children: Vec<ChildConfig>) {
-        let changed = |rule: &RuleId| children.get(rule.0 as usize) != self.children.get(rule.0 as usize);
+        let children: BTreeMap<_, _> = children.into_iter().map(|child| (child.rule, child)).collect();
+        let changed = |rule: &RuleId| children.get(rule) != self.children.get(rule);
         let gone: Vec<_> =
             self.pairs.iter().filter(|(_, pair)| changed(&pair.0)).map(|(inbound, _)| *inbound).collect();
         for inbound in gone {
@@ -196,7 +197,7 @@ impl Negotiator for Scripted {
         let [kind, rule, id, spi] = decode(octets);
         let (rule, spi) = (RuleId(rule), Spi(spi));
         match kind {
-            FIRST_MESSAGE if rule.0 as usize >= self.children.len() => {}
+            FIRST_MESSAGE if !self.children.contains_key(&rule) => {}
             FIRST_MESSAGE => match self.exchanges.get(&id).map(|exchange| exchange.message) {
                 Some(answer) => self.transmit(answer),
                 None => self.begin(now, id, rule, Role::Responder, spi),

@@ -12,7 +12,7 @@ use warren_policy::{
     RuleSet, Secret, Selector, TunnelRule,
 };
 use warren_seam::{Command, Spi};
-use warren_tunnels::{Negotiator, Notice, Output, Start, State, Tunnels, TunnelsConfig};
+use warren_tunnels::{Lease, Negotiator, Notice, Output, Start, State, Tunnels, TunnelsConfig};
 
 pub(crate) const ADDRESSES: [&str; 2] = ["198.51.100.1", "198.51.100.2"];
 pub(crate) const LIFETIME: Lifetime = Lifetime { seconds: 120, kilobytes: None };
@@ -98,6 +98,10 @@ pub(crate) struct Side<N> {
     pub(crate) arrived: usize,
     pub(crate) refused: usize,
     pub(crate) dropped: usize,
+    /// On the tun port.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// What outlives the process.
+    pub(crate) leases: Vec<Lease>,
 }
 
 pub(crate) struct World<N> {
@@ -124,7 +128,7 @@ impl World<Scripted> {
             let children = config.tunnels.iter().map(|tunnel| tunnel.child.clone()).collect();
             let own = seed.wrapping_mul(2).wrapping_add(at as u64);
             let negotiator = Scripted::new(socket(at), socket(1 - at), children, own);
-            Tunnels::with_negotiator(Duration::ZERO, config, negotiator, own)
+            Tunnels::with_negotiator(Duration::ZERO, config, Vec::new(), negotiator, own)
         };
         let mut world = Self::new([side(0), side(1)], seed);
         world.check_scripted = true;
@@ -146,13 +150,19 @@ impl Entropy for Seeded {
 impl World<Endpoint> {
     /// Over IKE itself.
     pub(crate) fn over_ike(rules: usize, starts: [Start; 2], seed: u64) -> Self {
-        let side = |at: usize| {
-            let entropy = Box::new(Seeded(Chance(seed.wrapping_mul(2).wrapping_add(at as u64))));
-            let mut config = config(at, rules, starts[at]);
+        Self::over_ike_with([0, 1].map(|at| config(at, rules, starts[at])), seed)
+    }
+
+    /// The same with any configuration of each side.
+    pub(crate) fn over_ike_with(configs: [TunnelsConfig; 2], seed: u64) -> Self {
+        let mut own = seed.wrapping_mul(2);
+        let sides = configs.map(|mut config| {
+            let entropy = Box::new(Seeded(Chance(own)));
+            own = own.wrapping_add(1);
             config.peers[0].dpd = Some(Dpd { delay: seconds(10), timeout: seconds(30) });
-            Tunnels::new(Duration::ZERO, config, entropy)
-        };
-        Self::new([side(0), side(1)], seed)
+            Tunnels::new(Duration::ZERO, config, Vec::new(), entropy)
+        });
+        Self::new(sides, seed)
     }
 }
 
@@ -166,6 +176,8 @@ impl<N: Negotiator> World<N> {
             arrived: 0,
             refused: 0,
             dropped: 0,
+            addresses: Vec::new(),
+            leases: Vec::new(),
         });
         let mut world = Self {
             now: Duration::ZERO,
@@ -197,10 +209,16 @@ impl<N: Negotiator> World<N> {
             match output {
                 Output::Engine(command) => self.sides[side].engine.apply(command),
                 Output::Log(notice) => self.sides[side].notices.push(notice),
-                Output::KeepLease(_)
-                | Output::DropLease(_)
-                | Output::AddAddress(_)
-                | Output::RemoveAddress(_) => {}
+                Output::KeepLease(lease) => {
+                    let is_other = |own: &Lease| (&own.pool, &own.holder) != (&lease.pool, &lease.holder);
+                    self.sides[side].leases.retain(is_other);
+                    self.sides[side].leases.push(lease);
+                }
+                Output::DropLease(lease) => self.sides[side].leases.retain(|own| *own != lease),
+                Output::AddAddress(address) => self.sides[side].addresses.push(address),
+                Output::RemoveAddress(address) => {
+                    self.sides[side].addresses.retain(|own| *own != address);
+                }
                 Output::Transmit { octets, .. } => {
                     if self.check_scripted {
                         self.check_inbound_first(side, &octets);

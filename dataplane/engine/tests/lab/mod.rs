@@ -102,9 +102,9 @@ pub(crate) fn transport(selector: Selector, action: TransportAction) -> Transpor
     TransportRule { name: "transport".to_owned(), selector, action }
 }
 
-pub(crate) fn tunnel(selector: Selector) -> TunnelRule {
+pub(crate) fn tunnel(id: u32, selector: Selector) -> TunnelRule {
     TunnelRule {
-        id: RuleId(0),
+        id: RuleId(id),
         name: "tunnel".to_owned(),
         selector,
         peer: PeerId(0),
@@ -124,8 +124,8 @@ pub(crate) fn rules(own: u8) -> RuleSet {
             transport(between(&own6, "::/0"), TransportAction::Permit),
         ],
         tunnel: vec![
-            tunnel(between(&own4, &format!("10.{peer}.0.0/16"))),
-            tunnel(between(&own6, &format!("2001:db8:{peer}::/48"))),
+            tunnel(0, between(&own4, &format!("10.{peer}.0.0/16"))),
+            tunnel(1, between(&own6, &format!("2001:db8:{peer}::/48"))),
         ],
     }
 }
