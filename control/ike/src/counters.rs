@@ -47,6 +47,8 @@ discard_reasons! {
     Unconfirmed = "unconfirmed",
     /// Too many negotiations that proved their address and did not finish.
     NegotiationsFull = "negotiations-full",
+    /// More peers under templates than we hold.
+    PeersFull = "peers-full",
     /// Seen before; the stored response was sent again.
     Retransmitted = "retransmitted",
     /// Seen before, and there is nothing to answer.
@@ -65,6 +67,10 @@ discard_reasons! {
     UnexpectedEncryption = "unexpected-encryption",
     /// A HASH payload that does not verify.
     BadHash = "bad-hash",
+    /// A signature that does not verify, or of somebody whose certificate we do not believe.
+    BadSignature = "bad-signature",
+    /// Our own key does not sign.
+    CannotSign = "cannot-sign",
     /// A payload that the message must have is missing or appears twice.
     MissingPayload = "missing-payload",
     /// A public value outside of its group (RFC 6989).

@@ -111,10 +111,10 @@ fn hear_clear(
                 .iter()
                 .map(|text| text.parse().unwrap())
                 .collect();
-        let (agreed, answer) = phase_one::choose(&proposals, 86_400, sa).unwrap();
+        let (agreed, answer) = phase_one::choose(&proposals, 1, 86_400, sa).unwrap();
         // One transform was offered, so that our choice is the responder's: the same octets.
         assert_eq!(answer, sa);
-        assert_eq!(phase_one::accept(&proposals, 86_400, sa).unwrap(), agreed);
+        assert_eq!(phase_one::accept(&proposals, 1, 86_400, sa).unwrap(), agreed);
         let proposal = agreed.proposal;
         let listener = listeners.entry(cookies.initiator).or_insert_with(|| Listener {
             proposal,

@@ -43,7 +43,7 @@ impl<'a> Message<'a> {
         Cookies { initiator: self.header.cookie_i, responder: self.header.cookie_r }
     }
 
-    /// The payloads of a message of main mode that travels in clear.
+    /// The payloads of a message of phase 1 that travels in clear.
     pub(super) fn clear_body(&self) -> Result<Body<'a>, Discard> {
         if self.header.is_encrypted() {
             return Err(Discard::UnexpectedEncryption);
@@ -71,7 +71,9 @@ impl Endpoint {
         let known = self.by_cookies.get(&cookies).or_else(|| self.by_cookies.get(&awaiting_responder));
         match known {
             Some(&id) => self.known(now, path, id, &message),
-            None if self.admission.is_ours(path, cookies) => self.third_message(now, path, &message),
+            None if self.admission.is_ours(path, cookies) || self.is_floated(path, &message) => {
+                self.third_message(now, path, &message)
+            }
             None if message.header.exchange == ExchangeType::INFORMATIONAL
                 && !message.header.is_encrypted() =>
             {
@@ -79,6 +81,13 @@ impl Endpoint {
             }
             None => Err(Discard::UnknownCookies),
         }
+    }
+
+    /// Whether it is the third message of an aggressive mode that floated with it.
+    fn is_floated(&self, path: Path, message: &Message<'_>) -> bool {
+        path.has_marker()
+            && message.header.exchange == ExchangeType::AGGRESSIVE
+            && self.admission.floated(message.cookies()).is_some()
     }
 
     fn known(
@@ -98,7 +107,9 @@ impl Endpoint {
         }
         let is_established = isakmp.sa().is_some();
         match message.header.exchange {
-            ExchangeType::MAIN if message.header.message_id == 0 => self.main_message(now, path, id, message),
+            exchange if exchange == isakmp.exchange && message.header.message_id == 0 => {
+                self.phase_one_message(now, path, id, message)
+            }
             ExchangeType::INFORMATIONAL if !message.header.is_encrypted() => self.hint(id, message),
             ExchangeType::INFORMATIONAL if is_established => {
                 self.take(now, path, id, message, Self::informational_message)
@@ -144,7 +155,7 @@ impl Endpoint {
         result.unwrap_or(Err(Discard::UnknownCookies))
     }
 
-    fn main_message(
+    fn phase_one_message(
         &mut self,
         now: Duration,
         path: Path,
@@ -157,7 +168,10 @@ impl Endpoint {
                 Repetition::Silence => return Err(Discard::Duplicate),
                 Repetition::Answer(response) => {
                     let response = response.to_vec();
-                    endpoint.transmit(isakmp.path, &response);
+                    // Base mode ends before both sides float.
+                    let is_base = isakmp.exchange == ExchangeType::BASE;
+                    let back = if is_base { path } else { isakmp.path };
+                    endpoint.transmit(back, &response);
                     return Err(Discard::Retransmitted);
                 }
             }
@@ -166,6 +180,9 @@ impl Endpoint {
                 Phase::ExpectKe(_) => endpoint.fourth_message(now, path, isakmp, message),
                 Phase::ExpectAuth(_) => endpoint.fifth_message(now, path, isakmp, message),
                 Phase::ExpectLast(_) => endpoint.sixth_message(now, path, isakmp, message),
+                Phase::ExpectAnswer(_) => endpoint.aggressive_answer(now, path, isakmp, message),
+                Phase::ExpectBaseSa(_) => endpoint.base_second(now, path, isakmp, message),
+                Phase::ExpectBaseLast(_) => endpoint.base_fourth(now, path, isakmp, message),
                 Phase::Established(_) | Phase::Gone => Err(Discard::UnexpectedExchange),
             }
         });

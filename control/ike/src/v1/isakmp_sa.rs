@@ -1,9 +1,10 @@
 //! An established ISAKMP SA: keys, the IV that exchanges start from, and the message IDs that were used.
 
 use super::exchange::Exchange;
-use super::main_mode::{Vendors, header};
+use super::main_mode::header;
 use super::nat::Nat;
 use super::transaction::Tally;
+use super::vendors::Vendors;
 use super::xauth;
 use super::{informational, phase_one, protection};
 use crate::crypto::{Cookies, Iv, PhaseOneKeys, Wiped, is_equal, message_iv};

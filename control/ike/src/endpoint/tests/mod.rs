@@ -10,4 +10,5 @@ mod network;
 mod quick_mode;
 mod xauth;
 
+pub(crate) use harness::peer_configs;
 pub(super) use harness::{Fate, Pair, rule, secs};
