@@ -98,6 +98,14 @@ discard_reasons! {
     NoProposalChosen = "no-proposal-chosen",
     /// Selectors that no rule asks for.
     InvalidIdInformation = "invalid-id-information",
+    /// An answer of the transaction exchange that nobody asked for.
+    Unsolicited = "unsolicited",
+    /// Quick mode or configuration before extended authentication is over.
+    XauthPending = "xauth-pending",
+    /// A user who is none, or whose password is wrong.
+    XauthRefused = "xauth-refused",
+    /// A password that was not even looked at, because there were too many wrong ones before.
+    XauthGuessing = "xauth-guessing",
     /// A Notify or Delete that no ISAKMP SA protects (REQUIREMENTS F-3).
     UnprotectedInformational = "unprotected-informational",
     /// A protected Notify that we have no use for.
@@ -124,6 +132,8 @@ pub struct Counters {
     pub children_established: u64,
     /// Diffie-Hellman exchanges computed.
     pub key_exchanges: u64,
+    /// Attributes of configuration messages that we have no word for, or whose value makes no sense.
+    pub unknown_attributes: u64,
 }
 
 impl Default for Counters {
@@ -136,6 +146,7 @@ impl Default for Counters {
             peers_established: 0,
             children_established: 0,
             key_exchanges: 0,
+            unknown_attributes: 0,
         }
     }
 }

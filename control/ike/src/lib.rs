@@ -11,6 +11,8 @@
 mod admission;
 mod certificate;
 mod config;
+#[cfg(test)]
+mod config_transcripts;
 mod counters;
 mod credentials;
 mod crypto;

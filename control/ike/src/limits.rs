@@ -44,6 +44,31 @@ pub const MESSAGE_IDS_MAX: usize = 16_384;
 pub const RESENDS_MAX: u32 = 16;
 /// Longest pause between repetitions of one message.
 pub const RETRANSMIT_INTERVAL_MAX: Duration = Duration::from_secs(16);
+/// Octets of one Attributes payload that we send: the rest of [`MESSAGE_OCTETS_MAX`] is header, HASH and padding.
+pub const CONFIG_OCTETS_MAX: usize = MESSAGE_OCTETS_MAX - 256;
+/// Transactions that a peer may begin under one message ID: extended authentication and its configuration, with
+/// some to spare.
+pub const TRANSACTIONS_PER_EXCHANGE_MAX: u32 = 8;
+/// Transactions that a peer may begin under one ISAKMP SA within [`TRANSACTIONS_WINDOW`]: an honest one needs two or
+/// three, and each becomes work for whoever has to answer.
+pub const TRANSACTIONS_PER_WINDOW_MAX: u32 = 32;
+/// See [`TRANSACTIONS_PER_WINDOW_MAX`].
+pub const TRANSACTIONS_WINDOW: Duration = Duration::from_secs(60);
+/// How long a peer's question waits for the answer of whoever uses the endpoint.
+pub const CONFIG_ANSWER_LIFE: Duration = Duration::from_secs(30);
+/// How long a client waits to be asked for its user before it goes on without: not every server asks again when
+/// the ISAKMP SA is renewed.
+pub const XAUTH_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client that gave its password waits for the judgement: servers may ask elsewhere.
+pub const XAUTH_LIFE: Duration = Duration::from_secs(60);
+/// Wrong passwords for one user within [`GUESSES_WINDOW`], after which the right one is refused too.
+pub const GUESSES_PER_USER_MAX: u32 = 5;
+/// The same for one source address; several users may share one behind a NAT.
+pub const GUESSES_PER_SOURCE_MAX: u32 = 15;
+/// How long a wrong password counts.
+pub const GUESSES_WINDOW: Duration = Duration::from_secs(60);
+/// Users and sources whose wrong passwords are remembered; whoever does not fit is not judged.
+pub const GUESSERS_MAX: usize = 8192;
 /// Quick modes that wait for an ISAKMP SA with one peer: one for each rule.
 pub const PENDING_CHILDREN_MAX: usize = 100_000;
 /// Quick modes that we begin under one ISAKMP SA at a time; others wait their turn.

@@ -108,6 +108,20 @@ pub enum Notice {
         /// Who it said it is; `None` for an identity of a kind that we do not take.
         identity: Option<Identity>,
     },
+    /// A user proved to be one (extended authentication).
+    UserAccepted {
+        /// The operator's name for the peer.
+        peer: String,
+        /// The user.
+        user: String,
+    },
+    /// Extended authentication failed.
+    UserRefused {
+        /// The operator's name for the peer.
+        peer: String,
+        /// Why; `None` where the peer said so.
+        reason: Option<Discard>,
+    },
     /// The peer notified us.
     Notified {
         /// The operator's name for the peer.
@@ -165,6 +179,13 @@ impl fmt::Display for Notice {
             }
             Self::IdentityMismatch { peer, identity: None } => {
                 write!(f, "{peer}: refused, because its identity is of a kind that is not supported")
+            }
+            Self::UserAccepted { peer, user } => write!(f, "{peer}: user {user} authenticated"),
+            Self::UserRefused { peer, reason: Some(reason) } => {
+                write!(f, "{peer}: extended authentication failed: {}", reason.word())
+            }
+            Self::UserRefused { peer, reason: None } => {
+                write!(f, "{peer}: it refuses our user; is the password right?")
             }
             Self::Notified { peer, notify, authentic } => {
                 let how =

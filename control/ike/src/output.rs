@@ -49,6 +49,9 @@ pub enum Failure {
     /// IKEv1 identities cannot express the selector (a range of ports).
     #[error("IKEv1 cannot express the selector")]
     Inexpressible,
+    /// What we have to say does not fit one message.
+    #[error("the message would be too long")]
+    TooLong,
     /// Our own tables are full.
     #[error("too many negotiations at once")]
     Busy,
@@ -84,6 +87,9 @@ pub enum Down {
     /// A newer ISAKMP SA with the same peer took its place.
     #[error("replaced by a newer one")]
     Replaced,
+    /// Extended authentication failed.
+    #[error("extended authentication failed")]
+    Unauthenticated,
     /// The peer never confirmed a quick mode that it began.
     #[error("never confirmed by the peer")]
     Unconfirmed,

@@ -60,6 +60,11 @@ impl Answered {
         Self { request: Some(fingerprint(request)), response, resends: 0 }
     }
 
+    /// The answer to it is there at last.
+    pub(crate) fn respond(&mut self, response: Vec<u8>) {
+        self.response = Some(response);
+    }
+
     /// Never computes anything anew: a repetition gets the stored octets, and only so often.
     pub(crate) fn repetition(&mut self, message: &[u8]) -> Repetition<'_> {
         if self.request != Some(fingerprint(message)) {

@@ -31,6 +31,7 @@ impl Seeds {
             match payload.kind {
                 PayloadType::SA => self.add_sa(payload.body),
                 PayloadType::IDENTIFICATION | PayloadType::NAT_OA => self.add("ike_id", payload.body),
+                PayloadType::ATTRIBUTES => self.add("ike_config", payload.body),
                 PayloadType::NOTIFY | PayloadType::DELETE => self.add("ike_notify_delete", payload.body),
                 _ => {}
             }
@@ -69,6 +70,34 @@ fn add_identifications(seeds: &mut Seeds) {
             let data = [0xff, 0xff, 0xff, 0x00].repeat(octets / 4 + 1);
             seeds.add("ike_id", &[&[kind, 17, 0x01, 0xf4], &data[..octets]].concat());
         }
+    }
+}
+
+/// Configuration that no transcript holds: what we say to each other, taken and refused, and extended
+/// authentication.
+fn add_policies(seeds: &mut Seeds) {
+    let selector = |class: &str, network: &str| format!("{class}000e04000000ffff{network}");
+    let (local, remote) = (selector("0003", "0a03000a0a03000a"), selector("0004", "0a0200000a0200ff"));
+    let set = format!(
+        "80010007000200036e6574{local}{remote}8005000380060001000700060014008000000007000600\
+         0c010000058008001380090e10800a0400000b0004c0000201800c0001"
+    );
+    let octets = |text: &str| hex::decode(text).expect("written above");
+    let framed = |set: &str| format!("6001{:04x}{set}", set.len() / 2);
+    for text in [
+        "01000001e000000100010000000200000003000000070000000800000000000a0000000d0000000f0000".to_owned(),
+        format!("02000001e0000001{}", framed(&set)),
+        format!("03000001e0000001{}{}", framed(&set), framed(&format!("{set}800f0001"))),
+        format!("04000001{}{}", framed("80010007"), framed("80010008000d00026e6f")),
+        "0200000160020004706f6f6c".to_owned(),
+        "0200000070000002686970020006612e7465737470030007612e622c632e64".to_owned(),
+        "020000007004001c0a5c0000ffffff000006000001bb0a5d0000ffffff00001100000035".to_owned(),
+        "02000000000800112001_0db8000000000000000000000007_40000e000400017004".replace('_', ""),
+        "01000000c08800004089000040 8a0000".replace(' ', ""),
+        "02000000408900056_16c696365408a000a776f6e6465726c616e64".replace('_', ""),
+        "03000000c08f0001".to_owned(),
+    ] {
+        seeds.add("ike_config", &octets(&text));
     }
 }
 
@@ -201,6 +230,7 @@ fn main() -> std::io::Result<()> {
     }
     add_identifications(&mut seeds);
     add_notifications(&mut seeds);
+    add_policies(&mut seeds);
     add_configurations(&mut seeds);
     add_lines(&mut seeds);
     add_packets(&mut seeds)?;

@@ -33,6 +33,11 @@ pub fn id(octets: &[u8]) {
     let _ = exercise::original_address(octets);
 }
 
+/// The body of an Attributes payload.
+pub fn config(octets: &[u8]) {
+    let _ = exercise::configuration(octets);
+}
+
 /// The body of a Notify or a Delete payload.
 pub fn notify_delete(octets: &[u8]) {
     let _ = exercise::notify(octets);

@@ -98,7 +98,7 @@ impl Endpoint {
     /// Begins quick modes for rules that wait, as many at a time as is polite.
     pub(super) fn drain_pending(&mut self, now: Duration, isakmp: &mut Isakmp) {
         loop {
-            let Some(sa) = isakmp.sa() else { return };
+            let Some(sa) = isakmp.sa().filter(|sa| sa.xauth.is_over()) else { return };
             if sa.exchanges.values().filter(|exchange| exchange.is_ours()).count() >= QUICK_MODES_MAX {
                 return;
             }
@@ -151,10 +151,11 @@ impl Endpoint {
         let body =
             Body::decode(message.header.next_payload, &opened.plain).map_err(|_| Discard::Undecryptable)?;
         match sa.exchanges.get(&message_id).map(|exchange| &exchange.state) {
+            None if !sa.xauth.is_over() => return Err(Discard::XauthPending),
             None => sa.verify_hash_1(message_id, &body)?,
             Some(State::Initiator(state)) => state.open(sa.keys(), message_id, &body)?,
             Some(State::Responder { state, .. }) => state.open(sa.keys(), message_id, &body)?,
-            Some(State::Done) => return Err(Discard::UnexpectedExchange),
+            Some(State::Transaction(_) | State::Done) => return Err(Discard::UnexpectedExchange),
         }
         // From here on the message is the peer's.
         let state = self.claim(isakmp, message_id)?;
@@ -173,7 +174,7 @@ impl Endpoint {
                 self.child_up(now, isakmp, negotiated, (inbound, outbound), Role::Responder);
                 Ok(())
             }
-            Some(State::Done) => Err(Discard::UnexpectedExchange),
+            Some(State::Transaction(_) | State::Done) => Err(Discard::UnexpectedExchange),
         }
     }
 

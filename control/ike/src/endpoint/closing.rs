@@ -8,6 +8,7 @@ use super::isakmp::{Isakmp, IsakmpId};
 use crate::limits::RETIRE_DELAY;
 use crate::v1::exchange::State;
 use crate::v1::informational::{SPIS_PER_DELETE, delete_esp, delete_isakmp};
+use crate::v1::transaction::{Awaits, Dialogue, Question};
 use crate::wire::Chain;
 use crate::{ChildConfig, Down, Failure, Notice, Output, PeerConfig, RemoteIdentity};
 use std::collections::HashMap;
@@ -126,7 +127,7 @@ impl Endpoint {
     }
 
     /// Everything that was negotiated, or is being negotiated, for one rule.
-    fn end_rule(&mut self, rule: RuleId) {
+    pub(super) fn end_rule(&mut self, rule: RuleId) {
         let pairs: Vec<SaId> =
             self.children.values().filter(|child| child.rule == rule).map(|child| child.inbound).collect();
         for id in pairs {
@@ -210,7 +211,7 @@ impl Endpoint {
     }
 
     /// The newest other ISAKMP SA with the peer.
-    fn successor(&self, peer: PeerId, own: IsakmpId) -> Option<IsakmpId> {
+    pub(super) fn successor(&self, peer: PeerId, own: IsakmpId) -> Option<IsakmpId> {
         let others = self.established(peer).filter(|other| other.id != own);
         others.filter_map(|other| Some((other.established()?.at, other.id))).max().map(|(_, id)| id)
     }
@@ -271,6 +272,9 @@ impl Endpoint {
     }
 
     pub(super) fn fail_pending(&mut self, peer: PeerId, reason: Failure) {
+        if self.connecting.remove(&peer) {
+            self.outbox.push_back(Output::ConfigFailed { peer, reason });
+        }
         for rule in mem::take(&mut self.peer_mut(peer).pending) {
             self.child_failed(peer, rule, reason);
         }
@@ -370,7 +374,12 @@ impl Endpoint {
                 let rule = negotiated.child.rule;
                 self.outbox.push_back(Output::ChildDown { rule, inbound, outbound, reason: down });
             }
-            State::Done => {}
+            State::Transaction(Dialogue {
+                awaits: Awaits::Answer(Question::Pull | Question::Push), ..
+            }) => {
+                self.outbox.push_back(Output::ConfigFailed { peer, reason: failure });
+            }
+            State::Transaction(_) | State::Done => {}
         }
     }
 }

@@ -133,6 +133,9 @@ impl Endpoint {
             ExchangeType::INFORMATIONAL if is_established => {
                 self.take(now, path, id, message, Self::informational_message)
             }
+            ExchangeType::TRANSACTION if is_established => {
+                self.take(now, path, id, message, Self::transaction_message)
+            }
             ExchangeType::QUICK if is_established => self.take(now, path, id, message, Self::quick_message),
             _ => Err(Discard::UnexpectedExchange),
         }

@@ -68,8 +68,8 @@ impl Endpoint {
         if !mem::replace(&mut held.is_up, true) {
             self.outbox.push_back(Output::PeerUp { peer, template, identity, path: isakmp.path });
         }
-        self.drain_pending(now, isakmp);
         self.evict_oldest(now, isakmp);
+        self.begin_configuration(now, isakmp);
     }
 
     /// The initiator renews first; the responder only where that did not happen. Random, so that a gateway with

@@ -160,6 +160,7 @@ impl Isakmp {
         let exchanges = established.sa.exchanges.values().map(Exchange::deadline).min();
         let clocks =
             [established.renew_at, established.retire_at, dpd, established.keepalive_at, exchanges, own];
-        clocks.into_iter().flatten().chain([established.expires_at]).min()
+        let clocks = clocks.into_iter().chain([established.sa.xauth.deadline()]);
+        clocks.flatten().chain([established.expires_at]).min()
     }
 }

@@ -7,6 +7,7 @@
 //! notify    informational exchanges              timeouts  repetition, renewal, DPD, keepalives, expiry
 //! closing   the ways an SA ends                  status    what dpctl shows
 //! fragments messages that do not fit a packet
+//! transaction  configuration, pulled and pushed  xauth     extended authentication before it
 //! ```
 
 mod children;
@@ -24,6 +25,7 @@ mod templates;
 mod tests;
 mod timeouts;
 mod transaction;
+mod xauth;
 
 use crate::admission::Admission;
 use crate::config::{ChildConfig, PeerConfig};
@@ -32,6 +34,7 @@ use crate::limits::{FRAGMENT_PACKET_OCTETS, PENDING_CHILDREN_MAX};
 use crate::spi::SaNames;
 use crate::timers::Timers;
 use crate::v1::fragment::Reassembler;
+use crate::v1::xauth::Guesses;
 use crate::wire::ExchangeType;
 use crate::{Counters, Discard, Down, Entropy, Failure, Notice, Output, Path};
 use children::Child;
@@ -105,6 +108,9 @@ pub struct Endpoint {
     by_selector: HashMap<(PeerId, Selector), RuleId>,
     /// Rules that `open_child` began and that have neither a pair nor a failure yet.
     opening: HashSet<RuleId>,
+    /// Peers that `connect` called and that have neither an ISAKMP SA nor a failure yet.
+    connecting: HashSet<PeerId>,
+    guesses: Guesses,
     admission: Admission,
     isakmps: BTreeMap<IsakmpId, Isakmp>,
     /// While the responder's cookie is unknown, it is zero here.
@@ -141,6 +147,8 @@ impl Endpoint {
             rules: HashMap::new(),
             by_selector: HashMap::new(),
             opening: HashSet::new(),
+            connecting: HashSet::new(),
+            guesses: Guesses::default(),
             isakmps: BTreeMap::new(),
             by_cookies: HashMap::new(),
             unfinished: BTreeSet::new(),

@@ -16,7 +16,11 @@ impl Endpoint {
     pub(super) fn isakmp_due(&mut self, now: Duration, id: IsakmpId) {
         self.with_isakmp(id, |endpoint, isakmp| {
             endpoint.repeat_phase_one(now, isakmp);
-            endpoint.repeat_quick(now, isakmp);
+            endpoint.repeat_exchanges(now, isakmp);
+            endpoint.xauth_due(now, isakmp);
+            if isakmp.is_gone() {
+                return;
+            }
             endpoint.keep_alive(now, isakmp);
             endpoint.detect_dead_peer(now, isakmp);
             endpoint.renew(now, isakmp);
@@ -49,10 +53,11 @@ impl Endpoint {
         self.main_mode_failed(now, isakmp, reason);
     }
 
-    fn repeat_quick(&mut self, now: Duration, isakmp: &mut Isakmp) {
+    fn repeat_exchanges(&mut self, now: Duration, isakmp: &mut Isakmp) {
         let (path, peer, is_unconfirmed) = (isakmp.path, isakmp.peer, isakmp.is_unconfirmed);
         let mut is_void = false;
         let Some(sa) = isakmp.sa_mut() else { return };
+        let mut is_user_silent = false;
         let due = sa.exchanges.iter().filter(|(_, exchange)| exchange.deadline() <= now);
         for message_id in due.map(|(message_id, _)| *message_id).collect::<Vec<_>>() {
             let Some(exchange) = sa.exchanges.get_mut(&message_id) else { continue };
@@ -65,13 +70,17 @@ impl Endpoint {
                 if matches!(exchange.state, State::Responder { .. }) {
                     self.counters.discard(Discard::Unconfirmed);
                 }
-                is_void |= is_unconfirmed && exchange.is_ours();
+                is_void |= is_unconfirmed && (exchange.is_ours() || exchange.awaits_answer());
+                is_user_silent |= exchange.asks_user();
                 self.end_exchange(peer, exchange.state, (Down::Unconfirmed, Failure::NoAnswer));
             }
         }
         if is_void {
             // The peer may never have known of this SA.
             return self.close_isakmp(now, isakmp, Down::DeadPeer, false);
+        }
+        if is_user_silent {
+            return self.user_refused(now, isakmp);
         }
         self.drain_pending(now, isakmp);
     }

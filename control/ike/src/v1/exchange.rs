@@ -1,6 +1,7 @@
 //! One exchange under an ISAKMP SA: its IV, what it waits for, and how it repeats itself.
 
 use super::quick::{ExpectConfirmation, ExpectResponse};
+use super::transaction::{Awaits, Dialogue};
 use crate::crypto::Iv;
 use crate::retransmit::{Answered, Retransmission};
 use std::time::Duration;
@@ -13,6 +14,8 @@ pub(crate) enum State {
     Initiator(Box<ExpectResponse>),
     /// The peer's quick mode waits for its third message; the inbound SA is installed already.
     Responder { state: Box<ExpectConfirmation>, inbound: SaId, outbound: SaId },
+    /// Configuration or extended authentication.
+    Transaction(Dialogue),
     /// Nothing is awaited; repetitions are answered.
     Done,
 }
@@ -38,12 +41,26 @@ impl Exchange {
         match &self.state {
             State::Initiator(state) => Some(state.child().rule),
             State::Responder { state, .. } => Some(state.negotiated().child.rule),
-            State::Done => None,
+            State::Transaction(_) | State::Done => None,
         }
     }
 
     pub(crate) const fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, State::Done | State::Transaction(Dialogue { awaits: Awaits::Nothing, .. }))
+    }
+
+    /// Whether a question of ours has no answer yet.
+    pub(crate) const fn awaits_answer(&self) -> bool {
+        matches!(self.state, State::Transaction(Dialogue { awaits: Awaits::Answer(_), .. }))
+    }
+
+    /// Whether a question of extended authentication has no answer yet.
+    pub(crate) const fn asks_user(&self) -> bool {
+        use super::transaction::Question::{AskUser, TellUser};
+        matches!(
+            self.state,
+            State::Transaction(Dialogue { awaits: Awaits::Answer(AskUser | TellUser(_)), .. })
+        )
     }
 
     pub(crate) const fn is_ours(&self) -> bool {

@@ -3,7 +3,9 @@
 use super::exchange::Exchange;
 use super::main_mode::header;
 use super::nat::Nat;
+use super::transaction::Tally;
 use super::vendors::Vendors;
+use super::xauth;
 use super::{informational, phase_one, protection};
 use crate::crypto::{Cookies, Iv, PhaseOneKeys, Wiped, is_equal, message_iv};
 use crate::limits::{EXCHANGES_MAX, MESSAGE_IDS_MAX};
@@ -24,6 +26,10 @@ pub(crate) struct IsakmpSa {
     pub(crate) nat: Nat,
     /// By message ID; at most [`EXCHANGES_MAX`] (REQUIREMENTS F-6).
     pub(crate) exchanges: BTreeMap<u32, Exchange>,
+    /// How far extended authentication is.
+    pub(crate) xauth: xauth::Progress,
+    /// Transactions that the peer began.
+    pub(crate) asked: Tally,
     /// The last R-U-THERE that the peer sent.
     pub(crate) peer_sequence: Option<u32>,
     keys: PhaseOneKeys,
@@ -56,6 +62,8 @@ impl IsakmpSa {
             vendors,
             nat,
             exchanges: BTreeMap::new(),
+            xauth: xauth::Progress::Pending,
+            asked: Tally::default(),
             peer_sequence: None,
             keys,
             last_block,
@@ -90,6 +98,11 @@ impl IsakmpSa {
     /// Whether so many message IDs are used that a successor is wanted.
     pub(crate) fn is_worn(&self) -> bool {
         self.used.len() >= MESSAGE_IDS_MAX / 4 * 3
+    }
+
+    /// Whether an exchange had that message ID, perhaps one that is forgotten.
+    pub(crate) fn is_used(&self, message_id: u32) -> bool {
+        self.used.contains(&message_id)
     }
 
     /// Notes a message ID of the peer's. Only authentic messages come here: noting others would let a stranger

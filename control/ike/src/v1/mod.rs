@@ -29,4 +29,6 @@ pub(crate) mod protection;
 pub(crate) mod quick;
 pub(crate) mod responder;
 pub(crate) mod secured;
+pub(crate) mod transaction;
 pub(crate) mod vendors;
+pub(crate) mod xauth;

@@ -13,6 +13,8 @@ pub(crate) struct Vendors {
     pub(crate) xauth: bool,
     /// Our private attributes in the configuration exchange.
     pub(crate) policy: bool,
+    /// Cisco's attributes there.
+    pub(crate) unity: bool,
 }
 
 impl Vendors {
@@ -24,6 +26,7 @@ impl Vendors {
                 Vendor::Fragmentation => vendors.fragmentation = true,
                 Vendor::XAuth => vendors.xauth = true,
                 Vendor::Policy => vendors.policy = true,
+                Vendor::Unity => vendors.unity = true,
                 _ => {}
             }
             vendors
@@ -45,6 +48,7 @@ impl Vendors {
             fragmentation: self.fragmentation || later.fragmentation,
             xauth: self.xauth || later.xauth,
             policy: self.policy || later.policy,
+            unity: self.unity || later.unity,
         }
     }
 }

@@ -57,15 +57,35 @@ impl<'a> Attribute<'a> {
         }
     }
 
+    /// An attribute in TLV form; `None` for a value beyond the 16-bit length.
+    pub(super) fn long(class: u16, octets: Vec<u8>) -> Option<Self> {
+        u16::try_from(octets.len()).ok()?;
+        Some(Self { class, value: Value::Long(octets.into()) })
+    }
+
+    /// The octets of the value, whichever form it has.
+    #[must_use]
+    pub fn octets(&self) -> Cow<'_, [u8]> {
+        match &self.value {
+            Value::Short(value) => value.to_be_bytes().to_vec().into(),
+            Value::Long(octets) => Cow::Borrowed(octets),
+        }
+    }
+
     /// Decodes attributes up to the end of `octets`.
     ///
     /// # Errors
     /// When one ends early, or for more than [`ATTRIBUTES_MAX`].
     pub fn decode_all(octets: &'a [u8]) -> Result<Vec<Self>, Malformed> {
+        Self::decode_up_to(octets, ATTRIBUTES_MAX)
+    }
+
+    /// Like [`Attribute::decode_all`], with another limit.
+    pub(super) fn decode_up_to(octets: &'a [u8], most: usize) -> Result<Vec<Self>, Malformed> {
         let mut reader = Reader::new(octets);
         let mut attributes = Vec::new();
         while !reader.is_empty() {
-            if attributes.len() == ATTRIBUTES_MAX {
+            if attributes.len() == most {
                 return Err(Malformed::TooManyAttributes);
             }
             attributes.push(Self::decode(&mut reader).ok_or(Malformed::AttributeTruncated)?);
@@ -73,7 +93,7 @@ impl<'a> Attribute<'a> {
         Ok(attributes)
     }
 
-    fn decode(reader: &mut Reader<'a>) -> Option<Self> {
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Option<Self> {
         let (format_and_class, value_or_length) = (reader.u16()?, reader.u16()?);
         let value = if format_and_class & SHORT != 0 {
             Value::Short(value_or_length)

@@ -3,6 +3,7 @@
 use super::iana::PayloadType;
 use super::limits::PAYLOAD_OCTETS_MAX;
 use super::payload::GENERIC_OCTETS;
+use zeroize::Zeroize;
 
 /// Payloads on their way out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +12,13 @@ pub struct Chain {
     octets: Vec<u8>,
     /// Where the last payload starts: the octet that will name its successor.
     last: usize,
+}
+
+/// A user's password may have been in it (REQUIREMENTS F-33).
+impl Drop for Chain {
+    fn drop(&mut self) {
+        self.octets.zeroize();
+    }
 }
 
 impl Chain {

@@ -45,6 +45,11 @@ registry! {
 }
 
 registry! {
+    /// Types of a configuration message (draft-dukes-ike-mode-cfg §3.2).
+    ConfigType(u8) { REQUEST = 1, REPLY = 2, SET = 3, ACK = 4, }
+}
+
+registry! {
     /// Security protocol identifiers (RFC 2407 §4.4.1).
     ProtocolId(u8) { ISAKMP = 1, AH = 2, ESP = 3, IPCOMP = 4, }
 }
@@ -201,4 +206,96 @@ pub mod esp_transform {
     pub const AES_GCM_12: u8 = 19;
     /// AES-GCM with a 16-octet ICV (RFC 4106 §8).
     pub const AES_GCM_16: u8 = 20;
+}
+
+/// Attributes of the configuration exchange (draft-dukes-ike-mode-cfg §3.4 and its registry, Cisco Unity,
+/// REQUIREMENTS W2).
+pub mod config_class {
+    /// INTERNAL_IP4_ADDRESS.
+    pub const IP4_ADDRESS: u16 = 1;
+    /// INTERNAL_IP4_NETMASK.
+    pub const IP4_NETMASK: u16 = 2;
+    /// INTERNAL_IP4_DNS.
+    pub const IP4_DNS: u16 = 3;
+    /// APPLICATION_VERSION.
+    pub const APPLICATION_VERSION: u16 = 7;
+    /// INTERNAL_IP6_ADDRESS.
+    pub const IP6_ADDRESS: u16 = 8;
+    /// INTERNAL_IP6_DNS.
+    pub const IP6_DNS: u16 = 10;
+    /// INTERNAL_IP4_SUBNET.
+    pub const IP4_SUBNET: u16 = 13;
+    /// SUPPORTED_ATTRIBUTES.
+    pub const SUPPORTED_ATTRIBUTES: u16 = 14;
+    /// INTERNAL_IP6_SUBNET.
+    pub const IP6_SUBNET: u16 = 15;
+    /// WARREN_POLICY_VERSION.
+    pub const POLICY_VERSION: u16 = 24_576;
+    /// WARREN_POLICY_SET.
+    pub const POLICY_SET: u16 = 24_577;
+    /// WARREN_POLICY_ERROR.
+    pub const POLICY_ERROR: u16 = 24_578;
+    /// UNITY_BANNER.
+    pub const BANNER: u16 = 28_672;
+    /// UNITY_DEF_DOMAIN.
+    pub const DEFAULT_DOMAIN: u16 = 28_674;
+    /// UNITY_SPLITDNS_NAME.
+    pub const SPLIT_DNS: u16 = 28_675;
+    /// UNITY_SPLIT_INCLUDE.
+    pub const SPLIT_INCLUDE: u16 = 28_676;
+}
+
+/// Attributes inside a WARREN_POLICY_SET (REQUIREMENTS W2).
+pub mod set_class {
+    /// Number of the set.
+    pub const ID: u16 = 1;
+    /// Its name, UTF-8.
+    pub const NAME: u16 = 2;
+    /// A selector of the receiver's side.
+    pub const LOCAL: u16 = 3;
+    /// A selector of the far side.
+    pub const REMOTE: u16 = 4;
+    /// Security protocol, as in a proposal.
+    pub const PROTOCOL: u16 = 5;
+    /// Encapsulation mode: 1 tunnel, 2 transport.
+    pub const MODE: u16 = 6;
+    /// Transform ID, key length in bits, authentication algorithm.
+    pub const TRANSFORM: u16 = 7;
+    /// Group of a fresh Diffie-Hellman exchange; 0 for none.
+    pub const PFS: u16 = 8;
+    /// Lifetime in seconds.
+    pub const SECONDS: u16 = 9;
+    /// Lifetime in kilobytes.
+    pub const KILOBYTES: u16 = 10;
+    /// The gateway to negotiate with, where it is not the sender.
+    pub const GATEWAY: u16 = 11;
+    /// Number of the set through whose tunnel this one is negotiated.
+    pub const PARENT: u16 = 12;
+    /// In an ACK: why the set was refused, UTF-8.
+    pub const REFUSAL: u16 = 13;
+}
+
+/// Attributes of extended authentication (draft-beaulieu-ike-xauth §4) and their values.
+pub mod xauth_class {
+    /// XAUTH_TYPE: the kind of authentication.
+    pub const TYPE: u16 = 16_520;
+    /// XAUTH_USER_NAME.
+    pub const USER_NAME: u16 = 16_521;
+    /// XAUTH_USER_PASSWORD.
+    pub const USER_PASSWORD: u16 = 16_522;
+    /// XAUTH_PASSCODE.
+    pub const PASSCODE: u16 = 16_523;
+    /// XAUTH_MESSAGE: words for the user.
+    pub const MESSAGE: u16 = 16_524;
+    /// XAUTH_STATUS.
+    pub const STATUS: u16 = 16_527;
+    /// XAUTH_ANSWER, the last of them.
+    pub const ANSWER: u16 = 16_529;
+
+    /// Type: generic, that is user name and password.
+    pub const GENERIC: u16 = 0;
+    /// Status: failed.
+    pub const FAIL: u16 = 0;
+    /// Status: succeeded.
+    pub const OK: u16 = 1;
 }

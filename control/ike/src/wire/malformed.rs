@@ -71,6 +71,10 @@ malformed! {
     AttributeTruncated = "attribute-truncated",
     /// More attributes than [`ATTRIBUTES_MAX`](super::limits::ATTRIBUTES_MAX).
     TooManyAttributes = "too-many-attributes",
+    /// An Attributes payload shorter than its four fixed octets.
+    AttributesTruncated = "attributes-truncated",
+    /// More policy sets than [`SETS_MAX`](super::limits::SETS_MAX).
+    TooManySets = "too-many-sets",
     /// An identification shorter than its four fixed octets.
     IdTruncated = "id-truncated",
     /// Identification data whose length its type does not allow.

@@ -4,8 +4,8 @@
 use warren_ike::wire::nat::{decode_original_address, encode_original_address};
 use warren_ike::wire::vendor::Vendor;
 use warren_ike::wire::{
-    Attribute, Body, Delete, Fragment, HEADER_OCTETS, Header, Identification, Malformed, Notify, PayloadType,
-    Sa, Traffic, Value,
+    Attribute, Body, ConfigAttribute, Delete, Fragment, HEADER_OCTETS, Header, Identification, Malformed,
+    Notify, PayloadType, Sa, SetMessage, SplitForm, Traffic, Transaction, Value,
 };
 
 /// A datagram without non-ESP marker. The result is for counting; every property is asserted.
@@ -42,6 +42,7 @@ pub(crate) fn payload(kind: PayloadType, body: &[u8]) -> Result<(), Malformed> {
         PayloadType::IDENTIFICATION => identification(body),
         PayloadType::NOTIFY => notify(body),
         PayloadType::DELETE => delete(body),
+        PayloadType::ATTRIBUTES => configuration(body),
         PayloadType::NAT_OA => original_address(body),
         PayloadType::FRAGMENT => fragment(body),
         PayloadType::VENDOR_ID => {
@@ -136,6 +137,24 @@ pub(crate) fn delete(body: &[u8]) -> Result<(), Malformed> {
     assert_eq!(decoded.encode(), body);
     let spis = decoded.spis().count();
     assert!(decoded.esp_spis().count() <= spis && decoded.cookies().count() <= spis);
+    Ok(())
+}
+
+/// The body of an Attributes payload. Its padding is not kept, so values are compared. What has a meaning keeps it;
+/// a refused set is the one thing that is never sent.
+pub(crate) fn configuration(body: &[u8]) -> Result<(), Malformed> {
+    let decoded = Transaction::decode(body)?;
+    let written = decoded.encode();
+    assert!(written.len() <= body.len());
+    assert_eq!(Transaction::decode(&written).as_ref(), Ok(&decoded));
+    for meaning in ConfigAttribute::decode_all(decoded.kind, &decoded.attributes)? {
+        if matches!(meaning, ConfigAttribute::PolicySet(SetMessage::Refused { .. })) {
+            continue;
+        }
+        // Replacing what is no UTF-8 may have made a text too long.
+        let Some(attribute) = meaning.encode(SplitForm::Long) else { continue };
+        assert_eq!(ConfigAttribute::decode_all(decoded.kind, &[attribute]), Ok(vec![meaning]));
+    }
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 //! Two endpoints, a clock, a wire.
 
 use crate::testing::Seeded;
+use crate::wire::ConfigAttribute;
 use crate::{
-    ChildConfig, Counters, Discard, Down, Endpoint, Failure, Mode, NatTraversal, Output, Path, PeerConfig,
-    Retransmit, Role,
+    ChildConfig, ConfigExchange, Counters, Discard, Down, Endpoint, Failure, Mode, NatTraversal, Output,
+    Path, PeerConfig, Retransmit, Role,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -96,6 +97,15 @@ pub(crate) struct Side {
     pub(crate) moves: Vec<(SaId, warren_seam::Encapsulation)>,
     pub(crate) notices: Vec<String>,
     pub(crate) keepalives: usize,
+    /// What speaks our attributes, and who the user is, for each ISAKMP SA that was ready for configuration.
+    pub(crate) configurable: Vec<(bool, Option<String>)>,
+    pub(crate) asked: Vec<(ConfigExchange, Vec<ConfigAttribute>)>,
+    pub(crate) received: Vec<(Option<ConfigExchange>, Vec<ConfigAttribute>)>,
+    pub(crate) acknowledged: Vec<Vec<ConfigAttribute>>,
+    pub(crate) config_failed: Vec<Failure>,
+    /// What it says at once to every question about configuration.
+    pub(crate) says: Option<Vec<ConfigAttribute>>,
+    said: (usize, usize),
     /// Kinds of outputs in order, for tests about order.
     pub(crate) order: Vec<&'static str>,
 }
@@ -116,6 +126,13 @@ impl Side {
             moves: Vec::new(),
             notices: Vec::new(),
             keepalives: 0,
+            configurable: Vec::new(),
+            asked: Vec::new(),
+            received: Vec::new(),
+            acknowledged: Vec::new(),
+            config_failed: Vec::new(),
+            says: None,
+            said: (0, 0),
             order: Vec::new(),
         }
     }
@@ -163,15 +180,33 @@ impl Side {
                     self.peer_downs.push(reason);
                 }
                 Output::MovePeer { sa, encapsulation, .. } => self.moves.push((sa, encapsulation)),
-                Output::Configurable { .. }
-                | Output::ConfigAsked { .. }
-                | Output::ConfigReceived { .. }
-                | Output::ConfigAcknowledged { .. }
-                | Output::ConfigFailed { .. } => {}
+                Output::Configurable { speaks_policy, user, .. } => {
+                    self.order.push("configurable");
+                    self.configurable.push((speaks_policy, user));
+                }
+                Output::ConfigAsked { exchange, attributes, .. } => self.asked.push((exchange, attributes)),
+                Output::ConfigReceived { exchange, attributes, .. } => {
+                    self.received.push((exchange, attributes));
+                }
+                Output::ConfigAcknowledged { attributes, .. } => self.acknowledged.push(attributes),
+                Output::ConfigFailed { reason, .. } => self.config_failed.push(reason),
                 Output::Log(notice) => self.notices.push(notice.to_string()),
             }
         }
         datagrams
+    }
+
+    /// Answers every question that came since the last time.
+    fn answer(&mut self, now: Duration) {
+        let Some(says) = self.says.clone() else { return };
+        let (asked, received) = self.said;
+        for (exchange, _) in &self.asked[asked..] {
+            self.endpoint.reply_config(now, PeerId(0), *exchange, says.clone());
+        }
+        for exchange in self.received[received..].iter().filter_map(|(exchange, _)| *exchange) {
+            self.endpoint.acknowledge_config(now, PeerId(0), exchange, says.clone());
+        }
+        self.said = (self.asked.len(), self.received.len());
     }
 
     /// Pairs that are up and were not taken down.
@@ -273,7 +308,10 @@ impl Pair {
 
     fn collect(&mut self) {
         for side in [0, 1] {
-            for (path, octets) in self.sides[side].drain() {
+            let mut datagrams = self.sides[side].drain();
+            self.sides[side].answer(self.now);
+            datagrams.extend(self.sides[side].drain());
+            for (path, octets) in datagrams {
                 let number = self.sent.len();
                 self.sent.push((side, path, octets.clone()));
                 let fate = (self.network)(number, side, &octets);

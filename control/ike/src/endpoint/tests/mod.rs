@@ -2,6 +2,7 @@
 
 mod certificates;
 mod closing;
+mod config;
 mod fragments;
 mod harness;
 mod hostile;
@@ -13,6 +14,7 @@ mod network;
 mod quick_mode;
 mod strangers;
 mod templates;
+mod xauth;
 
 pub(crate) use harness::peer_configs;
 pub(super) use harness::{Fate, Pair, rule, secs};
