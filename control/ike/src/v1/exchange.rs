@@ -49,6 +49,11 @@ impl Exchange {
         matches!(self.state, State::Done | State::Transaction(Dialogue { awaits: Awaits::Nothing, .. }))
     }
 
+    /// Whether a question of ours has no answer yet.
+    pub(crate) const fn awaits_answer(&self) -> bool {
+        matches!(self.state, State::Transaction(Dialogue { awaits: Awaits::Answer(_), .. }))
+    }
+
     /// Whether a question of extended authentication has no answer yet.
     pub(crate) const fn asks_user(&self) -> bool {
         use super::transaction::Question::{AskUser, TellUser};
