@@ -206,13 +206,14 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
-    /// Whether both peers have the same pre-shared key, or the same credentials.
+    /// Whether both peers have the same pre-shared key, or the same certificate and authorities.
     pub(crate) fn shares_secret_with(&self, other: &Self) -> bool {
+        let same = |own: &Secret, other: &Secret| own.expose().ct_eq(other.expose()).into();
         match (&self.authentication, &other.authentication) {
-            (Authentication::PreSharedKey(own), Authentication::PreSharedKey(other)) => {
-                own.expose().ct_eq(other.expose()).into()
+            (Authentication::PreSharedKey(own), Authentication::PreSharedKey(other)) => same(own, other),
+            (Authentication::Signature(own), Authentication::Signature(other)) => {
+                Arc::ptr_eq(own, other) || own.is_same(other)
             }
-            (Authentication::Signature(own), Authentication::Signature(other)) => own.is_same(other),
             _ => false,
         }
     }

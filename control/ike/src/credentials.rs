@@ -1,12 +1,14 @@
 //! Our certificate with its key, and the authorities that we believe.
 
-use crate::Entropy;
 use crate::certificate::{Certificate, anchor, check_chain};
-use crate::crypto::{AuthMethod, KeyError, PrivateKey, RSA_BITS_MIN};
+pub(crate) use crate::crypto::AuthMethod;
+use crate::crypto::{KeyError, PrivateKey, RSA_BITS_MIN};
 use crate::limits::CERTIFICATES_MAX;
 use crate::wire::Identification;
+use crate::{Discard, Entropy};
 use rustls_pki_types::TrustAnchor;
 use std::time::Duration;
+use warren_policy::identity::is_sequence;
 use warren_policy::{Identity, Secret};
 
 /// The encoding of a certificate in a payload: X.509, for signatures (RFC 2408 §3.9).
@@ -112,6 +114,28 @@ pub enum SignatureError {
     NotSigned,
 }
 
+impl SignatureError {
+    /// Under which reason a message with it is thrown away.
+    pub(crate) const fn discard(&self) -> Discard {
+        match self {
+            Self::BadSignature => Discard::BadSignature,
+            Self::NotSigned => Discard::CannotSign,
+            Self::WrongName(_) => Discard::CertificateName,
+            Self::Expired | Self::NotYetValid => Discard::CertificateDate,
+            Self::UnknownAuthority => Discard::CertificateAuthority,
+            Self::UnknownIdentity
+            | Self::NoCertificate
+            | Self::TooManyCertificates
+            | Self::DamagedCertificate
+            | Self::WrongKey
+            | Self::RsaBits(_)
+            | Self::KeyUsage
+            | Self::NotForIke
+            | Self::Chain(_) => Discard::CertificateUnusable,
+        }
+    }
+}
+
 impl Credentials {
     /// Takes our chain of certificates (DER; ours first), our key (PKCS #8, PKCS #1 or SEC 1 DER) and the
     /// certificates of the authorities that may have issued a peer's.
@@ -159,6 +183,13 @@ impl Credentials {
     #[must_use]
     pub fn names(&self, identity: &Identity) -> bool {
         self.own().is_some_and(|own| own.names(identity))
+    }
+
+    /// Who we are where the operator gives no identity: the subject of our certificate.
+    #[must_use]
+    pub fn subject(&self) -> Option<Identity> {
+        let subject = self.own()?.subject().to_vec();
+        is_sequence(&subject).then_some(Identity::Dn(subject))
     }
 
     fn own(&self) -> Option<Certificate<'_>> {
@@ -222,6 +253,13 @@ impl Credentials {
         // Peers send their own certificate first, but no rule of IKEv1 makes them.
         let leaf = named(&ders, &identity)?;
         let certificate = Certificate::decode(leaf).ok_or(SignatureError::DamagedCertificate)?;
+        if !certificate.may_sign() {
+            return Err(SignatureError::KeyUsage);
+        }
+        let others: Vec<&[u8]> = ders.iter().copied().filter(|der| *der != leaf).collect();
+        let anchors: Vec<_> = self.authorities.iter().map(|authority| authority.anchor.clone()).collect();
+        check_chain(leaf, &others, &anchors, unix_time).map_err(chain_error)?;
+        // Only a key that somebody vouches for is worth computing with.
         let key = certificate.key().map_err(|error| match error {
             KeyError::Unknown => SignatureError::WrongKey,
             KeyError::RsaBits(bits) => SignatureError::RsaBits(bits),
@@ -229,12 +267,6 @@ impl Credentials {
         if key.method() != self.method() {
             return Err(SignatureError::WrongKey);
         }
-        if !certificate.may_sign() {
-            return Err(SignatureError::KeyUsage);
-        }
-        let others: Vec<&[u8]> = ders.iter().copied().filter(|der| *der != leaf).collect();
-        let anchors: Vec<_> = self.authorities.iter().map(|authority| authority.anchor.clone()).collect();
-        check_chain(leaf, &others, &anchors, unix_time).map_err(chain_error)?;
         if !key.verifies(hash, signature) {
             return Err(SignatureError::BadSignature);
         }
@@ -281,6 +313,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::testing::{Seeded, vector_octets};
     use crate::{certificates_from_pem, private_key_from_pem};
+    use proptest::prelude::*;
 
     /// 2027-01-15, when most of the certificates are valid.
     pub(crate) const NOW: Duration = Duration::from_secs(1_800_000_000);
@@ -379,7 +412,7 @@ pub(crate) mod tests {
         for text in ["left.test", "second.test", "alice@left.test", "192.0.2.1", "2001:db8::1"] {
             assert_eq!(judge("many-names", &sent, &id(text)), Ok(text.parse().unwrap()), "{text}");
         }
-        let subject = Identity::Dn(Certificate::decode(&sent[0]).unwrap().subject().to_vec());
+        let subject = credentials("many-names").subject().unwrap();
         let body = Identification::of_identity(&subject).encode();
         assert_eq!(judge("many-names", &sent, &body), Ok(subject));
         for text in [
@@ -424,7 +457,8 @@ pub(crate) mod tests {
 
     #[test]
     fn an_rsa_key_of_1024_bits_is_refused() {
-        let judge = credentials("rsa-right");
+        let anchors = [certificates("rsa-authority"), certificates("authority")].concat();
+        let judge = Credentials::new(certificates("rsa-right"), key("rsa-right"), anchors).unwrap();
         let body = [&[X509_SIGNATURE], &certificates("rsa-1024")[0][..]].concat();
         let refused = judge.verify(NOW, &id("left.test"), &[&body], &HASH, &[1; 128]);
         assert_eq!(refused, Err(SignatureError::RsaBits(1024)));
@@ -492,5 +526,31 @@ pub(crate) mod tests {
             [certificates("authority"), certificates("other-authority")].concat(),
         );
         assert!(!own.unwrap().is_same(&credentials("p256-left")));
+    }
+
+    proptest! {
+        #[test] // F-36
+        fn no_damaged_certificate_panics_or_is_believed(
+            is_rsa: bool, changes in prop::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..4), cut: Option<prop::sample::Index>
+        ) {
+            let (own, judge) = if is_rsa { ("rsa-left", "rsa-right") } else { ("p256-left", "p256-right") };
+            let intact = certificates(own).remove(0);
+            let mut der = intact.clone();
+            for (at, change) in changes {
+                let at = at.index(der.len());
+                der[at] ^= change;
+            }
+            if let Some(cut) = cut {
+                der.truncate(cut.index(der.len()));
+            }
+            prop_assume!(der != intact);
+            if let Some(certificate) = Certificate::decode(&der) {
+                let _ = (certificate.may_sign(), certificate.key().map(|key| key.verifies(&HASH, &[1; 256])));
+            }
+            let signature = credentials(own).sign(&HASH, &mut Seeded::new(1)).unwrap();
+            let body = [&[X509_SIGNATURE], &der[..]].concat();
+            let verdict = credentials(judge).verify(NOW, &id("left.test"), &[&body], &HASH, &signature);
+            prop_assert!(verdict.is_err(), "{verdict:?}");
+        }
     }
 }

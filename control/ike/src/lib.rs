@@ -24,6 +24,8 @@ mod output;
 mod path;
 mod pem;
 mod retransmit;
+#[cfg(test)]
+mod signed_capture;
 mod spi;
 mod status;
 #[cfg(test)]

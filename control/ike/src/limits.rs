@@ -4,15 +4,16 @@ use std::time::Duration;
 
 /// Octets of one IKE message: UDP cannot carry more, and no exchange of ours comes near.
 pub const MESSAGE_OCTETS_MAX: usize = 16 * 1024;
-/// Half-open negotiations remembered in all. With [`SA_OCTETS_MAX`] the table stays below 5 MiB in main mode and
-/// base mode; in aggressive mode keys and public values add up to 4 KiB each.
+/// Half-open negotiations remembered in all. With [`SA_OCTETS_MAX`] the table stays below 12 MiB, whatever is sent; in
+/// aggressive mode keys and public values add up to 4 KiB each.
 pub const HALF_OPEN_MAX: usize = 1024;
 /// Half-open negotiations remembered of one source address: a spoofer can use up only this share.
 pub const HALF_OPEN_PER_SOURCE_MAX: usize = 16;
 /// How long a half-open negotiation is remembered: longer than the usual first repetitions.
 pub const HALF_OPEN_LIFE: Duration = Duration::from_secs(15);
-/// Octets of SAi_b that are remembered: it enters the hashes, so that all of it is needed.
-pub const SA_OCTETS_MAX: usize = 2048;
+/// Octets of SAi_b that are remembered: it enters the hashes, so that all of it is needed. Peers that list every
+/// combination of their algorithms send two hundred transforms of 36 octets.
+pub const SA_OCTETS_MAX: usize = 8192;
 /// Octets of an Identification payload that are remembered: longer than any name that is one.
 pub const IDENTITY_OCTETS_MAX: usize = 1024;
 /// First messages answered in one second, over all sources: bounds the work that a flood causes.
@@ -93,3 +94,14 @@ pub const LIFETIME_KB_MIN: u64 = 64;
 /// Certificates that a peer may send, and that a chain of ours may have: real chains have two or three, and each
 /// costs a public-key operation.
 pub const CERTIFICATES_MAX: usize = 8;
+/// Octets of an IP packet that a message in fragments must fit: what every IPv6 path carries, and nearly every IPv4
+/// path.
+pub const FRAGMENT_PACKET_OCTETS: usize = 1280;
+/// Fragments of one message: enough for the longest in packets of 300 octets.
+pub const FRAGMENTS_MAX: u8 = 64;
+/// Messages that are put together from fragments at a time: with [`MESSAGE_OCTETS_MAX`] below 4 MiB in all.
+pub const REASSEMBLIES_MAX: usize = 256;
+/// The same for one source address, which has proved itself.
+pub const REASSEMBLIES_PER_SOURCE_MAX: usize = 16;
+/// How long the fragments of one message may take: until the second or third repetition.
+pub const REASSEMBLY_LIFE: Duration = Duration::from_secs(30);

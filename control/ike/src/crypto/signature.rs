@@ -211,6 +211,7 @@ mod tests {
     use crate::crypto::digest as hash_of;
     use crate::pem::private_key_from_pem;
     use crate::testing::{Seeded, vector, vector_octets};
+    use proptest::prelude::*;
     use serde_json::Value;
     use warren_policy::Hash;
 
@@ -403,5 +404,44 @@ mod tests {
         let off_the_curve = [&[4][..], &[1; 64]].concat();
         assert_eq!(PublicKey::ecdsa(Curve::P256, &off_the_curve).err(), Some(KeyError::Unknown));
         assert_eq!(PublicKey::rsa(&[0x30, 0]).err(), Some(KeyError::Unknown));
+    }
+
+    fn integer(octets: &[u8]) -> Vec<u8> {
+        let length = octets.len() as u16;
+        [&[2, 0x82][..], &length.to_be_bytes(), octets].concat()
+    }
+
+    proptest! {
+        #[test] // F-36
+        fn no_public_key_panics(
+            modulus in prop::collection::vec(any::<u8>(), 128..1100),
+            exponent in prop::collection::vec(any::<u8>(), 0..80),
+            length in 0usize..1100,
+        ) {
+            let content = [integer(&modulus), integer(&exponent)].concat();
+            let der = [&[0x30, 0x82][..], &(content.len() as u16).to_be_bytes(), &content].concat();
+            if let Ok(key) = PublicKey::rsa(&der) {
+                prop_assert!(!key.verifies(&[7; 32], &vec![0x55; length]));
+                prop_assert!(!key.verifies(&[7; 32], &vec![0xff; modulus.len()]));
+            }
+            for curve in Curve::ALL {
+                let _ = PublicKey::ecdsa(curve, &modulus[..length.min(modulus.len())]);
+            }
+        }
+
+        #[test]
+        fn odd_keys_of_the_right_size_do_not_panic(
+            mut modulus in prop::collection::vec(any::<u8>(), 257), exponent in prop::collection::vec(any::<u8>(), 1..6)
+        ) {
+            // The shortest encodings, that a strict reader accepts.
+            (modulus[0], modulus[1]) = (0, modulus[1] | 0x80);
+            let exponent = [&[1], &exponent[..]].concat();
+            let short = [&[2, exponent.len() as u8][..], &exponent].concat();
+            let content = [integer(&modulus), short].concat();
+            let der = [&[0x30, 0x82][..], &(content.len() as u16).to_be_bytes(), &content].concat();
+            if let Ok(key) = PublicKey::rsa(&der) {
+                prop_assert!(!key.verifies(&[7; 32], &[0x55; 256]));
+            }
+        }
     }
 }

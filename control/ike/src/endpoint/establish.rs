@@ -19,6 +19,9 @@ impl Endpoint {
 
     pub(super) fn add_isakmp(&mut self, isakmp: Isakmp) {
         self.by_cookies.insert(isakmp.cookies, isakmp.id);
+        if isakmp.fragments {
+            self.fragmenting.insert(isakmp.id, isakmp.exchange);
+        }
         self.timers.set(isakmp.id, isakmp.deadline());
         self.peer_mut(isakmp.peer).isakmps.push(isakmp.id);
         self.isakmps.insert(isakmp.id, isakmp);

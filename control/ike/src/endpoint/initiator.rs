@@ -60,6 +60,8 @@ impl Endpoint {
             hint: None,
             is_suspicious: false,
             is_unconfirmed: false,
+            is_nat_open: false,
+            fragments: false,
             ends_at: None,
         };
         self.add_isakmp(isakmp);
@@ -119,6 +121,7 @@ impl Endpoint {
         self.by_cookies.remove(&isakmp.cookies);
         isakmp.cookies = message.cookies();
         self.by_cookies.insert(isakmp.cookies, isakmp.id);
+        self.learn_fragmentation(isakmp, message);
     }
 
     /// Message 4 of main mode: keys, and whether to float.
@@ -169,7 +172,8 @@ impl Endpoint {
         if state.nat().float && !path.has_marker() {
             return Err(Discard::WrongPath);
         }
-        let authentic = state.open(&message.header, message.octets, judges)?;
+        let opened = state.open(&message.header, message.octets, judges);
+        let authentic = opened.map_err(|unproved| self.suspect(isakmp, unproved))?;
         let Phase::ExpectLast(state) = mem::replace(&mut isakmp.phase, Phase::Gone) else {
             return Err(Discard::UnexpectedExchange);
         };
@@ -211,10 +215,7 @@ impl Endpoint {
         let judges = Judges { configs: slice::from_ref(&config), unix_time: self.unix_time(now) };
         let Phase::ExpectAnswer(state) = &isakmp.phase else { return Err(Discard::UnexpectedExchange) };
         let opened = state.open(&message.header, &message.clear_body()?, path, judges);
-        if let Err(discard) = &opened {
-            self.suspect(isakmp, *discard);
-        }
-        let answer = opened?;
+        let answer = opened.map_err(|unproved| self.suspect(isakmp, unproved))?;
         let is_first = self.is_first_contact(isakmp.peer);
         let path = if answer.nat().float { path.floated() } else { path };
         match answer.handle(path, is_first, &mut *self.entropy) {
@@ -262,10 +263,7 @@ impl Endpoint {
         let judges = Judges { configs: slice::from_ref(&config), unix_time: self.unix_time(now) };
         let Phase::ExpectBaseLast(state) = &isakmp.phase else { return Err(Discard::UnexpectedExchange) };
         let opened = state.open(&message.clear_body()?, path, judges);
-        if let Err(discard) = &opened {
-            self.suspect(isakmp, *discard);
-        }
-        let (secured, proved) = opened?;
+        let (secured, proved) = opened.map_err(|unproved| self.suspect(isakmp, unproved))?;
         let is_first = self.is_first_contact(isakmp.peer);
         isakmp.retransmission = None;
         isakmp.answered = Answered::new(message.octets, None);

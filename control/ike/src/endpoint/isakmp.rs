@@ -69,6 +69,11 @@ pub(super) struct Isakmp {
     pub(super) is_suspicious: bool,
     /// As initiator of aggressive mode: nobody said yet that message 3 has arrived.
     pub(super) is_unconfirmed: bool,
+    /// As responder of base mode: whether both sides float is for the port of the peer's first message under the SA
+    /// to say. NAT-D payloads are not authenticated, and nothing of phase 1 has come from there yet.
+    pub(super) is_nat_open: bool,
+    /// Whether long messages go to it in fragments.
+    pub(super) fragments: bool,
     /// When an unfinished negotiation as responder is forgotten.
     pub(super) ends_at: Option<Duration>,
 }
@@ -125,6 +130,15 @@ impl Isakmp {
             | Phase::ExpectBaseLast(_)
             | Phase::Gone => Nat::default(),
         }
+    }
+
+    /// Whether its messages may come by that path. Only where a NAT was found may the peer speak from elsewhere; that
+    /// it is the peer is proved later.
+    pub(super) fn may_come_by(&self, path: Path) -> bool {
+        // A peer for any address of ours learns ours from the first answer.
+        let same_local = self.path.local.ip() == path.local.ip() || self.path.local.ip().is_unspecified();
+        let same_hosts = same_local && self.path.remote.ip() == path.remote.ip();
+        same_hosts || self.nat().float
     }
 
     /// Something authentic came from the peer.

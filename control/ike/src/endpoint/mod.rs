@@ -7,12 +7,14 @@
 //! notify    informational exchanges              timeouts  repetition, renewal, DPD, keepalives, expiry
 //! closing   the ways an SA ends                  status    what dpctl shows
 //! transaction  configuration, pulled and pushed  xauth     extended authentication before it
+//! fragments messages that do not fit a packet
 //! ```
 
 mod children;
 mod closing;
 mod demux;
 mod establish;
+mod fragments;
 mod initiator;
 mod isakmp;
 mod notify;
@@ -28,10 +30,12 @@ mod xauth;
 use crate::admission::Admission;
 use crate::config::{ChildConfig, PeerConfig};
 use crate::crypto::Cookies;
-use crate::limits::PENDING_CHILDREN_MAX;
+use crate::limits::{FRAGMENT_PACKET_OCTETS, PENDING_CHILDREN_MAX};
 use crate::spi::SaNames;
 use crate::timers::Timers;
+use crate::v1::fragment::Reassembler;
 use crate::v1::xauth::Guesses;
+use crate::wire::ExchangeType;
 use crate::{Counters, Discard, Down, Entropy, Failure, Notice, Output, Path};
 use children::Child;
 use demux::Message;
@@ -88,10 +92,11 @@ pub struct Endpoint {
     counters: Counters,
     outbox: VecDeque<Output>,
     peers: BTreeMap<PeerId, Peer>,
-    /// Configured peers with one address; it finds candidates, and tells nobody apart.
-    by_remote: HashMap<IpAddr, Vec<PeerId>>,
-    /// Configured peers without one.
-    from_anywhere: Vec<PeerId>,
+    /// Configured peers with one address; it finds candidates, and tells nobody apart. Those of an exact identity
+    /// come first.
+    by_remote: HashMap<IpAddr, Vec<Arc<PeerConfig>>>,
+    /// Configured peers without one, in the same order.
+    from_anywhere: Vec<Arc<PeerConfig>>,
     /// Peers that came under a template, by it and by who they are.
     dynamic: HashMap<(PeerId, Identity), PeerId>,
     last_dynamic: u32,
@@ -116,6 +121,11 @@ pub struct Endpoint {
     children: BTreeMap<SaId, Child>,
     names: SaNames,
     timers: Timers<IsakmpId>,
+    reassembler: Reassembler,
+    /// Whose long messages are sent in fragments, under which exchange.
+    fragmenting: HashMap<IsakmpId, ExchangeType>,
+    /// The longest packet that is sent to them.
+    packet_octets: usize,
 }
 
 impl Endpoint {
@@ -146,6 +156,9 @@ impl Endpoint {
             children: BTreeMap::new(),
             names: SaNames::new(),
             timers: Timers::new(),
+            reassembler: Reassembler::default(),
+            fragmenting: HashMap::new(),
+            packet_octets: FRAGMENT_PACKET_OCTETS,
         };
         endpoint.configure(peers, children);
         endpoint
@@ -261,6 +274,7 @@ impl Endpoint {
         let result = action(self, &mut isakmp);
         if isakmp.is_gone() {
             self.timers.set(id, None);
+            self.fragmenting.remove(&id);
         } else {
             self.timers.set(id, isakmp.deadline());
             self.isakmps.insert(id, isakmp);
@@ -269,8 +283,7 @@ impl Endpoint {
     }
 
     fn transmit(&mut self, path: Path, message: &[u8]) {
-        let marker: &[u8] = if path.has_marker() { &[0; 4] } else { &[] };
-        self.send(path, [marker, message].concat());
+        self.transmit_in_pieces(path, self.fragments_of(message), message);
     }
 
     fn send(&mut self, path: Path, octets: Vec<u8>) {

@@ -15,6 +15,7 @@ pub(crate) mod base_mode;
 pub(crate) mod dpd;
 pub(crate) mod esp_sa;
 pub(crate) mod exchange;
+pub(crate) mod fragment;
 pub(crate) mod informational;
 pub(crate) mod initiator;
 pub(crate) mod isakmp_sa;

@@ -5,7 +5,7 @@ use super::main_mode::{key_message, sa_message};
 use super::method::method;
 use super::nat::Nat;
 use super::phase_one;
-use super::proof::Judges;
+use super::proof::{Judges, Unproved};
 use super::secured::{Authentic, Half, PeerHalf, Secured, Setup};
 use super::vendors::Vendors;
 use crate::crypto::Cookies;
@@ -46,6 +46,10 @@ impl ExpectKe {
         let vendors = Vendors::of(body).for_config(&config);
         let message = sa_message(&config, cookies, &answer, vendors.nat_traversal);
         Ok((Self { setup: Setup { config, cookies, agreed, sa: sa.to_vec(), vendors } }, message))
+    }
+
+    pub(crate) const fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     pub(crate) const fn agreed(&self) -> phase_one::Agreed {
@@ -94,7 +98,7 @@ impl ExpectAuth {
         header: &Header,
         datagram: &[u8],
         judges: Judges<'_>,
-    ) -> Result<Authentic, Discard> {
+    ) -> Result<Authentic, Unproved> {
         self.secured.open(Role::Initiator, (header, datagram), judges)
     }
 

@@ -3,7 +3,7 @@
 use super::isakmp_sa::IsakmpSa;
 use super::main_mode::header;
 use super::nat::{self, Nat};
-use super::proof::{self, Judges, Proved};
+use super::proof::{self, Judges, Proved, Unproved};
 use super::vendors::Vendors;
 use super::{phase_one, protection};
 use crate::crypto::{
@@ -132,6 +132,10 @@ impl Secured {
         peer: &PeerHalf<'_>,
         path: Path,
     ) -> Result<Self, Discard> {
+        // Our own message, sent back to us, must not pass for the peer's.
+        if peer.public == half.exchange.public() {
+            return Err(Discard::Reflected);
+        }
         let shared = half.exchange.agree(peer.public).map_err(|_| Discard::BadPublicValue)?;
         let (own, theirs) = ((half.exchange.public(), &half.nonce[..]), (peer.public, peer.nonce));
         let (initiator, responder) = match role {
@@ -217,14 +221,14 @@ impl Secured {
         sender: Role,
         (received, datagram): (&Header, &[u8]),
         judges: Judges<'_>,
-    ) -> Result<Authentic, Discard> {
+    ) -> Result<Authentic, Unproved> {
         let (plain, iv) = self.decrypt(received, datagram)?;
         // Under a wrong key the chain is noise.
         let body = Body::decode(received.next_payload, &plain).map_err(|_| Discard::Undecryptable)?;
         let identity = body.first(PayloadType::IDENTIFICATION).ok_or(Discard::MissingPayload)?.body;
         let hash = self.hash(sender, identity);
         let proved = judges.check(&self.setup.config.authentication, identity, &body, &hash)?;
-        self.authentic(proved, &body, iv)
+        Ok(self.authentic(proved, &body, iv)?)
     }
 
     /// What else an encrypted message with a valid proof says.
@@ -257,10 +261,7 @@ impl Secured {
     /// The initiator decides whether to float, and the port of its first message behind NAT-D says how: those
     /// payloads are not authenticated, and the two sides could have read different ones.
     pub(crate) fn settle_nat(&mut self, path: Path) {
-        self.nat.float = path.has_marker() && self.setup.vendors.nat_traversal;
-        if !self.nat.float {
-            self.nat = Nat::default();
-        }
+        self.nat = self.nat.settled(path.has_marker() && self.setup.vendors.nat_traversal);
     }
 
     /// The peer's message was the last one, or ours is the next.

@@ -33,8 +33,9 @@ impl Vendors {
         })
     }
 
-    /// The same with NAT traversal only where we want it too.
+    /// The same with NAT traversal and fragmentation only where we want them too.
     pub(crate) fn for_config(mut self, config: &PeerConfig) -> Self {
+        self.fragmentation &= config.fragmentation;
         self.nat_traversal &= config.nat_traversal != NatTraversal::Off;
         self
     }

@@ -98,6 +98,10 @@ malformed! {
     DeleteTruncated = "delete-truncated",
     /// A Delete payload whose number and size of SPIs do not give its length, or with SPIs of no size.
     DeleteLength = "delete-length",
+    /// A fragment with nothing of a message in it.
+    FragmentTruncated = "fragment-truncated",
+    /// A fragment with the number zero: the first is one.
+    FragmentNumber = "fragment-number",
     /// A NAT-OA payload whose length its address type does not allow.
     NatOaLength = "nat-oa-length",
     /// A NAT-OA payload with neither an IPv4 nor an IPv6 address.
