@@ -5,7 +5,7 @@ use super::{Fate, Pair, secs};
 use crate::limits::{GUESSES_PER_USER_MAX, GUESSES_WINDOW, XAUTH_PATIENCE};
 use crate::wire::iana::config_class;
 use crate::wire::{Attribute, Chain, ConfigAttribute, ConfigType, ExchangeType, NotifyType, PayloadType};
-use crate::{ConfigMode, Discard, Down, Failure, PeerConfig, Xauth};
+use crate::{ConfigMode, Discard, Down, Failure, Mode, PeerConfig, Remote, RemoteIdentity, Xauth};
 use std::sync::Arc;
 use warren_policy::{PeerId, Secret};
 
@@ -213,4 +213,37 @@ fn a_client_goes_on_when_the_server_does_not_ask() {
     say(&mut pair, 1, 7, ConfigType::SET, vec![Attribute::short(config_class::POLICY_VERSION, 1)]);
     pair.run(secs(1));
     assert_eq!((pair.left().configurable.len(), pair.left().received.len()), (1, 1));
+}
+
+#[test] // DC-2, DC-6, DC-7
+fn a_server_of_everybody_knows_each_client_by_a_name_of_its_own() {
+    for mode in [Mode::Main, Mode::Aggressive, Mode::Base] {
+        let mut pair = with(client("alice", "wonderland"), |peers| {
+            peers.iter_mut().for_each(|peer| peer.mode = mode);
+            (peers[1].remote, peers[1].remote_identity) = (Remote::Any, RemoteIdentity::Any);
+        });
+        connect(&mut pair);
+        pair.run(secs(2));
+        let [(own, Some(PEER), _)] = &pair.right().came[..] else { panic!("one peer under the template") };
+        assert_ne!(*own, PEER, "{mode}");
+        assert_eq!(pair.right().configurable, [(true, Some("alice".to_owned()))], "{mode}");
+        pull(&mut pair);
+        pair.run(secs(1));
+        assert_eq!(pair.left().received.len(), 1, "{mode}");
+        pair.call(0, |endpoint, now| endpoint.close_peer(now, PEER));
+        pair.run(secs(1));
+        assert_eq!(pair.right().peer_downs, [Down::DeletedByPeer], "{mode}");
+        // The wrong password leaves no peer behind.
+        let mut pair = with(client("alice", "rabbit-hole"), |peers| {
+            peers.iter_mut().for_each(|peer| peer.mode = mode);
+            (peers[1].remote, peers[1].remote_identity) = (Remote::Any, RemoteIdentity::Any);
+        });
+        connect(&mut pair);
+        pair.run(secs(60));
+        assert_eq!(pair.right().discarded(Discard::XauthRefused), 1, "{mode}");
+        assert!(
+            pair.right().endpoint.isakmps.is_empty() && pair.right().endpoint.dynamic.is_empty(),
+            "{mode}"
+        );
+    }
 }
