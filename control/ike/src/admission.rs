@@ -15,11 +15,11 @@ use crate::limits::{
     KEY_EXCHANGES_PER_SECOND, NOTIFIES_PER_SECOND, SIGNATURE_WORK, UNPROVED_KEY_EXCHANGES_PER_SECOND,
 };
 use crate::v1::{aggressive_mode, base_mode, responder};
-use crate::wire::ExchangeType;
+use crate::wire::{ExchangeType, Identification};
 use crate::{Counters, Discard, Entropy, Path};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use warren_policy::{Group, Hash, PeerId, Secret};
+use warren_policy::{Group, Hash, Identity, PeerId, Secret};
 
 /// What a half-open negotiation waits for: always the third message.
 pub(crate) enum Waiting {
@@ -41,6 +41,8 @@ pub(crate) struct HalfOpen {
     pub(crate) request: [u8; 32],
     pub(crate) response: Box<[u8]>,
     pub(crate) resends: u32,
+    /// Whether it was said why its third message is not believed.
+    pub(crate) is_suspicious: bool,
     pub(crate) started_at: Duration,
 }
 
@@ -53,6 +55,16 @@ impl HalfOpen {
             Waiting::Aggressive(state) => (state.setup(), ExchangeType::AGGRESSIVE),
         };
         if setup.vendors.fragmentation { Some(exchange) } else { None }
+    }
+
+    /// Who the initiator says it is, where the first message says that in a way that we take.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        let identity = match &self.state {
+            Waiting::Main(_) => return None,
+            Waiting::Base(state) => state.identity(),
+            Waiting::Aggressive(state) => state.identity(),
+        };
+        Identification::decode(identity).and_then(|identity| identity.identity()).ok()
     }
 }
 
@@ -280,6 +292,7 @@ mod tests {
             request: [0; 32],
             response: Box::default(),
             resends: 0,
+            is_suspicious: false,
             started_at,
         }
     }

@@ -2,8 +2,8 @@
 
 use crate::certificate::{Certificate, anchor, check_chain};
 pub(crate) use crate::crypto::AuthMethod;
-use crate::crypto::{KeyError, PrivateKey, RSA_BITS_MIN};
-use crate::limits::CERTIFICATES_MAX;
+use crate::crypto::{KeyError, PrivateKey};
+use crate::limits::{CERTIFICATES_MAX, RSA_BITS_MIN};
 use crate::wire::Identification;
 use crate::{Discard, Entropy};
 use rustls_pki_types::TrustAnchor;
@@ -253,6 +253,13 @@ impl Credentials {
         // Peers send their own certificate first, but no rule of IKEv1 makes them.
         let leaf = named(&ders, &identity)?;
         let certificate = Certificate::decode(leaf).ok_or(SignatureError::DamagedCertificate)?;
+        if !certificate.may_sign() {
+            return Err(SignatureError::KeyUsage);
+        }
+        let others: Vec<&[u8]> = ders.iter().copied().filter(|der| *der != leaf).collect();
+        let anchors: Vec<_> = self.authorities.iter().map(|authority| authority.anchor.clone()).collect();
+        check_chain(leaf, &others, &anchors, unix_time).map_err(chain_error)?;
+        // Only a key that somebody vouches for is worth computing with.
         let key = certificate.key().map_err(|error| match error {
             KeyError::Unknown => SignatureError::WrongKey,
             KeyError::RsaBits(bits) => SignatureError::RsaBits(bits),
@@ -260,12 +267,6 @@ impl Credentials {
         if key.method() != self.method() {
             return Err(SignatureError::WrongKey);
         }
-        if !certificate.may_sign() {
-            return Err(SignatureError::KeyUsage);
-        }
-        let others: Vec<&[u8]> = ders.iter().copied().filter(|der| *der != leaf).collect();
-        let anchors: Vec<_> = self.authorities.iter().map(|authority| authority.anchor.clone()).collect();
-        check_chain(leaf, &others, &anchors, unix_time).map_err(chain_error)?;
         if !key.verifies(hash, signature) {
             return Err(SignatureError::BadSignature);
         }
@@ -312,6 +313,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::testing::{Seeded, vector_octets};
     use crate::{certificates_from_pem, private_key_from_pem};
+    use proptest::prelude::*;
 
     /// 2027-01-15, when most of the certificates are valid.
     pub(crate) const NOW: Duration = Duration::from_secs(1_800_000_000);
@@ -455,7 +457,8 @@ pub(crate) mod tests {
 
     #[test]
     fn an_rsa_key_of_1024_bits_is_refused() {
-        let judge = credentials("rsa-right");
+        let anchors = [certificates("rsa-authority"), certificates("authority")].concat();
+        let judge = Credentials::new(certificates("rsa-right"), key("rsa-right"), anchors).unwrap();
         let body = [&[X509_SIGNATURE], &certificates("rsa-1024")[0][..]].concat();
         let refused = judge.verify(NOW, &id("left.test"), &[&body], &HASH, &[1; 128]);
         assert_eq!(refused, Err(SignatureError::RsaBits(1024)));
@@ -523,5 +526,31 @@ pub(crate) mod tests {
             [certificates("authority"), certificates("other-authority")].concat(),
         );
         assert!(!own.unwrap().is_same(&credentials("p256-left")));
+    }
+
+    proptest! {
+        #[test] // F-36
+        fn no_damaged_certificate_panics_or_is_believed(
+            is_rsa: bool, changes in prop::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..4), cut: Option<prop::sample::Index>
+        ) {
+            let (own, judge) = if is_rsa { ("rsa-left", "rsa-right") } else { ("p256-left", "p256-right") };
+            let intact = certificates(own).remove(0);
+            let mut der = intact.clone();
+            for (at, change) in changes {
+                let at = at.index(der.len());
+                der[at] ^= change;
+            }
+            if let Some(cut) = cut {
+                der.truncate(cut.index(der.len()));
+            }
+            prop_assume!(der != intact);
+            if let Some(certificate) = Certificate::decode(&der) {
+                let _ = (certificate.may_sign(), certificate.key().map(|key| key.verifies(&HASH, &[1; 256])));
+            }
+            let signature = credentials(own).sign(&HASH, &mut Seeded::new(1)).unwrap();
+            let body = [&[X509_SIGNATURE], &der[..]].concat();
+            let verdict = credentials(judge).verify(NOW, &id("left.test"), &[&body], &HASH, &signature);
+            prop_assert!(verdict.is_err(), "{verdict:?}");
+        }
     }
 }

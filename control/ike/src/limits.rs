@@ -105,3 +105,5 @@ pub const REASSEMBLIES_MAX: usize = 256;
 pub const REASSEMBLIES_PER_SOURCE_MAX: usize = 16;
 /// How long the fragments of one message may take: until the second or third repetition.
 pub const REASSEMBLY_LIFE: Duration = Duration::from_secs(30);
+/// Fewest bits of an RSA modulus; the chain of certificates is held to the same.
+pub const RSA_BITS_MIN: u32 = 2048;

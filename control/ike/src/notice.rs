@@ -1,7 +1,7 @@
 //! What an operator may want to read. Typed, so that the log's words are in one place; never a secret.
 
 use crate::wire::NotifyType;
-use crate::{Discard, Down, Failure, Mode, Path, Role};
+use crate::{Discard, Down, Failure, Mode, Path, Role, SignatureError};
 use std::fmt;
 use warren_policy::{EspProposal, Identity, IkeProposal, RuleId, Selector};
 use warren_seam::Spi;
@@ -89,7 +89,14 @@ pub enum Notice {
         /// Why.
         reason: Discard,
     },
-    /// The first encrypted message could not be decrypted: usually the pre-shared keys differ.
+    /// The peer's signature, or its certificate, is not believed.
+    SignatureRefused {
+        /// The operator's name for the peer.
+        peer: String,
+        /// Why.
+        reason: SignatureError,
+    },
+    /// The first proof could not be decrypted or is wrong: usually the pre-shared keys differ.
     SecretsDiffer {
         /// The operator's name for the peer.
         peer: String,
@@ -161,8 +168,9 @@ impl fmt::Display for Notice {
                 write!(f, "{peer}: rule {}: quick mode failed: {reason}", rule.0)
             }
             Self::Refused { peer, reason } => write!(f, "{peer}: message refused: {}", reason.word()),
+            Self::SignatureRefused { peer, reason } => write!(f, "{peer}: refused: {reason}"),
             Self::SecretsDiffer { peer } => {
-                write!(f, "{peer}: cannot decrypt its identity; do the pre-shared keys differ?")
+                write!(f, "{peer}: cannot verify who it is; do the pre-shared keys differ?")
             }
             Self::IdentityMismatch { peer, identity: Some(identity) } => {
                 write!(f, "{peer}: refused, because it says it is {identity}")

@@ -1,5 +1,6 @@
 //! Who a peer says it is (RFC 2407 §4.6.2), compared exactly: no substrings, no wildcards (REQUIREMENTS F-22).
 
+use crate::dn;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -17,14 +18,16 @@ pub enum Identity {
     UserFqdn(String),
     /// ID_KEY_ID (11): opaque octets, written `keyid:` and hexadecimal digits.
     KeyId(Vec<u8>),
-    /// ID_DER_ASN1_DN (9): the DER of a distinguished name, as a certificate has it; written `dn:` and hexadecimal
-    /// digits. Two writings of one name are two identities.
+    /// ID_DER_ASN1_DN (9): the DER of a distinguished name, as a certificate has it. Two encodings of one name are two
+    /// identities; the usual one is written `CN=left.test, O=Example`, any other `dn:` and hexadecimal digits.
     Dn(Vec<u8>),
 }
 
 /// Text that is no identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no identity: an address, a host name, user@host, keyid:HEX or dn:HEX is expected")]
+#[error(
+    "`{0}` is no identity: an address, a host name, user@host, keyid:HEX, dn:HEX or a distinguished name is expected"
+)]
 pub struct NotAnIdentity(pub String);
 
 impl FromStr for Identity {
@@ -47,6 +50,9 @@ impl FromStr for Identity {
         if let Some(digits) = text.strip_prefix("dn:") {
             return decode_hex(digits).filter(|der| is_sequence(der)).map(Self::Dn).ok_or_else(refuse);
         }
+        if dn::is_like(text) {
+            return dn::encode(text).map(Self::Dn).ok_or_else(refuse);
+        }
         let name_like = |part: &str| {
             !part.is_empty()
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
@@ -68,7 +74,10 @@ impl fmt::Display for Identity {
             Self::Ipv6(address) => write!(f, "{address}"),
             Self::Fqdn(name) | Self::UserFqdn(name) => f.write_str(name),
             Self::KeyId(octets) => write_hex(f, "keyid:", octets),
-            Self::Dn(der) => write_hex(f, "dn:", der),
+            Self::Dn(der) => match dn::decode(der) {
+                Some(text) => f.write_str(&text),
+                None => write_hex(f, "dn:", der),
+            },
         }
     }
 }
@@ -110,17 +119,35 @@ mod tests {
 
     #[test]
     fn every_form_survives_the_round_trip() {
-        for text in ["192.0.2.1", "2001:db8::1", "left.test", "alice@left.test", "keyid:00ff", "dn:30023000"]
-        {
+        for text in [
+            "192.0.2.1",
+            "2001:db8::1",
+            "left.test",
+            "alice@left.test",
+            "keyid:00ff",
+            "dn:30023000",
+            "CN=left.test, O=Warren test",
+        ] {
             assert_eq!(text.parse::<Identity>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn text_that_is_no_identity_is_refused() {
-        for text in
-            ["", "a b", "@host", "user@", "keyid:", "keyid:0", "keyid:zz", "dn:", "dn:3000", "dn:300230"]
-        {
+        for text in [
+            "",
+            "a b",
+            "@host",
+            "user@",
+            "keyid:",
+            "keyid:0",
+            "keyid:zz",
+            "dn:",
+            "dn:3000",
+            "dn:300230",
+            "CN=",
+            "CN=a\\,b",
+        ] {
             assert!(text.parse::<Identity>().is_err(), "{text}");
         }
     }

@@ -5,6 +5,7 @@
 //! three can never disagree.
 
 pub mod ceiling;
+mod dn;
 pub mod evaluate;
 pub mod identity;
 pub mod limits;

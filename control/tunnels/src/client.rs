@@ -128,7 +128,9 @@ impl<N: Negotiator> Tunnels<N> {
         let Some(client) = self.clients.get_mut(&peer) else { return false };
         client.closed = false;
         client.failures = 0;
-        client.deadline = Some(now);
+        if client.phase != Phase::Connecting {
+            client.deadline = Some(now);
+        }
         self.clients_due(now);
         self.settle(now);
         true

@@ -40,6 +40,12 @@ impl Identifiers {
         Some(id)
     }
 
+    /// The same for what policy from elsewhere brings: it leaves room for all that a file may hold.
+    fn take_dynamic(&mut self) -> Option<RuleId> {
+        let in_use = self.next as usize - self.free.len();
+        if in_use < RULES_MAX { self.take() } else { None }
+    }
+
     pub(crate) fn give_back(&mut self, rule: RuleId) {
         self.free.insert(rule);
     }
@@ -112,7 +118,6 @@ impl<N: Negotiator> Tunnels<N> {
         let stays: BTreeSet<RuleId> = kept.iter().flatten().copied().collect();
         let going: Vec<RuleId> = old.iter().copied().filter(|rule| !stays.contains(rule)).collect();
         self.take_out_of_use(&going);
-        let mut room = RULES_MAX.saturating_sub(self.rules.transport.len().max(self.rules.tunnel.len()));
         let mut rules = Vec::with_capacity(wishes.len());
         let mut fresh = Vec::new();
         let mut wished = HashSet::new();
@@ -120,8 +125,7 @@ impl<N: Negotiator> Tunnels<N> {
             let is_new = wished.insert(wish.selector);
             let rule = kept.or_else(|| {
                 // The same traffic twice is one tunnel: nobody could tell which is meant.
-                room = room.checked_sub(usize::from(is_new)).filter(|_| is_new)?;
-                let rule = self.identifiers.take()?;
+                let rule = is_new.then(|| self.identifiers.take_dynamic()).flatten()?;
                 let config = TunnelConfig { child: wish.child(rule, peer), start };
                 self.tunnels.insert(rule, Tunnel::new(now, wish.name.clone(), config));
                 fresh.push(rule);
@@ -241,6 +245,8 @@ mod tests {
         identifiers.give_back(RuleId(2));
         identifiers.give_back(RuleId(0));
         assert_eq!([identifiers.take(), identifiers.take()], [Some(RuleId(0)), Some(RuleId(2))]);
+        let dynamic = std::iter::from_fn(|| identifiers.take_dynamic()).last();
+        assert_eq!(dynamic, Some(RuleId(RULES_MAX as u32 - 1)), "the rest is for the file");
         let last = std::iter::from_fn(|| identifiers.take()).last();
         assert_eq!(last, Some(RuleId(2 * RULES_MAX as u32 - 1)));
     }

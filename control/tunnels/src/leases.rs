@@ -331,3 +331,114 @@ fn number(address: IpAddr) -> u128 {
 fn address(number: u128, ipv6: bool) -> IpAddr {
     if ipv6 { Ipv6Addr::from(number).into() } else { Ipv4Addr::from(number as u32).into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(text: &str) -> AddressRange {
+        let (address, length) = text.split_once('/').unwrap();
+        AddressRange::from_prefix(address.parse().unwrap(), length.parse().unwrap()).unwrap()
+    }
+
+    fn pool(addresses: &str, statics: &[(&str, &str)]) -> Pool {
+        let reserve = |(who, address): &(&str, &str)| (who.parse().unwrap(), address.parse().unwrap());
+        Pool {
+            name: "road".to_owned(),
+            addresses: range(addresses),
+            statics: statics.iter().map(reserve).collect(),
+        }
+    }
+
+    fn all(leases: &mut Leases, holders: usize) -> Vec<String> {
+        let mut lease = |at| leases.lease(0, &format!("h{at}")).map(|address| address.to_string());
+        (0..holders).map_while(|at| lease(at).ok()).collect()
+    }
+
+    #[test]
+    fn neither_end_of_a_prefix_is_a_hosts_and_a_range_has_no_ends() {
+        for (addresses, expected) in [
+            ("10.0.0.0/30", vec!["10.0.0.1", "10.0.0.2"]),
+            ("10.0.0.4/31", vec!["10.0.0.4", "10.0.0.5"]),
+            ("10.0.0.4/32", vec!["10.0.0.4"]),
+            ("fd00::/126", vec!["fd00::1", "fd00::2", "fd00::3"]),
+        ] {
+            let mut leases = Leases::new(&[pool(addresses, &[])], Vec::new());
+            assert_eq!(all(&mut leases, 9), expected, "{addresses}");
+            assert_eq!(leases.pools()[0].total, expected.len() as u64);
+        }
+        let (first, last) = ("10.0.0.255".parse().unwrap(), "10.0.1.0".parse().unwrap());
+        let odd = Pool { addresses: AddressRange::new(first, last).unwrap(), ..pool("10.0.0.0/24", &[]) };
+        assert_eq!(all(&mut Leases::new(&[odd], Vec::new()), 9), ["10.0.0.255", "10.0.1.0"]);
+    }
+
+    #[test]
+    fn a_huge_pool_has_an_end_too() {
+        let mut leases = Leases::new(&[pool("fd00::/64", &[])], Vec::new());
+        let taken = all(&mut leases, LEASES_PER_POOL_MAX as usize + 10);
+        assert_eq!(taken.len() as u64, LEASES_PER_POOL_MAX);
+        assert_eq!(leases.pools()[0].exhausted, 1);
+    }
+
+    /// What holds whatever happens, looked at in the slowest way.
+    fn check(leases: &Leases, statics: &[(&str, &str)]) {
+        let rows = leases.status();
+        for (at, row) in rows.iter().enumerate() {
+            let others = || rows.iter().skip(at + 1);
+            assert!(others().all(|other| other.address != row.address && other.holder != row.holder));
+            let reserved = statics.iter().find(|(_, address)| row.address.to_string() == *address);
+            assert!(reserved.is_none_or(|(who, _)| *who == row.holder), "{row:?}");
+            let own = statics.iter().find(|(who, _)| *who == row.holder);
+            assert!(own.is_none_or(|(_, address)| row.address.to_string() == *address), "{row:?}");
+            assert_eq!(row.is_static, own.is_some());
+        }
+        assert_eq!(leases.pools()[0].used, rows.len() as u64);
+    }
+
+    #[test] // DC-24
+    fn nobody_ever_gets_anothers_address_and_a_full_pool_is_full_of_holders() {
+        let statics = [("h1", "10.0.0.3"), ("h2", "10.9.0.1")];
+        let mut number = 1u64;
+        let mut chance = |end: u64| {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (number >> 33) % end
+        };
+        let mut leases = Leases::new(&[pool("10.0.0.0/28", &statics)], Vec::new());
+        let mut kept: Vec<Lease> = Vec::new();
+        for _ in 0..20_000 {
+            let holder = format!("h{}", chance(30));
+            let held = leases.status().into_iter().find(|row| row.holder == holder);
+            match chance(8) {
+                0..=3 => match leases.lease(0, &holder) {
+                    Ok(address) => assert!(held.is_none_or(|held| held.address == address), "sticky"),
+                    Err(_) => {
+                        let common = leases.status().into_iter().filter(|row| !row.is_static);
+                        assert!(common.clone().all(|row| row.active));
+                        assert_eq!(common.count(), 13, "14 hosts, one of them reserved");
+                    }
+                },
+                4..=5 => leases.leave("road", &holder),
+                6 => assert_eq!(leases.release("road", &holder), held.is_some()),
+                _ if chance(20) == 0 => leases.reconfigure(&[pool("10.0.0.0/28", &statics)]),
+                _ => {}
+            }
+            check(&leases, &statics);
+            for change in leases.take_changes() {
+                let (Change::Keep(lease) | Change::Drop(lease)) = &change;
+                kept.retain(|own| own.holder != lease.holder);
+                if let Change::Keep(lease) = change {
+                    assert!(kept.iter().all(|own| own.address != lease.address), "dropped before it is kept");
+                    kept.push(lease);
+                }
+            }
+            assert_eq!(kept.len(), leases.status().len(), "what is kept is what is leased");
+        }
+        // A new process knows all of it, and who came last.
+        let mut before: Vec<_> = leases.status().into_iter().map(|row| (row.holder, row.address)).collect();
+        before.sort();
+        let restored = Leases::new(&[pool("10.0.0.0/28", &statics)], kept);
+        let mut after: Vec<_> = restored.status().into_iter().map(|row| (row.holder, row.address)).collect();
+        after.sort();
+        assert_eq!(before, after);
+    }
+}

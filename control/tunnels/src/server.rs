@@ -124,8 +124,13 @@ impl<N: Negotiator> Tunnels<N> {
         identity: Identity,
         path: Path,
     ) {
-        if !self.servers.contains_key(&server) || self.guests.len() >= GUESTS_MAX {
+        if !self.servers.contains_key(&server) {
             return;
+        }
+        if self.guests.len() >= GUESTS_MAX {
+            let peer = format!("{}/{identity}", self.peer_name(server));
+            let error = "too many peers are connected".to_owned();
+            return self.log(Notice::ServedLess { peer, error });
         }
         // A peer that came back before it was gone has lost what it was given.
         self.guest_down(now, peer);

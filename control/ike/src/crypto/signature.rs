@@ -4,6 +4,7 @@
 //! function, with ECDSA it is what otherwise the digest of a message would be.
 
 use crate::Entropy;
+use crate::limits::RSA_BITS_MIN;
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::signature::{self as ecdsa, EcdsaKeyPair, KeyPair, ParsedPublicKey};
 use rand_core::{TryCryptoRng, TryRng};
@@ -12,9 +13,6 @@ use rsa::pkcs1v15::Pkcs1v15Sign;
 use rsa::pkcs8::DecodePrivateKey;
 use rsa::traits::PublicKeyParts;
 use std::convert::Infallible;
-
-/// Fewest bits of an RSA modulus; the chain of certificates is held to the same.
-pub(crate) const RSA_BITS_MIN: u32 = 2048;
 
 /// The authentication method attribute of phase 1 for signatures (RFC 2409 App. A, RFC 4754 §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -211,6 +209,7 @@ mod tests {
     use crate::crypto::digest as hash_of;
     use crate::pem::private_key_from_pem;
     use crate::testing::{Seeded, vector, vector_octets};
+    use proptest::prelude::*;
     use serde_json::Value;
     use warren_policy::Hash;
 
@@ -403,5 +402,44 @@ mod tests {
         let off_the_curve = [&[4][..], &[1; 64]].concat();
         assert_eq!(PublicKey::ecdsa(Curve::P256, &off_the_curve).err(), Some(KeyError::Unknown));
         assert_eq!(PublicKey::rsa(&[0x30, 0]).err(), Some(KeyError::Unknown));
+    }
+
+    fn integer(octets: &[u8]) -> Vec<u8> {
+        let length = octets.len() as u16;
+        [&[2, 0x82][..], &length.to_be_bytes(), octets].concat()
+    }
+
+    proptest! {
+        #[test] // F-36
+        fn no_public_key_panics(
+            modulus in prop::collection::vec(any::<u8>(), 128..1100),
+            exponent in prop::collection::vec(any::<u8>(), 0..80),
+            length in 0usize..1100,
+        ) {
+            let content = [integer(&modulus), integer(&exponent)].concat();
+            let der = [&[0x30, 0x82][..], &(content.len() as u16).to_be_bytes(), &content].concat();
+            if let Ok(key) = PublicKey::rsa(&der) {
+                prop_assert!(!key.verifies(&[7; 32], &vec![0x55; length]));
+                prop_assert!(!key.verifies(&[7; 32], &vec![0xff; modulus.len()]));
+            }
+            for curve in Curve::ALL {
+                let _ = PublicKey::ecdsa(curve, &modulus[..length.min(modulus.len())]);
+            }
+        }
+
+        #[test]
+        fn odd_keys_of_the_right_size_do_not_panic(
+            mut modulus in prop::collection::vec(any::<u8>(), 257), exponent in prop::collection::vec(any::<u8>(), 1..6)
+        ) {
+            // The shortest encodings, that a strict reader accepts.
+            (modulus[0], modulus[1]) = (0, modulus[1] | 0x80);
+            let exponent = [&[1], &exponent[..]].concat();
+            let short = [&[2, exponent.len() as u8][..], &exponent].concat();
+            let content = [integer(&modulus), short].concat();
+            let der = [&[0x30, 0x82][..], &(content.len() as u16).to_be_bytes(), &content].concat();
+            if let Ok(key) = PublicKey::rsa(&der) {
+                prop_assert!(!key.verifies(&[7; 32], &[0x55; 256]));
+            }
+        }
     }
 }

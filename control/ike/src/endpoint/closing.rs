@@ -10,7 +10,7 @@ use crate::v1::exchange::State;
 use crate::v1::informational::{SPIS_PER_DELETE, delete_esp, delete_isakmp};
 use crate::v1::transaction::{Awaits, Dialogue, Question};
 use crate::wire::Chain;
-use crate::{ChildConfig, Down, Failure, Notice, Output, PeerConfig};
+use crate::{ChildConfig, Down, Failure, Notice, Output, PeerConfig, RemoteIdentity};
 use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
@@ -161,8 +161,8 @@ impl Endpoint {
         for config in peers {
             let (peer, config) = (config.id, Arc::new(config));
             match config.remote.host() {
-                Some(remote) => self.by_remote.entry(remote).or_default().push(peer),
-                None => self.from_anywhere.push(peer),
+                Some(remote) => self.by_remote.entry(remote).or_default().push(Arc::clone(&config)),
+                None => self.from_anywhere.push(Arc::clone(&config)),
             }
             match self.peers.get_mut(&peer) {
                 Some(held) => held.config = config,
@@ -170,6 +170,9 @@ impl Endpoint {
                     self.peers.insert(peer, super::Peer::new(config));
                 }
             }
+        }
+        for here in self.by_remote.values_mut().chain([&mut self.from_anywhere]) {
+            here.sort_by_key(|config| config.remote_identity == RemoteIdentity::Any);
         }
         for child in children {
             let child = Arc::new(child);

@@ -173,10 +173,7 @@ impl Endpoint {
             return Err(Discard::WrongPath);
         }
         let opened = state.open(&message.header, message.octets, judges);
-        if let Err(discard) = &opened {
-            self.suspect(isakmp, *discard);
-        }
-        let authentic = opened?;
+        let authentic = opened.map_err(|unproved| self.suspect(isakmp, unproved))?;
         let Phase::ExpectLast(state) = mem::replace(&mut isakmp.phase, Phase::Gone) else {
             return Err(Discard::UnexpectedExchange);
         };
@@ -218,10 +215,7 @@ impl Endpoint {
         let judges = Judges { configs: slice::from_ref(&config), unix_time: self.unix_time(now) };
         let Phase::ExpectAnswer(state) = &isakmp.phase else { return Err(Discard::UnexpectedExchange) };
         let opened = state.open(&message.header, &message.clear_body()?, path, judges);
-        if let Err(discard) = &opened {
-            self.suspect(isakmp, *discard);
-        }
-        let answer = opened?;
+        let answer = opened.map_err(|unproved| self.suspect(isakmp, unproved))?;
         let is_first = self.is_first_contact(isakmp.peer);
         let path = if answer.nat().float { path.floated() } else { path };
         match answer.handle(path, is_first, &mut *self.entropy) {
@@ -269,10 +263,7 @@ impl Endpoint {
         let judges = Judges { configs: slice::from_ref(&config), unix_time: self.unix_time(now) };
         let Phase::ExpectBaseLast(state) = &isakmp.phase else { return Err(Discard::UnexpectedExchange) };
         let opened = state.open(&message.clear_body()?, path, judges);
-        if let Err(discard) = &opened {
-            self.suspect(isakmp, *discard);
-        }
-        let (secured, proved) = opened?;
+        let (secured, proved) = opened.map_err(|unproved| self.suspect(isakmp, unproved))?;
         let is_first = self.is_first_contact(isakmp.peer);
         isakmp.retransmission = None;
         isakmp.answered = Answered::new(message.octets, None);

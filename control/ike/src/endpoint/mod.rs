@@ -92,10 +92,11 @@ pub struct Endpoint {
     counters: Counters,
     outbox: VecDeque<Output>,
     peers: BTreeMap<PeerId, Peer>,
-    /// Configured peers with one address; it finds candidates, and tells nobody apart.
-    by_remote: HashMap<IpAddr, Vec<PeerId>>,
-    /// Configured peers without one.
-    from_anywhere: Vec<PeerId>,
+    /// Configured peers with one address; it finds candidates, and tells nobody apart. Those of an exact identity
+    /// come first.
+    by_remote: HashMap<IpAddr, Vec<Arc<PeerConfig>>>,
+    /// Configured peers without one, in the same order.
+    from_anywhere: Vec<Arc<PeerConfig>>,
     /// Peers that came under a template, by it and by who they are.
     dynamic: HashMap<(PeerId, Identity), PeerId>,
     last_dynamic: u32,

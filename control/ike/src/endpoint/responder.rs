@@ -10,7 +10,7 @@ use crate::limits::{NEGOTIATION_LIFE, NEGOTIATIONS_MAX, NEGOTIATIONS_PER_SOURCE_
 use crate::retransmit::{Answered, fingerprint};
 use crate::v1::isakmp_sa::IsakmpSa;
 use crate::v1::main_mode::header;
-use crate::v1::proof::{Judges, Proved};
+use crate::v1::proof::{Judges, Proved, Unproved};
 use crate::v1::secured::{Setup, identity_of};
 use crate::v1::{aggressive_mode, base_mode, responder};
 use crate::wire::{Body, Chain, ExchangeType, Identification, Notify, NotifyType, PayloadType, ProtocolId};
@@ -33,12 +33,11 @@ impl Endpoint {
             .into_iter()
             .find(|mode| exchange(*mode) == message.header.exchange)
             .ok_or(Discard::UnexpectedExchange)?;
-        let mut candidates = self.candidates(path);
-        if candidates.is_empty() {
+        if self.candidates(path).next().is_none() {
             return Err(Discard::UnknownPeer);
         }
-        candidates.retain(|config| config.mode == mode);
-        let first = candidates.first().ok_or(Discard::UnexpectedExchange)?.id;
+        let first = self.candidates(path).find(|config| config.mode == mode);
+        let first = first.ok_or(Discard::UnexpectedExchange)?.id;
         let initiator = message.header.cookie_i;
         if let Some(record) = self.admission.record(path, initiator) {
             if record.request != fingerprint(message.octets) || record.resends >= RESENDS_MAX {
@@ -57,9 +56,10 @@ impl Endpoint {
             return Err(Discard::RateLimited);
         }
         let body = message.clear_body()?;
-        if mode != Mode::Main {
-            candidates = self.addressees(candidates, &body)?;
-        }
+        let candidates = match mode {
+            Mode::Main => self.candidates(path).filter(|config| config.mode == mode).cloned().collect(),
+            Mode::Aggressive | Mode::Base => self.addressees(path, mode, &body)?,
+        };
         let mut refused = Discard::NoProposalChosen;
         for config in candidates {
             let peer = config.id;
@@ -73,6 +73,7 @@ impl Endpoint {
                         request: fingerprint(message.octets),
                         response: response.clone().into(),
                         resends: 0,
+                        is_suspicious: false,
                         started_at: now,
                     };
                     let fragments = record.fragments();
@@ -145,41 +146,32 @@ impl Endpoint {
 
     /// Peers that may speak from that address to that one of ours: those with just this address, then those with
     /// any; among them, those of an exact identity before those of any.
-    fn candidates(&self, path: Path) -> Vec<Arc<PeerConfig>> {
-        let here = self.by_remote.get(&path.remote.ip()).map_or(&[][..], Vec::as_slice);
-        let accepts =
-            |config: &&Arc<PeerConfig>| config.local == path.local.ip() || config.local.is_unspecified();
-        let exact = |config: &Arc<PeerConfig>| config.remote_identity == RemoteIdentity::Any;
-        let of = |peers: &[PeerId]| {
-            let configs = peers.iter().map(|peer| &self.peer(*peer).config).filter(accepts);
-            let mut configs: Vec<_> = configs.map(Arc::clone).collect();
-            configs.sort_by_key(exact);
-            configs
-        };
-        [of(here), of(&self.from_anywhere)].concat()
+    fn candidates(&self, path: Path) -> impl Iterator<Item = &Arc<PeerConfig>> {
+        let here = self.by_remote.get(&path.remote.ip()).into_iter().flatten();
+        let local = path.local.ip();
+        here.chain(&self.from_anywhere)
+            .filter(move |config| config.local == local || config.local.is_unspecified())
     }
 
     /// Whom the identity in the first message means. One that we do not know gets an answer all the same: the first
     /// candidate's, under a secret that nobody has, so that nobody learns from it who is known, and can guess at the
     /// secret of none (REQUIREMENTS F-1).
-    fn addressees(
-        &self,
-        candidates: Vec<Arc<PeerConfig>>,
-        body: &Body<'_>,
-    ) -> Result<Vec<Arc<PeerConfig>>, Discard> {
+    fn addressees(&self, path: Path, mode: Mode, body: &Body<'_>) -> Result<Vec<Arc<PeerConfig>>, Discard> {
         let identity = identity_of(body)?;
         let named = Identification::decode(identity).and_then(|identity| identity.identity()).ok();
         // Made for everybody, so that it takes everybody the same time.
         let fake = Authentication::PreSharedKey(self.admission.fake_secret(identity));
-        let persona = candidates.first().map(|config| {
+        let candidates = || self.candidates(path).filter(|config| config.mode == mode);
+        let persona = candidates().next().map(|config| {
             let mut persona = PeerConfig::clone(config);
             if persona.authentication.secret().is_some() {
                 persona.authentication = fake;
             }
             Arc::new(persona)
         });
-        let known: Vec<_> = (candidates.into_iter())
+        let known: Vec<_> = candidates()
             .filter(|config| named.as_ref().is_some_and(|identity| config.remote_identity.accepts(identity)))
+            .cloned()
             .collect();
         Ok(if known.is_empty() { persona.into_iter().collect() } else { known })
     }
@@ -285,12 +277,14 @@ impl Endpoint {
         // The address chose the secret; a NAT may have changed it since.
         let home = setup.config.remote.host();
         let home = home.map_or(path, |host| Path { remote: SocketAddr::new(host, 0), ..path });
-        let mut configs = self.candidates(home);
-        configs.retain(|config| {
+        let may_be = |config: &&Arc<PeerConfig>| {
             config.mode == setup.config.mode
                 && config.shares_secret_with(&setup.config)
                 && config.proposals.contains(&setup.agreed.proposal)
-        });
+        };
+        // An exact identity wins over any, wherever it may come from.
+        let mut configs: Vec<_> = self.candidates(home).filter(may_be).cloned().collect();
+        configs.sort_by_key(|config| config.remote_identity == RemoteIdentity::Any);
         configs
     }
 
@@ -316,7 +310,8 @@ impl Endpoint {
         let judges = Judges { configs: &configs, unix_time: self.unix_time(now) };
         let record = self.admission.record(path, initiator).ok_or(Discard::UnknownCookies)?;
         let Waiting::Base(state) = &record.state else { return Err(Discard::UnexpectedExchange) };
-        let proved = state.open(&body, judges)?;
+        let opened = state.open(&body, judges);
+        let proved = opened.map_err(|unproved| self.suspect_record((path, initiator), &configs, unproved))?;
         if !self.admission.take_key_exchange(now, setup.agreed.proposal.group) {
             return Err(Discard::RateLimited);
         }
@@ -360,7 +355,9 @@ impl Endpoint {
         let judges = Judges { configs: &configs, unix_time: self.unix_time(now) };
         let record = self.admission.record(first_path, initiator).ok_or(Discard::UnknownCookies)?;
         let Waiting::Aggressive(state) = &record.state else { return Err(Discard::UnexpectedExchange) };
-        let (mut authentic, nat) = state.open((&message.header, message.octets), path, judges)?;
+        let opened = state.open((&message.header, message.octets), path, judges);
+        let (mut authentic, nat) =
+            opened.map_err(|unproved| self.suspect_record((first_path, initiator), &configs, unproved))?;
         let record = self.admission.remove(first_path, initiator).ok_or(Discard::UnknownCookies)?;
         let proved = mem::replace(&mut authentic.proved, Proved { identity: None, config: None });
         let (config, identity) = self.recognise(peer, path, proved)?;
@@ -414,10 +411,7 @@ impl Endpoint {
         let configs = self.judges(path, state.setup());
         let judges = Judges { configs: &configs, unix_time: self.unix_time(now) };
         let opened = state.open(&message.header, message.octets, judges);
-        if let Err(discard) = &opened {
-            self.suspect(isakmp, *discard);
-        }
-        let mut authentic = opened?;
+        let mut authentic = opened.map_err(|unproved| self.suspect(isakmp, unproved))?;
         let proved = mem::replace(&mut authentic.proved, Proved { identity: None, config: None });
         let (config, identity) = match self.recognise(isakmp.peer, path, proved) {
             Ok(recognised) => recognised,
@@ -452,21 +446,42 @@ impl Endpoint {
         Ok(())
     }
 
-    /// The first proof does not hold: most likely the secrets differ, or the certificate is nobody's. Said once a
-    /// negotiation.
-    pub(super) fn suspect(&mut self, isakmp: &mut Isakmp, discard: Discard) {
-        let peer = self.name(isakmp.peer);
-        let notice = match discard {
-            Discard::Undecryptable | Discard::BadHash => Notice::SecretsDiffer { peer },
-            Discard::BadSignature
-            | Discard::CertificateUnusable
-            | Discard::CertificateName
-            | Discard::CertificateDate
-            | Discard::CertificateAuthority => Notice::Refused { peer, reason: discard },
-            _ => return,
-        };
-        if !mem::replace(&mut isakmp.is_suspicious, true) {
-            self.log(notice);
+    /// The first proof does not hold: most likely the secrets differ. Said once a negotiation.
+    pub(super) fn suspect(&mut self, isakmp: &mut Isakmp, unproved: Unproved) -> Discard {
+        if !isakmp.is_suspicious {
+            isakmp.is_suspicious = self.say_why(isakmp.peer, &unproved);
         }
+        unproved.discard
+    }
+
+    /// The same where there is only a record; one that nobody can judge is a stranger's.
+    fn suspect_record(
+        &mut self,
+        (path, initiator): (Path, [u8; 8]),
+        judges: &[Arc<PeerConfig>],
+        unproved: Unproved,
+    ) -> Discard {
+        let record = self.admission.record(path, initiator);
+        let Some(record) = record.filter(|record| !record.is_suspicious) else { return unproved.discard };
+        record.is_suspicious = true;
+        let (peer, identity) = (record.peer, record.identity());
+        if judges.is_empty() {
+            let peer = self.name(peer);
+            self.log(Notice::IdentityMismatch { peer, identity });
+        } else {
+            self.say_why(peer, &unproved);
+        }
+        unproved.discard
+    }
+
+    fn say_why(&mut self, peer: PeerId, unproved: &Unproved) -> bool {
+        let peer = self.name(peer);
+        let notice = match (&unproved.reason, unproved.discard) {
+            (Some(reason), _) => Notice::SignatureRefused { peer, reason: reason.clone() },
+            (None, Discard::Undecryptable | Discard::BadHash) => Notice::SecretsDiffer { peer },
+            _ => return false,
+        };
+        self.log(notice);
+        true
     }
 }

@@ -13,7 +13,7 @@ use super::isakmp_sa::IsakmpSa;
 use super::main_mode::header;
 use super::method::method;
 use super::nat::Nat;
-use super::proof::{self, Judges, Proved};
+use super::proof::{self, Judges, Proved, Unproved};
 use super::secured::{Authentic, Half, PeerHalf, Secured, Setup, identity_of, nat_d, own_identity};
 use super::vendors::{self, Vendors};
 use super::{phase_one, responder};
@@ -61,7 +61,7 @@ impl ExpectAnswer {
         body: &Body<'_>,
         path: Path,
         judges: Judges<'_>,
-    ) -> Result<Answer, Discard> {
+    ) -> Result<Answer, Unproved> {
         let config = &self.config;
         let answer = body.first(PayloadType::SA).ok_or(Discard::MissingPayload)?;
         let number = method(config, Role::Initiator);
@@ -193,6 +193,11 @@ impl ExpectProof {
         &self.secured.setup
     }
 
+    /// IDii_b.
+    pub(crate) const fn identity(&self) -> &[u8] {
+        &self.identity
+    }
+
     /// HASH_I as it must come.
     #[cfg(test)]
     pub(crate) fn expected(&self) -> crate::crypto::Wiped {
@@ -205,7 +210,7 @@ impl ExpectProof {
         (received, datagram): (&Header, &[u8]),
         path: Path,
         judges: Judges<'_>,
-    ) -> Result<(Authentic, Nat), Discard> {
+    ) -> Result<(Authentic, Nat), Unproved> {
         let authentication = &self.secured.setup.config.authentication;
         let hash = self.secured.hash(Role::Initiator, &self.identity);
         let is_encrypted = received.is_encrypted();

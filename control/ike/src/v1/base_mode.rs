@@ -12,7 +12,7 @@
 use super::isakmp_sa::IsakmpSa;
 use super::main_mode::header;
 use super::method::method;
-use super::proof::{self, Judges, Proved};
+use super::proof::{self, Judges, Proved, Unproved};
 use super::secured::{Half, PeerHalf, Secured, Setup, identity_of, own_identity};
 use super::vendors::{self, Vendors};
 use super::{phase_one, responder};
@@ -125,7 +125,7 @@ impl ExpectLast {
         body: &Body<'_>,
         path: Path,
         judges: Judges<'_>,
-    ) -> Result<(Secured, Proved), Discard> {
+    ) -> Result<(Secured, Proved), Unproved> {
         let peer = PeerHalf::with_nonce(body, &self.peer_nonce)?;
         let secured = Secured::new(self.setup.clone(), Role::Initiator, &self.half, &peer, path)?;
         let own = own_identity(&self.setup.config);
@@ -170,14 +170,19 @@ impl ExpectProof {
         &self.setup
     }
 
+    /// IDii_b.
+    pub(crate) const fn identity(&self) -> &[u8] {
+        &self.identity
+    }
+
     /// HASH_I or SIG_I of message 3, then whether its public value is one. Refusing costs nothing and moves nothing.
-    pub(crate) fn open(&self, body: &Body<'_>, judges: Judges<'_>) -> Result<Proved, Discard> {
+    pub(crate) fn open(&self, body: &Body<'_>, judges: Judges<'_>) -> Result<Proved, Unproved> {
         let public = body.first(PayloadType::KEY_EXCHANGE).ok_or(Discard::MissingPayload)?.body;
         let key = base_key(&self.setup, (&self.nonces.0, &self.nonces.1));
         let hash = key.hash_i(public, self.setup.cookies, &self.setup.sa, &self.identity);
         let proved = judges.check(&self.setup.config.authentication, &self.identity, body, &hash)?;
         if !PeerHalf::with_nonce(body, &self.nonces.0)?.fits(self.setup.agreed.proposal.group) {
-            return Err(Discard::BadPublicValue);
+            return Err(Discard::BadPublicValue.into());
         }
         Ok(proved)
     }

@@ -5,7 +5,7 @@ use super::main_mode::{key_message, sa_message};
 use super::method::method;
 use super::nat::Nat;
 use super::phase_one;
-use super::proof::Judges;
+use super::proof::{Judges, Unproved};
 use super::secured::{Authentic, Half, PeerHalf, Secured, Setup};
 use super::vendors::Vendors;
 use crate::crypto::Cookies;
@@ -93,7 +93,7 @@ impl ExpectAuth {
         header: &Header,
         datagram: &[u8],
         judges: Judges<'_>,
-    ) -> Result<Authentic, Discard> {
+    ) -> Result<Authentic, Unproved> {
         self.secured.open(Role::Responder, (header, datagram), judges)
     }
 

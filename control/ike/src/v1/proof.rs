@@ -2,7 +2,7 @@
 
 use crate::crypto::is_equal;
 use crate::wire::{Body, Chain, Identification, PayloadType};
-use crate::{Authentication, Discard, Entropy, PeerConfig};
+use crate::{Authentication, Discard, Entropy, PeerConfig, SignatureError};
 use std::sync::Arc;
 use std::time::Duration;
 use warren_policy::Identity;
@@ -53,6 +53,19 @@ pub(crate) struct Proved {
     pub(crate) config: Option<Arc<PeerConfig>>,
 }
 
+/// A message without a proof that holds.
+pub(crate) struct Unproved {
+    pub(crate) discard: Discard,
+    /// What is wrong with a signature or its certificates.
+    pub(crate) reason: Option<SignatureError>,
+}
+
+impl From<Discard> for Unproved {
+    fn from(discard: Discard) -> Self {
+        Self { discard, reason: None }
+    }
+}
+
 impl Judges<'_> {
     /// Verifies the proof in the peer's message. `identity` is the body of its Identification payload, `hash` what
     /// its HASH must be. Refusing costs nothing and moves nothing.
@@ -62,13 +75,13 @@ impl Judges<'_> {
         identity: &[u8],
         body: &Body<'_>,
         hash: &[u8],
-    ) -> Result<Proved, Discard> {
+    ) -> Result<Proved, Unproved> {
         let named = Identification::decode(identity).and_then(|identity| identity.identity()).ok();
         match of {
             Authentication::PreSharedKey(_) => {
                 let theirs = body.first(PayloadType::HASH).ok_or(Discard::MissingPayload)?;
                 if !is_equal(hash, theirs.body) {
-                    return Err(Discard::BadHash);
+                    return Err(Discard::BadHash.into());
                 }
                 let config = named.as_ref().and_then(|identity| {
                     self.configs.iter().find(|config| config.remote_identity.accepts(identity)).cloned()
@@ -85,7 +98,7 @@ impl Judges<'_> {
         identity: &[u8],
         body: &Body<'_>,
         hash: &[u8],
-    ) -> Result<Proved, Discard> {
+    ) -> Result<Proved, Unproved> {
         let signature = body.first(PayloadType::SIGNATURE).ok_or(Discard::MissingPayload)?.body;
         let certificates: Vec<&[u8]> =
             body.all(PayloadType::CERTIFICATE).map(|payload| payload.body).collect();
@@ -95,11 +108,11 @@ impl Judges<'_> {
         // All have the same certificate and authorities, so that one verification speaks for them all.
         let judge = self.configs.iter().find(possible).ok_or(Discard::IdentityMismatch)?;
         let Authentication::Signature(credentials) = &judge.authentication else {
-            return Err(Discard::IdentityMismatch);
+            return Err(Discard::IdentityMismatch.into());
         };
         let proved = credentials
             .verify(self.unix_time, identity, &certificates, hash, signature)
-            .map_err(|error| error.discard())?;
+            .map_err(|reason| Unproved { discard: reason.discard(), reason: Some(reason) })?;
         let config = self.configs.iter().find(|config| config.remote_identity.accepts(&proved)).cloned();
         Ok(Proved { identity: Some(proved), config })
     }

@@ -3,7 +3,7 @@
 use super::isakmp_sa::IsakmpSa;
 use super::main_mode::header;
 use super::nat::{self, Nat};
-use super::proof::{self, Judges, Proved};
+use super::proof::{self, Judges, Proved, Unproved};
 use super::vendors::Vendors;
 use super::{phase_one, protection};
 use crate::crypto::{
@@ -221,14 +221,14 @@ impl Secured {
         sender: Role,
         (received, datagram): (&Header, &[u8]),
         judges: Judges<'_>,
-    ) -> Result<Authentic, Discard> {
+    ) -> Result<Authentic, Unproved> {
         let (plain, iv) = self.decrypt(received, datagram)?;
         // Under a wrong key the chain is noise.
         let body = Body::decode(received.next_payload, &plain).map_err(|_| Discard::Undecryptable)?;
         let identity = body.first(PayloadType::IDENTIFICATION).ok_or(Discard::MissingPayload)?.body;
         let hash = self.hash(sender, identity);
         let proved = judges.check(&self.setup.config.authentication, identity, &body, &hash)?;
-        self.authentic(proved, &body, iv)
+        Ok(self.authentic(proved, &body, iv)?)
     }
 
     /// What else an encrypted message with a valid proof says.

@@ -4,8 +4,8 @@
 use warren_ike::wire::nat::{decode_original_address, encode_original_address};
 use warren_ike::wire::vendor::Vendor;
 use warren_ike::wire::{
-    Attribute, Body, ConfigAttribute, Delete, Fragment, HEADER_OCTETS, Header, Identification, Malformed, Notify,
-    PayloadType, Sa, SetMessage, SplitForm, Traffic, Transaction, Value,
+    Attribute, Body, ConfigAttribute, Delete, Fragment, HEADER_OCTETS, Header, Identification, Malformed,
+    Notify, PayloadType, Sa, SetMessage, SplitForm, Traffic, Transaction, Value,
 };
 
 /// A datagram without non-ESP marker. The result is for counting; every property is asserted.

@@ -117,6 +117,8 @@ fn without_the_time_of_day_no_certificate_is_believed() {
         pair.run(secs(120));
         assert!(pair.left().inbound.is_empty() && pair.right().inbound.is_empty(), "{mode}");
         assert!(pair.right().discarded(Discard::BadSignature) >= 1, "{mode}");
+        let said = pair.right().notices.iter().filter(|notice| notice.contains("not valid yet"));
+        assert_eq!(said.count(), 1, "{mode}: once, however often it is tried");
     }
 }
 

@@ -96,6 +96,7 @@ fn an_unknown_identity_never_connects_whatever_secret_it_has() {
         assert_eq!(judge.discarded(Discard::BadHash), 6, "{mode}");
         // A responder of base mode shows no proof to whom it does not know.
         if mode == Mode::Base {
+            assert!(pair.right().notices.iter().any(|notice| notice.contains("nobody.test")));
             assert_eq!(pair.right().counters().key_exchanges, 0);
             let answers = pair.sent.iter().filter(|(from, _, _)| *from == 1);
             assert!(answers.map(|(_, _, octets)| shape(octets)).all(|shape| {
