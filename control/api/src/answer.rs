@@ -1,5 +1,6 @@
 //! What is answered.
 
+use crate::policy::{Clients, Leases, Policies};
 use crate::refusal::Refusal;
 use crate::rows::{DropCount, Rules, Sa, Tunnel};
 use crate::stats::{Stats, VersionInfo};
@@ -58,6 +59,12 @@ pub enum Answer {
     RuleList(Rules),
     /// Every reason for a drop, those that never happened too.
     Drops(Vec<DropCount>),
+    /// Policy that we serve and receive.
+    Policies(Box<Policies>),
+    /// Pools and what is leased of them.
+    Leases(Leases),
+    /// Who is connected to us, and what we are connected to.
+    Clients(Box<Clients>),
     /// The change is on its way.
     Done,
 }

@@ -8,6 +8,7 @@ mod answer;
 pub mod client;
 mod codec;
 pub mod limits;
+mod policy;
 mod refusal;
 mod request;
 mod rows;
@@ -15,6 +16,10 @@ mod stats;
 
 pub use answer::{Answer, Outcome, Response};
 pub use codec::{decode_request, decode_response, encode_request, encode_response};
+pub use policy::{
+    CeilingRow, Clients, ConnectedClient, Lease, LeaseState, Leases, Policies, PolicySetRow, Pool, PullState,
+    PulledPolicy, ServedPolicyRow, ServedSetRow, SetState,
+};
 pub use refusal::{Refusal, RefusalWord};
 pub use request::{Command, Request};
 pub use rows::{DropCount, Rule, RuleClass, Rules, Sa, SaDirection, Tunnel, TunnelState};

@@ -17,6 +17,10 @@ pub enum RefusalWord {
     NotPermitted,
     /// No tunnel rule has that name.
     UnknownTunnel,
+    /// No peer has that name, or policy is not received from it.
+    UnknownPeer,
+    /// No such lease.
+    UnknownLease,
     /// The daemon cannot take it on now.
     Busy,
     /// The daemon tried and could not.
@@ -33,6 +37,8 @@ impl RefusalWord {
             Self::TooLong => "too-long",
             Self::NotPermitted => "not-permitted",
             Self::UnknownTunnel => "unknown-tunnel",
+            Self::UnknownPeer => "unknown-peer",
+            Self::UnknownLease => "unknown-lease",
             Self::Busy => "busy",
             Self::Failed => "failed",
         }

@@ -47,12 +47,51 @@ pub enum Command {
     RuleList,
     /// Every reason for a drop with its count. Answered with `Answer::Drops`.
     Drops,
+    /// Policy that we serve and receive. Answered with `Answer::Policies`.
+    PolicyList,
+    /// Pull policy from this server again, now; undoes `ClientClose`. Answered with `Answer::Done` as soon as it is
+    /// asked for.
+    PolicyPull {
+        /// The peer's name.
+        name: String,
+    },
+    /// Pools and leases. Answered with `Answer::Leases`.
+    LeaseList,
+    /// Forget a lease; a holder that is connected is disconnected first. Answered with `Answer::Done`.
+    LeaseRelease {
+        /// The pool's name.
+        pool: String,
+        /// Whose lease it is, as `LeaseList` shows it.
+        holder: String,
+    },
+    /// Clients that are connected to us, and servers that we are a client of. Answered with `Answer::Clients`.
+    ClientList,
+    /// Withdraw what this server gave us, and ask for nothing until `PolicyPull`. Answered with `Answer::Done`.
+    ClientClose {
+        /// The peer's name.
+        name: String,
+    },
 }
 
 impl Command {
     /// Whether it changes anything: such commands need the right to (REQUIREMENTS F-34).
     #[must_use]
     pub const fn changes_state(&self) -> bool {
-        matches!(self, Self::TunnelUp { .. } | Self::TunnelDown { .. })
+        match self {
+            Self::TunnelUp { .. }
+            | Self::TunnelDown { .. }
+            | Self::PolicyPull { .. }
+            | Self::LeaseRelease { .. }
+            | Self::ClientClose { .. } => true,
+            Self::Version
+            | Self::Stats
+            | Self::SaList
+            | Self::TunnelList
+            | Self::RuleList
+            | Self::Drops
+            | Self::PolicyList
+            | Self::LeaseList
+            | Self::ClientList => false,
+        }
     }
 }

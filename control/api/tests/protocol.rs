@@ -13,9 +13,10 @@ use std::thread::{self, JoinHandle};
 use warren_api::client::{CallError, Client};
 use warren_api::limits::{REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX};
 use warren_api::{
-    Answer, Command, DropCount, Outcome, Refusal, RefusalWord, Request, Response, Rule, RuleClass, Rules, Sa,
-    SaDirection, Stats, Tunnel, TunnelState, VERSION, VersionInfo, decode_request, decode_response,
-    encode_request, encode_response,
+    Answer, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lease, LeaseState, Leases, Outcome,
+    Policies, PolicySetRow, Pool, PullState, PulledPolicy, Refusal, RefusalWord, Request, Response, Rule,
+    RuleClass, Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow, SetState, Stats, Tunnel, TunnelState,
+    VERSION, VersionInfo, decode_request, decode_response, encode_request, encode_response,
 };
 
 fn sa() -> Sa {
@@ -38,6 +39,107 @@ fn sa() -> Sa {
         expires_in_s: 3,
         last_used_s: None,
         window_packets: Some(4096),
+    }
+}
+
+fn set() -> PolicySetRow {
+    PolicySetRow {
+        id: Some(2),
+        name: "offices".into(),
+        state: SetState::NestedNotBuilt,
+        selectors: vec!["10.99.0.1/32 -> 10.2.0.0/16".into()],
+        transforms: vec!["aes256gcm16".into()],
+        lifetime_s: Some(3600),
+        rules: vec!["server/offices".into()],
+        parent: Some(1),
+        gateway: None,
+        reason: Some("no".into()),
+    }
+}
+
+fn pulled() -> PulledPolicy {
+    PulledPolicy {
+        peer: "server".into(),
+        server: "198.51.100.2".into(),
+        state: PullState::Resting,
+        since_s: 1,
+        speaks_policy: true,
+        addresses: vec!["10.99.0.1".into()],
+        dns: Vec::new(),
+        domain: None,
+        split_dns: Vec::new(),
+        banner: Some("Be kind.".into()),
+        sets: vec![set()],
+        refused: 0,
+        ceiling: CeilingRow {
+            remote: vec!["10.0.0.0/8".into()],
+            local: Vec::new(),
+            weakest: "aes128-sha256".into(),
+            sets: 16,
+        },
+        shielded: Vec::new(),
+        server_error: None,
+        last_error: Some("the peer does not answer".into()),
+    }
+}
+
+fn served() -> ServedPolicyRow {
+    ServedPolicyRow {
+        name: "visitors".into(),
+        peers: vec!["any".into()],
+        pools: vec!["visitors".into()],
+        dns: Vec::new(),
+        domain: None,
+        split_dns: Vec::new(),
+        banner: None,
+        sets: vec![ServedSetRow {
+            name: "offices".into(),
+            source: vec!["10.2.0.0/16".into()],
+            destination: vec!["lease".into()],
+            traffic: "any".into(),
+            proposals: vec!["aes256gcm16".into()],
+            lifetime_s: 3600,
+            parent: None,
+            gateway: None,
+        }],
+        clients: 1,
+    }
+}
+
+fn pool() -> Pool {
+    Pool {
+        name: "visitors".into(),
+        addresses: "10.99.0.0/24".into(),
+        total: 254,
+        used: 1,
+        active: 1,
+        exhausted: 0,
+    }
+}
+
+fn lease() -> Lease {
+    Lease {
+        pool: "visitors".into(),
+        holder: "user:alice".into(),
+        address: "10.99.0.1".into(),
+        state: LeaseState::Active,
+        is_static: false,
+    }
+}
+
+fn connected() -> ConnectedClient {
+    ConnectedClient {
+        peer: "any/laptop.test".into(),
+        identity: "laptop.test".into(),
+        user: Some("alice".into()),
+        remote: "203.0.113.7".into(),
+        since_s: 3,
+        policy: "visitors".into(),
+        served: true,
+        speaks_policy: true,
+        addresses: vec!["10.99.0.1".into()],
+        sets: vec![set()],
+        error: None,
     }
 }
 
@@ -71,6 +173,9 @@ fn answers() -> Vec<Answer> {
         Answer::TunnelList(vec![tunnel]),
         Answer::RuleList(Rules { transport: vec![rule.clone()], tunnel: vec![rule] }),
         Answer::Drops(vec![drop]),
+        Answer::Policies(Box::new(Policies { served: vec![served()], pulled: vec![pulled()] })),
+        Answer::Leases(Leases { pools: vec![pool()], leases: vec![lease()] }),
+        Answer::Clients(Box::new(Clients { connected: vec![connected()], own: vec![pulled()] })),
         Answer::Done,
     ]
 }
@@ -86,6 +191,12 @@ fn commands() -> Vec<Command> {
         Command::TunnelDown { name: name() },
         Command::RuleList,
         Command::Drops,
+        Command::PolicyList,
+        Command::PolicyPull { name: "server".into() },
+        Command::LeaseList,
+        Command::LeaseRelease { pool: "visitors".into(), holder: "user:alice".into() },
+        Command::ClientList,
+        Command::ClientClose { name: "server".into() },
     ]
 }
 
@@ -141,6 +252,27 @@ fn the_lines_are_written_like_this() {
         String::from_utf8(encode_response(&done)).unwrap(),
         "{\"version\":1,\"outcome\":{\"answer\":\"done\"}}\n"
     );
+}
+
+#[test] // F-34
+fn whatever_changes_something_says_so() {
+    let changing: Vec<String> = commands()
+        .iter()
+        .filter(|command| command.changes_state())
+        .map(|command| format!("{command:?}").split(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(changing, ["TunnelUp", "TunnelDown", "PolicyPull", "LeaseRelease", "ClientClose"]);
+}
+
+/// Whoever adds a field for a secret has to write its name, and this reads the names.
+#[test] // F-33
+fn no_field_of_any_answer_is_for_a_secret() {
+    for answer in answers() {
+        let line = String::from_utf8(encode_response(&Response::from(Ok(answer)))).unwrap();
+        for word in ["secret", "password", "psk", "passphrase", "private", "\"key", "credential"] {
+            assert!(!line.contains(word), "{word}: {line}");
+        }
+    }
 }
 
 #[test]

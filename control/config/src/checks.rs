@@ -121,7 +121,7 @@ pub(crate) fn family_twins(
 
 /// A gateway faces two ways, or protects only itself.
 pub(crate) fn sides(ports: &[PortConfig], tunnels: &[ReadTunnel<'_>], report: &mut Report<'_>) {
-    if let Some(tunnel) = tunnels.first()
+    if let Some(tunnel) = tunnels.first().filter(|_| !ports.is_empty())
         && !ports.iter().any(|port| port.side == Side::Outside)
     {
         report.warning(

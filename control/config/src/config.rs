@@ -5,21 +5,30 @@ use crate::gateway::Gateway;
 use crate::peer::Peer;
 use crate::port::PortConfig;
 use crate::tunnel::TunnelPolicy;
-use warren_policy::{PeerId, RuleId, RuleSet};
+use crate::user::User;
+use warren_policy::{PeerId, Pool, RuleId, RuleSet, ServedPolicy};
 
 /// What one file says. Only this crate makes values of it, and only without errors.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The daemon itself.
     pub gateway: Gateway,
-    /// In the order of the file; at least one.
+    /// In the order of the file; empty with `automatic_ports`.
     pub ports: Vec<PortConfig>,
+    /// The file names no port: the interfaces by which the kernel reaches the peers are the outside ports.
+    pub automatic_ports: bool,
     /// In the order of the file; [`PeerId`] indexes it.
     pub peers: Vec<Peer>,
     /// Both classes of rules, lists expanded.
     pub rules: RuleSet,
     /// What the rules alone do not say; one for each tunnel rule, [`RuleId`] indexes it.
     pub tunnels: Vec<TunnelPolicy>,
+    /// What is served; [`crate::Serves::policy`] indexes it.
+    pub policies: Vec<ServedPolicy>,
+    /// What is leased; [`ServedPolicy::pools`] indexes it.
+    pub pools: Vec<Pool>,
+    /// Who extended authentication believes.
+    pub users: Vec<User>,
     /// To be logged at start-up: each names something weak, deprecated or without effect.
     pub warnings: Vec<Diagnostic>,
 }

@@ -1,6 +1,6 @@
 //! `[gateway]`: the daemon itself.
 
-use crate::limits::{SOCKET_PATH_OCTETS_MAX, WORKERS_MAX};
+use crate::limits::{SOCKET_PATH_OCTETS_MAX, STATE_PATH_OCTETS_MAX, WORKERS_MAX};
 use crate::name::interface;
 use crate::report::Report;
 use crate::section::Section;
@@ -65,6 +65,8 @@ pub struct Gateway {
     pub mss_clamp: bool,
     /// How much is logged.
     pub log: LogLevel,
+    /// The directory of what outlives the process: leased addresses.
+    pub state: PathBuf,
 }
 
 impl Default for Gateway {
@@ -77,6 +79,7 @@ impl Default for Gateway {
             tun: "warren0".to_owned(),
             mss_clamp: true,
             log: LogLevel::Info,
+            state: PathBuf::from("/var/lib/warren"),
         }
     }
 }
@@ -86,7 +89,9 @@ impl Gateway {
     pub(crate) fn read(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Self> {
         let default = Self::default();
         let socket = section.or("control_socket", default.control_socket, |field| {
-            field.parsed(report, "an absolute path of at most 107 octets", socket_path)
+            field.parsed(report, "an absolute path of at most 107 octets", |text| {
+                absolute(text, SOCKET_PATH_OCTETS_MAX, "a Unix socket's may have")
+            })
         });
         let workers = section.or("workers", default.workers, |field| {
             field.integer(report, 1..=u64::from(WORKERS_MAX)).map(|workers| workers as u16)
@@ -100,6 +105,11 @@ impl Gateway {
         let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
         let log = section
             .or("log", default.log, |field| field.word(report, &levels.map(|level| (level.word(), level))));
+        let state = section.or("state", default.state, |field| {
+            field.parsed(report, "the absolute path of a directory", |text| {
+                absolute(text, STATE_PATH_OCTETS_MAX, "a directory's may have")
+            })
+        });
         section.finish(report);
         Some(Self {
             control_socket: socket?,
@@ -109,13 +119,14 @@ impl Gateway {
             tun: tun?,
             mss_clamp: mss_clamp?,
             log: log?,
+            state: state?,
         })
     }
 }
 
-fn socket_path(text: &str) -> Result<PathBuf, String> {
-    if text.len() > SOCKET_PATH_OCTETS_MAX {
-        return Err(format!("the path has {} octets, more than a Unix socket's may have", text.len()));
+fn absolute(text: &str, octets_max: usize, whose: &str) -> Result<PathBuf, String> {
+    if text.len() > octets_max {
+        return Err(format!("the path has {} octets, more than {whose}", text.len()));
     }
     match PathBuf::from(text) {
         path if path.is_absolute() && !text.contains('\0') => Ok(path),

@@ -26,6 +26,8 @@ pub const QUEUES_MAX: u16 = 256;
 pub const LIFETIME_S_MIN: u32 = 60;
 /// Longest lifetime of an SA that carries traffic: one day.
 pub const ESP_LIFETIME_S_MAX: u32 = 86_400;
+/// Lifetime of an SA that carries traffic unless the file says otherwise: no key protects for longer than an hour.
+pub const ESP_LIFETIME_S_DEFAULT: u32 = 3600;
 /// Longest lifetime of an ISAKMP SA: one week.
 pub const IKE_LIFETIME_S_MAX: u32 = 604_800;
 /// Smallest volume of an SA in kilobytes: below it, rekeying never rests.
@@ -41,3 +43,31 @@ pub const WINDOW_PACKETS_MAX: u32 = 65_536;
 /// Pairs of rules compared to find rules that never match. Beyond it the comparison would take longer than the
 /// rest of the start; it yields warnings only, so leaving it out makes nothing unsafe.
 pub const RULE_PAIRS_MAX: usize = 4_000_000;
+/// Octets of a private key's file: a PEM file with an RSA key of 8192 bits has about 6400.
+pub const PRIVATE_KEY_OCTETS_MAX: usize = 16 << 10;
+/// Octets of a file of certificates: a chain, or some hundred authorities.
+pub const CERTIFICATE_OCTETS_MAX: usize = 512 << 10;
+/// Certificates in one file; a longer chain fits no IKE message.
+pub const CERTIFICATES_MAX: usize = 256;
+/// Policies; each can have as many sets as one message carries.
+pub const POLICIES_MAX: usize = 1024;
+/// Sets of one policy, and SAs that a client's ceiling may allow: one quick mode for each.
+pub const SETS_MAX: usize = 256;
+/// Pools.
+pub const POOLS_MAX: usize = 1024;
+/// Addresses of one pool that are leased: each lease is a row in memory and on disk.
+pub const POOL_ADDRESSES_MAX: u32 = 65_536;
+/// Addresses of one pool that belong to somebody for good.
+pub const STATICS_MAX: usize = 65_536;
+/// Users for extended authentication.
+pub const USERS_MAX: usize = 65_536;
+/// Name servers of one policy; resolvers look at the first three.
+pub const DNS_MAX: usize = 8;
+/// Domains of one policy's split DNS.
+pub const SPLIT_DNS_MAX: usize = 64;
+/// Octets of a greeting: it travels in one message with everything else.
+pub const BANNER_OCTETS_MAX: usize = 1024;
+/// Entries of an address list that is no rule: remote networks, ceilings, sides of a set.
+pub const RANGES_MAX: usize = 1024;
+/// Octets of a directory that the daemon keeps its state in (`PATH_MAX` less what it adds).
+pub const STATE_PATH_OCTETS_MAX: usize = 4000;

@@ -49,7 +49,8 @@ fn secret_value(line: &str) -> Option<usize> {
             let mut from = 0;
             while let Some(at) = lower[from..].find(word).map(|at| at + from) {
                 from = at + word.len();
-                if lower[..at].ends_with("weak_") {
+                // Switches, not keys: `weak_secret`, `group_secret`.
+                if lower[..at].ends_with("weak_") || lower[..at].ends_with("group_") {
                     continue;
                 }
                 let rest = &line[from..];

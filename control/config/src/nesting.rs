@@ -51,7 +51,8 @@ type Gateways<'a> = BTreeMap<IpAddr, Sources<'a>>;
 
 /// Refuses tunnels inside tunnels, and warns of tunnels that contain their own gateway.
 pub(crate) fn check(tunnels: &[ReadTunnel<'_>], peers: &KnownPeers<'_>, report: &mut Report<'_>) {
-    let gateway = |tunnel: &ReadTunnel<'_>| peers.read[tunnel.peer].peer.as_ref().map(|peer| peer.address);
+    let gateway =
+        |tunnel: &ReadTunnel<'_>| peers.read[tunnel.peer].peer.as_ref().and_then(|peer| peer.address);
     let mut gateways = Gateways::new();
     for tunnel in tunnels {
         if let Some(gateway) = gateway(tunnel) {

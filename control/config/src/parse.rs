@@ -1,20 +1,24 @@
 //! Text to [`Config`]: sections in their order, then the checks between them.
 
+use crate::authentication::Xauth;
 use crate::checks;
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::gateway::Gateway;
-use crate::limits::{FILE_OCTETS_MAX, PEERS_MAX, PORTS_MAX};
+use crate::limits::{FILE_OCTETS_MAX, PEERS_MAX, POLICIES_MAX, POOLS_MAX, PORTS_MAX, USERS_MAX};
 use crate::name::Unique;
 use crate::nesting;
 use crate::peer::{KnownPeers, Peer};
+use crate::peers;
+use crate::policy::{KnownPolicies, ReadPolicy};
+use crate::pool::{KnownPools, ReadPool};
 use crate::port::PortConfig;
 use crate::report::{Report, Span};
 use crate::secret::{SecretFiles, SecretSource};
 use crate::section::Section;
 use crate::transport::ReadTransport;
 use crate::tunnel::{ReadTunnel, TunnelPolicy};
-use std::collections::HashMap;
+use crate::user::ReadUser;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -82,8 +86,23 @@ fn read<'a>(mut top: Section<'a>, secrets: &dyn SecretSource, report: &mut Repor
             }
         },
     };
-    let ports = ports(top.tables(report, "port", "[[port]]"), gateway.as_ref(), report);
-    let peers = peers(top.tables(report, "peer", "[[peer]]"), secrets, report);
+    let port_sections = top.tables(report, "port", "[[port]]");
+    let pools = pools(top.tables(report, "pool", "[[pool]]"), report);
+    let policies = policies(top.tables(report, "policy", "[[policy]]"), &pools, report);
+    let known = KnownPolicies { names: policies.iter().map(|policy| policy.name).collect() };
+    let users = users(top.tables(report, "user", "[[user]]"), secrets, report);
+    let peers = match top.optional("peer") {
+        Some(field) if field.value.as_str().is_some() => {
+            KnownPeers::new(vec![Peer::read_short(&mut top, &field, secrets, report)])
+        }
+        _ => peers(top.tables(report, "peer", "[[peer]]"), &known, secrets, report),
+    };
+    check_users(&peers, &users, report);
+    // A client learns everything else from its peer, so it may leave the ports to the kernel's routes too.
+    let receives = |peer: &Peer| peer.receives.is_some();
+    let automatic_ports =
+        port_sections.is_empty() && peers.read.iter().any(|read| read.peer.as_ref().is_none_or(receives));
+    let ports = if automatic_ports { Vec::new() } else { ports(port_sections, gateway.as_ref(), report) };
     let transport_sections = top.tables(report, "transport", "[[transport]]");
     let transports: Vec<ReadTransport<'a>> =
         transport_sections.into_iter().filter_map(|section| ReadTransport::read(section, report)).collect();
@@ -108,7 +127,18 @@ fn read<'a>(mut top: Section<'a>, secrets: &dyn SecretSource, report: &mut Repor
         );
     }
     let peers = peers.read.into_iter().map(|peer| peer.peer).collect::<Option<Vec<Peer>>>()?;
-    Some(Config { gateway: gateway?, ports, peers, rules, tunnels, warnings: Vec::new() })
+    Some(Config {
+        gateway: gateway?,
+        ports,
+        automatic_ports,
+        peers,
+        rules,
+        tunnels,
+        policies: policies.into_iter().map(|read| read.policy).collect::<Option<_>>()?,
+        pools: pools.whole()?,
+        users: users.into_iter().map(|read| read.user).collect(),
+        warnings: Vec::new(),
+    })
 }
 
 fn unique<'a>(what: &'static str, names: impl Iterator<Item = (&'a str, &'a Span)>, report: &mut Report<'_>) {
@@ -136,30 +166,84 @@ fn ports(sections: Vec<Section<'_>>, gateway: Option<&Gateway>, report: &mut Rep
     read.into_iter().map(|(port, _)| port).collect()
 }
 
-fn peers<'a>(
+/// Whether there are no more than so many of a table.
+fn few_enough(sections: &[Section<'_>], title: &str, max: usize, report: &mut Report<'_>) -> bool {
+    let fits = sections.len() <= max;
+    if !fits {
+        report.error_of_file(&format!("there are too many `{title}`s"), &format!("at most {max}"));
+    }
+    fits
+}
+
+fn pools<'a>(sections: Vec<Section<'a>>, report: &mut Report<'_>) -> KnownPools<'a> {
+    let mut read = Vec::new();
+    if few_enough(&sections, "[[pool]]", POOLS_MAX, report) {
+        read.extend(sections.into_iter().filter_map(|section| ReadPool::read(section, report)));
+    }
+    unique("pool named", read.iter().map(|pool| (pool.name, &pool.name_span)), report);
+    let known = KnownPools { read };
+    known.check(report);
+    known
+}
+
+fn policies<'a>(
+    sections: Vec<Section<'a>>,
+    pools: &KnownPools<'_>,
+    report: &mut Report<'_>,
+) -> Vec<ReadPolicy<'a>> {
+    let mut read = Vec::new();
+    if few_enough(&sections, "[[policy]]", POLICIES_MAX, report) {
+        read.extend(sections.into_iter().filter_map(|section| ReadPolicy::read(section, pools, report)));
+    }
+    unique("policy named", read.iter().map(|policy| (policy.name, &policy.name_span)), report);
+    read
+}
+
+fn users<'a>(
     sections: Vec<Section<'a>>,
     secrets: &dyn SecretSource,
     report: &mut Report<'_>,
+) -> Vec<ReadUser<'a>> {
+    let mut read = Vec::new();
+    if few_enough(&sections, "[[user]]", USERS_MAX, report) {
+        read.extend(sections.into_iter().filter_map(|section| ReadUser::read(section, secrets, report)));
+    }
+    unique("user named", read.iter().map(|user| (user.name, &user.name_span)), report);
+    read
+}
+
+fn check_users(peers: &KnownPeers<'_>, users: &[ReadUser<'_>], report: &mut Report<'_>) {
+    let asks = |peer: &Peer| matches!(peer.xauth, Xauth::Server);
+    let asking = peers.read.iter().find(|read| read.peer.as_ref().is_some_and(asks));
+    match (asking, users.first()) {
+        (Some(read), None) => {
+            let message = format!("`{}` asks for users, and there is none", read.name);
+            report.error(&read.name_span, message, "a `[[user]]` with `name` and `password`");
+        }
+        (None, Some(user)) if peers.read.iter().all(|read| read.peer.is_some()) => {
+            report.warning(&user.name_span, "no peer has `xauth = \"server\"`: nobody asks for users");
+        }
+        _ => {}
+    }
+}
+
+fn peers<'a>(
+    sections: Vec<Section<'a>>,
+    policies: &KnownPolicies<'_>,
+    secrets: &dyn SecretSource,
+    report: &mut Report<'_>,
 ) -> KnownPeers<'a> {
-    if sections.len() > PEERS_MAX {
-        report.error_of_file("there are too many `[[peer]]`s", &format!("at most {PEERS_MAX}"));
+    if !few_enough(&sections, "[[peer]]", PEERS_MAX, report) {
         return KnownPeers::new(Vec::new());
     }
     let mut read = Vec::with_capacity(sections.len());
     for section in sections {
-        read.extend(Peer::read(section, PeerId(read.len() as u32), secrets, report));
+        read.extend(Peer::read(section, PeerId(read.len() as u32), policies, secrets, report));
     }
     unique("peer named", read.iter().map(|peer| (peer.name, &peer.name_span)), report);
-    let mut paths = HashMap::new();
-    for read in &read {
-        let Some(peer) = &read.peer else { continue };
-        // Main mode finds the key by the addresses alone (RFC 2409 §5.4).
-        if let Some(first) = paths.insert((peer.local, peer.address), read.name) {
-            let message = format!("`{}` is between the same two addresses as `{first}`", read.name);
-            report.error(&read.address_span, message, "another pair of `local` and `address`");
-        }
-    }
-    KnownPeers::new(read)
+    let known = KnownPeers::new(read);
+    peers::check(&known, report);
+    known
 }
 
 /// `None` when a peer that a rule names has errors.
@@ -172,7 +256,7 @@ fn rules(
     let mut tunnel = Vec::with_capacity(tunnels.len());
     let mut policies = Vec::with_capacity(tunnels.len());
     for read in tunnels {
-        let gateway = peers.read[read.peer].peer.as_ref()?.address;
+        let gateway = peers.read[read.peer].peer.as_ref()?.address?;
         for rule in read.rules(gateway) {
             policies.push(TunnelPolicy { rule: RuleId(tunnel.len() as u32), ..read.policy.clone() });
             let id = RuleId(tunnel.len() as u32);

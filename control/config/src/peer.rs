@@ -1,26 +1,32 @@
 //! `[[peer]]`: another gateway, how it is known and what is agreed with it.
 
+use crate::addresses::{Addresses, host_address, of_address};
 use crate::amount::{DURATION_ACCEPTED, duration};
+use crate::authentication::{Authentication, ReadProof, Xauth, pre_shared_key};
 use crate::field::Field;
 use crate::limits::{IKE_LIFETIME_S_MAX, LIFETIME_S_MIN, RETRANSMIT_TRIES_MAX};
 use crate::name::name;
+use crate::policy::KnownPolicies;
 use crate::proposals;
 use crate::report::{Report, Span};
-use crate::secret::{SecretError, SecretSource, Weakness, weakness, without_line_end};
+use crate::role::{Receives, Role, Serves};
+use crate::secret::SecretSource;
 use crate::section::Section;
 use std::collections::HashMap;
-use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
-use std::path::Path;
 use std::time::Duration;
-use warren_policy::{Identity, IkeProposal, PeerId, Secret};
+use warren_policy::{Identity, IkeProposal, PeerId};
 
 /// Which exchange opens the negotiation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IkeMode {
     /// IKEv1 main mode (RFC 2409 §5).
     Main,
+    /// IKEv1 aggressive mode (RFC 2409 §5): identities in clear, and a hash of the key for whoever asks.
+    Aggressive,
+    /// IKEv1 base mode (draft-ietf-ipsec-ike-base-mode): identities in clear.
+    Base,
 }
 
 /// Dead peer detection (RFC 3706).
@@ -52,23 +58,25 @@ pub struct Retransmit {
     pub tries: u32,
 }
 
-/// Another gateway.
-#[derive(Clone)]
+/// Another gateway, or a template for all that prove to be one of many.
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// Its place in the file.
     pub id: PeerId,
     /// The operator's name for it.
     pub name: String,
-    /// Our address towards it.
+    /// Our address towards it; the unspecified one of the family when the file leaves it open.
     pub local: IpAddr,
-    /// Its address, of the same family.
-    pub address: IpAddr,
-    /// Who we say we are.
-    pub local_identity: Identity,
-    /// Who it must prove to be.
-    pub identity: Identity,
-    /// The pre-shared key.
-    pub secret: Secret,
+    /// Its address, of the same family; `None` for any.
+    pub address: Option<IpAddr>,
+    /// Who we say we are; `None` is our address towards it.
+    pub local_identity: Option<Identity>,
+    /// Who it must prove to be; `None` for anybody whom the authentication believes.
+    pub identity: Option<Identity>,
+    /// How both sides prove who they are.
+    pub authentication: Authentication,
+    /// Who else must prove something.
+    pub xauth: Xauth,
     /// How negotiation begins.
     pub mode: IkeMode,
     /// For phase 1, in the order in which they are offered; never empty.
@@ -81,33 +89,36 @@ pub struct Peer {
     pub nat_traversal: NatTraversal,
     /// Patience with lost messages.
     pub retransmit: Retransmit,
+    /// Whether long messages go in IKE fragments when the peer understands them.
+    pub fragmentation: bool,
+    /// We receive policy from it.
+    pub receives: Option<Receives>,
+    /// We give policy to it.
+    pub serves: Option<Serves>,
 }
 
-impl fmt::Debug for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer")
-            .field("id", &self.id)
-            .field("name", &self.name)
-            .field("local", &self.local)
-            .field("address", &self.address)
-            .field("local_identity", &self.local_identity)
-            .field("identity", &self.identity)
-            .field("mode", &self.mode)
-            .field("proposals", &self.proposals)
-            .field("lifetime_s", &self.lifetime_s)
-            .field("dpd", &self.dpd)
-            .field("nat_traversal", &self.nat_traversal)
-            .field("retransmit", &self.retransmit)
-            .finish_non_exhaustive()
+impl Peer {
+    /// Whether it stands for many: no tunnel can lead to it.
+    #[must_use]
+    pub const fn is_template(&self) -> bool {
+        self.address.is_none() || self.identity.is_none()
+    }
+
+    /// Whether the kernel's route tells our address towards it.
+    #[must_use]
+    pub const fn is_local_open(&self) -> bool {
+        self.local.is_unspecified()
     }
 }
 
-const ADDRESS_ACCEPTED: &str = "an IPv4 or IPv6 address of one host";
-const IDENTITY_ACCEPTED: &str = "an address, a host name, `user@host` or `keyid:HEX`";
-const IKE_ACCEPTED: &str = "`v1-main`";
-const SECRET_ACCEPTED: &str =
-    "the name of a file that only its owner can read; `dpctl psk new --out FILE` makes one";
-const STRONG_ACCEPTED: &str = "a generated key of at least 128 bits, as `dpctl psk new` makes, or `weak_secret = true` to use it all the same";
+const IKE_ACCEPTED: &str = "`v1-main`, `v1-aggressive` or `v1-base`";
+const IKE_LIFETIME_S_DEFAULT: u32 = 8 * 3600;
+const DPD_DELAY_DEFAULT: Duration = Duration::from_secs(30);
+/// Questions that may go without an answer before the peer is dead, unless the file says otherwise.
+const DPD_DELAYS: u32 = 4;
+const RETRANSMIT_DEFAULT: Retransmit = Retransmit { first: Duration::from_secs(1), tries: 5 };
+/// How the peer of the short form is called.
+const SERVER: &str = "server";
 
 /// One `[[peer]]` as it was read. The name counts even when the rest is wrong, so that rules which name the peer
 /// are not refused for it.
@@ -115,6 +126,8 @@ pub(crate) struct ReadPeer<'a> {
     pub(crate) name: &'a str,
     pub(crate) name_span: Span,
     pub(crate) address_span: Span,
+    pub(crate) identity_span: Span,
+    pub(crate) secret_span: Span,
     pub(crate) peer: Option<Peer>,
 }
 
@@ -141,6 +154,7 @@ impl Peer {
     pub(crate) fn read<'a>(
         mut section: Section<'a>,
         id: PeerId,
+        policies: &KnownPolicies<'_>,
         secrets: &dyn SecretSource,
         report: &mut Report<'_>,
     ) -> Option<ReadPeer<'a>> {
@@ -149,20 +163,27 @@ impl Peer {
         let name = field.and_then(|field| name(&field, report));
         let mode = ike_mode(&mut section, report);
         let addresses = Addresses::read(&mut section, report);
-        let secret = secret(&mut section, secrets, report);
+        let proof = ReadProof::read(&mut section, mode, &addresses, secrets, report);
         let proposals = proposals::read::<IkeProposal>(&mut section, report, "proposals");
-        let lifetime_s = section
-            .or("lifetime", 8 * 3600, |field| seconds(&field, report, LIFETIME_S_MIN..=IKE_LIFETIME_S_MAX));
+        let lifetime_s = section.or("lifetime", IKE_LIFETIME_S_DEFAULT, |field| {
+            seconds(&field, report, LIFETIME_S_MIN..=IKE_LIFETIME_S_MAX)
+        });
         let dpd = dpd(&mut section, report);
         let nats = [("auto", NatTraversal::Auto), ("force", NatTraversal::Force), ("off", NatTraversal::Off)];
         let nat_traversal =
             section.or("nat_traversal", NatTraversal::Auto, |field| field.word(report, &nats));
         let retransmit = retransmit(&mut section, report);
-        let address_span = addresses.span.clone();
+        let fragmentation = section.or("fragmentation", true, |field| field.boolean(report));
+        let role = Role::read(&mut section, policies, report);
+        if let (Some(role), true) = (&role, matches!(proof.xauth, Some(Xauth::Server))) {
+            role.check_users(&section.span, report);
+        }
         section.finish(report);
         let name = name?;
+        let (address_span, identity_span) = (addresses.span, addresses.identity_span);
         let whole = || {
             let (local, address) = addresses.pair?;
+            let role = role?;
             Some(Self {
                 id,
                 name: name.to_owned(),
@@ -170,124 +191,103 @@ impl Peer {
                 address,
                 local_identity: addresses.local_identity?,
                 identity: addresses.identity?,
-                secret: secret?,
+                authentication: proof.authentication?,
+                xauth: proof.xauth?,
                 mode: mode?,
                 proposals: proposals?,
                 lifetime_s: lifetime_s?,
                 dpd: dpd?,
                 nat_traversal: nat_traversal?,
                 retransmit: retransmit?,
+                fragmentation: fragmentation?,
+                receives: role.receives,
+                serves: role.serves,
             })
         };
-        Some(ReadPeer { name, name_span, address_span, peer: whole() })
+        let secret_span = proof.span.clone();
+        Some(ReadPeer { name, name_span, address_span, identity_span, secret_span, peer: whole() })
+    }
+
+    /// The whole file of a client: `peer = "ADDRESS"` and `secret = "FILE"` (REQUIREMENTS DC-15, DC-16). Policy
+    /// comes from the peer, everything else has defaults.
+    pub(crate) fn read_short<'a>(
+        top: &mut Section<'a>,
+        field: &Field<'a>,
+        secrets: &dyn SecretSource,
+        report: &mut Report<'_>,
+    ) -> ReadPeer<'a> {
+        let address = host_address(field, report);
+        warn_of_version_one(&field.span, report);
+        let secret = top.required(report, "secret", "the name of the file with the key that both sides have");
+        let secret_span = secret.as_ref().map_or_else(|| field.span.clone(), |field| field.span.clone());
+        let secret =
+            secret.and_then(|field| pre_shared_key(&field, false, Some(IkeMode::Main), secrets, report));
+        let whole = || {
+            let address = address?;
+            let local = match address {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            Some(Self {
+                id: PeerId(0),
+                name: SERVER.to_owned(),
+                local,
+                address: Some(address),
+                local_identity: None,
+                identity: Some(of_address(address)),
+                authentication: Authentication::PreSharedKey(secret?),
+                xauth: Xauth::Off,
+                mode: IkeMode::Main,
+                proposals: proposals::defaults(),
+                lifetime_s: IKE_LIFETIME_S_DEFAULT,
+                dpd: Some(Dpd { delay: DPD_DELAY_DEFAULT, timeout: DPD_DELAY_DEFAULT * DPD_DELAYS }),
+                nat_traversal: NatTraversal::Auto,
+                retransmit: RETRANSMIT_DEFAULT,
+                fragmentation: true,
+                receives: Some(Receives::default()),
+                serves: None,
+            })
+        };
+        let span = || field.span.clone();
+        ReadPeer {
+            name: SERVER,
+            name_span: span(),
+            address_span: span(),
+            identity_span: span(),
+            secret_span,
+            peer: whole(),
+        }
     }
 }
 
 /// IKEv1 is deprecated: nobody gets it without asking for it.
 fn ike_mode(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<IkeMode> {
     let field = section.required(report, "ike", IKE_ACCEPTED)?;
-    let mode = field.word(report, &[("v1-main", IkeMode::Main)])?;
-    report.warning(
-        &field.span,
-        "IKEv1 is deprecated (RFC 9395): use it only for peers that have nothing newer",
-    );
+    let modes =
+        [("v1-main", IkeMode::Main), ("v1-aggressive", IkeMode::Aggressive), ("v1-base", IkeMode::Base)];
+    let mode = field.word(report, &modes)?;
+    warn_of_version_one(&field.span, report);
+    // REQUIREMENTS F-1.
+    match mode {
+        IkeMode::Main => {}
+        IkeMode::Aggressive => report.warning(
+            &field.span,
+            "aggressive mode shows identities in clear and hands a hash of a pre-shared key to any stranger who asks",
+        ),
+        IkeMode::Base => report.warning(
+            &field.span,
+            "base mode shows identities in clear and a hash of a pre-shared key to whoever listens or pretends to be the gateway",
+        ),
+    }
     Some(mode)
 }
 
-/// Both addresses and both identities, which default to them.
-struct Addresses {
-    pair: Option<(IpAddr, IpAddr)>,
-    local_identity: Option<Identity>,
-    identity: Option<Identity>,
-    span: Span,
-}
-
-impl Addresses {
-    fn read(section: &mut Section<'_>, report: &mut Report<'_>) -> Self {
-        let local_field = section.required(report, "local", ADDRESS_ACCEPTED);
-        let local = local_field.and_then(|field| host_address(&field, report));
-        let field = section.required(report, "address", ADDRESS_ACCEPTED);
-        let span = field.as_ref().map_or_else(|| section.span.clone(), |field| field.span.clone());
-        let address = field.and_then(|field| host_address(&field, report));
-        let mut identity = |key, default: Option<IpAddr>| {
-            section.or(key, default.map(of_address), |field| {
-                field.parsed(report, IDENTITY_ACCEPTED, str::parse).map(Some)
-            })?
-        };
-        let local_identity = identity("local_identity", local);
-        let identity = identity("identity", address);
-        let pair = local.zip(address);
-        if let Some((local, address)) = pair {
-            if local.is_ipv4() != address.is_ipv4() {
-                let message = format!("`{address}` is not of the family of `local = \"{local}\"`");
-                report.error(&span, message, "two IPv4 or two IPv6 addresses");
-            } else if local == address {
-                report.error(&span, format!("`{address}` is also `local`"), "the address of another gateway");
-            }
-        }
-        Self { pair, local_identity, identity, span }
-    }
-}
-
-const fn of_address(address: IpAddr) -> Identity {
-    match address {
-        IpAddr::V4(v4) => Identity::Ipv4(v4),
-        IpAddr::V6(v6) => Identity::Ipv6(v6),
-    }
-}
-
-fn host_address(field: &Field<'_>, report: &mut Report<'_>) -> Option<IpAddr> {
-    field.parsed(report, ADDRESS_ACCEPTED, |text| {
-        let address: IpAddr = text.parse().map_err(|_| format!("`{text}` is no address"))?;
-        let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-        match address.is_unspecified() || address.is_multicast() || broadcast {
-            true => Err(format!("`{text}` is not the address of one host")),
-            false => Ok(address),
-        }
-    })
-}
-
-/// The pre-shared key. What goes wrong is told without the name when that could be the key itself.
-fn secret(section: &mut Section<'_>, secrets: &dyn SecretSource, report: &mut Report<'_>) -> Option<Secret> {
-    let weak_allowed = section.or("weak_secret", false, |field| field.boolean(report));
-    let field = section.required(report, "secret", SECRET_ACCEPTED)?;
-    let name = field.text(report, SECRET_ACCEPTED)?;
-    let secret = match secrets.secret(Path::new(name)) {
-        Ok(secret) => without_line_end(&secret),
-        Err(SecretError::Missing) => {
-            let message = "`secret` names no file; what it says is not repeated, for it may be a key";
-            report.error(&field.span, message, SECRET_ACCEPTED);
-            return None;
-        }
-        Err(SecretError::Refused(why)) => {
-            report.error(&field.span, why, SECRET_ACCEPTED);
-            return None;
-        }
-    };
-    match (weakness(&secret), weak_allowed?) {
-        (None, _) => Some(secret),
-        (Some(Weakness::Empty), _) => {
-            report.error(&field.span, "the key file is empty", STRONG_ACCEPTED);
-            None
-        }
-        (Some(Weakness::TooLong), _) => {
-            report.error(&field.span, "the key is too long", SECRET_ACCEPTED);
-            None
-        }
-        (Some(Weakness::Guessable), false) => {
-            let message = "the key cannot hold 128 bits of chance: one listener could guess it at leisure";
-            report.error(&field.span, message, STRONG_ACCEPTED);
-            None
-        }
-        (Some(Weakness::Guessable), true) => {
-            report.warning(&field.span, "the key is weak and used all the same, as `weak_secret` asks for");
-            Some(secret)
-        }
-    }
+fn warn_of_version_one(span: &Span, report: &mut Report<'_>) {
+    report.warning(span, "IKEv1 is deprecated (RFC 9395): use it only for peers that have nothing newer");
 }
 
 fn dpd(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Option<Dpd>> {
-    let delay = section.or("dpd_delay", Some(Duration::from_secs(30)), |field| match field.value.as_str() {
+    let delay = section.or("dpd_delay", Some(DPD_DELAY_DEFAULT), |field| match field.value.as_str() {
         Some("off") => Some(None),
         _ => seconds(&field, report, 1..=86_400).map(|delay| Some(Duration::from_secs(delay.into()))),
     });
@@ -305,7 +305,7 @@ fn dpd(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Option<Dpd>
             None => Some(None),
         };
     };
-    let Some(field) = field else { return Some(Some(Dpd { delay, timeout: delay * 4 })) };
+    let Some(field) = field else { return Some(Some(Dpd { delay, timeout: delay * DPD_DELAYS })) };
     let timeout = Duration::from_secs(seconds(&field, report, 1..=604_800)?.into());
     if timeout <= delay {
         let message = format!("`dpd_timeout` is not longer than `dpd_delay`, {} s", delay.as_secs());
@@ -316,7 +316,7 @@ fn dpd(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Option<Dpd>
 }
 
 fn retransmit(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Retransmit> {
-    let first = section.or("retransmit_first", Duration::from_secs(1), |field| {
+    let first = section.or("retransmit_first", RETRANSMIT_DEFAULT.first, |field| {
         let first = field.parsed(report, DURATION_ACCEPTED, duration)?;
         let fits = (Duration::from_millis(50)..=Duration::from_secs(60)).contains(&first);
         if !fits {
@@ -325,7 +325,7 @@ fn retransmit(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Retr
         }
         fits.then_some(first)
     });
-    let tries = section.or("retransmit_tries", 5, |field| {
+    let tries = section.or("retransmit_tries", RETRANSMIT_DEFAULT.tries, |field| {
         field.integer(report, 1..=u64::from(RETRANSMIT_TRIES_MAX)).map(|tries| tries as u32)
     });
     Some(Retransmit { first: first?, tries: tries? })

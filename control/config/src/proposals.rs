@@ -65,11 +65,7 @@ pub(crate) fn read<P: Proposal>(
     key: &'static str,
 ) -> Option<Vec<P>> {
     let as_written = section.or("proposal_order", false, |field| field.word(report, ORDERS));
-    let Some(field) = section.optional(key) else {
-        let parse =
-            |text: &&str| text.parse().unwrap_or_else(|_| unreachable!("defaults are tested to parse"));
-        return as_written.map(|_| P::DEFAULT.iter().map(parse).collect());
-    };
+    let Some(field) = section.optional(key) else { return as_written.map(|_| defaults()) };
     let written = listed::<P>(&field, report)?;
     let mut sorted = written.clone();
     sorted.sort_by_key(|proposal| Reverse(proposal.strength()));
@@ -88,6 +84,12 @@ pub(crate) fn read<P: Proposal>(
         report.warning(&field.span, message);
     }
     Some(sorted)
+}
+
+/// What is offered when the file names nothing.
+pub(crate) fn defaults<P: Proposal>() -> Vec<P> {
+    let parse = |text: &&str| text.parse().unwrap_or_else(|_| unreachable!("defaults are tested to parse"));
+    P::DEFAULT.iter().map(parse).collect()
 }
 
 /// Every item, or `None` after at least one error.

@@ -1,7 +1,9 @@
-//! Where pre-shared keys come from. The file names them; they never stand in it.
+//! Where pre-shared keys, passwords, private keys and certificates come from. The file names them; they never stand
+//! in it.
 
-use crate::limits::SECRET_BITS_MIN;
-use rustix::fs::{FileType, Mode, OFlags};
+use crate::limits::{CERTIFICATE_OCTETS_MAX, PRIVATE_KEY_OCTETS_MAX, SECRET_BITS_MIN};
+use rustix::fd::OwnedFd;
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
 use warren_policy::Secret;
@@ -19,10 +21,21 @@ pub enum SecretError {
     Refused(String),
 }
 
-/// Hands out the octets that `secret = "NAME"` stands for. Tests, the simulator and fuzz targets need no disk.
+/// Hands out the octets that `secret = "NAME"` and its like stand for. Tests, the simulator and fuzz targets need no
+/// disk.
 pub trait SecretSource {
     /// The octets as they are kept; the caller strips a trailing newline and judges their strength.
     fn secret(&self, name: &Path) -> Result<Secret, SecretError>;
+
+    /// The octets of a private key: kept like a secret, but longer.
+    fn private_key(&self, name: &Path) -> Result<Secret, SecretError> {
+        self.secret(name)
+    }
+
+    /// The octets of certificates, which are for everybody to read.
+    fn certificate(&self, name: &Path) -> Result<Vec<u8>, SecretError> {
+        self.secret(name).map(|octets| octets.expose().to_vec())
+    }
 }
 
 impl<F: Fn(&Path) -> Result<Secret, SecretError>> SecretSource for F {
@@ -47,22 +60,38 @@ impl SecretFiles {
 
 impl SecretSource for SecretFiles {
     fn secret(&self, name: &Path) -> Result<Secret, SecretError> {
+        // Two octets more, for the line end that is no part of the key.
+        self.closed(name, SECRET_OCTETS_MAX + 2, SECRET_OCTETS_MAX)
+    }
+
+    fn private_key(&self, name: &Path) -> Result<Secret, SecretError> {
+        self.closed(name, PRIVATE_KEY_OCTETS_MAX, PRIVATE_KEY_OCTETS_MAX)
+    }
+
+    fn certificate(&self, name: &Path) -> Result<Vec<u8>, SecretError> {
+        let path = self.directory.join(name);
+        let refuse = |why: &str| SecretError::Refused(format!("{} {why}", path.display()));
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| opening(errno, &refuse))?;
+        let stat = look_at(&file, &refuse)?;
+        if stat.st_mode & 0o022 != 0 {
+            return Err(refuse("may be written by others; `chmod go-w` closes it"));
+        }
+        let octets = read(&file, CERTIFICATE_OCTETS_MAX, CERTIFICATE_OCTETS_MAX, &refuse)?;
+        Ok(octets.expose().to_vec())
+    }
+}
+
+impl SecretFiles {
+    /// The octets of a file that nobody else can read.
+    fn closed(&self, name: &Path, octets_max: usize, said_max: usize) -> Result<Secret, SecretError> {
         let path = self.directory.join(name);
         let refuse = |why: &str| SecretError::Refused(format!("{} {why}", path.display()));
         // The last component must be the file itself: a link could be turned to another file by whoever may
         // write the directory. NONBLOCK, because opening a FIFO would wait for ever.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| match errno {
-            Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL => SecretError::Missing,
-            Errno::LOOP => refuse("is a symbolic link, which is not followed"),
-            Errno::ACCESS => refuse("may not be read"),
-            other => refuse(&format!("cannot be opened: {other}")),
-        })?;
-        let stat =
-            rustix::fs::fstat(&file).map_err(|errno| refuse(&format!("cannot be looked at: {errno}")))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(refuse("is not a regular file"));
-        }
+        let file = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| opening(errno, &refuse))?;
+        let stat = look_at(&file, &refuse)?;
         let own = rustix::process::geteuid().as_raw();
         if stat.st_uid != 0 && stat.st_uid != own {
             return Err(refuse("belongs to another user; root or the user warrend runs as must own it"));
@@ -71,14 +100,36 @@ impl SecretSource for SecretFiles {
             let mode = stat.st_mode & 0o777;
             return Err(refuse(&format!("has mode {mode:04o} and is open to others; `chmod 600` closes it")));
         }
-        read(&file, &refuse)
+        read(&file, octets_max, said_max, &refuse)
     }
 }
 
-/// One octet of the buffer more than a key and its line end may have, to tell a full file from one too long. Read
-/// into one wiped buffer: a growing one would leave copies behind.
-fn read(file: &rustix::fd::OwnedFd, refuse: &dyn Fn(&str) -> SecretError) -> Result<Secret, SecretError> {
-    let mut octets = Zeroizing::new(vec![0; SECRET_OCTETS_MAX + 3]);
+fn opening(errno: Errno, refuse: &dyn Fn(&str) -> SecretError) -> SecretError {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL => SecretError::Missing,
+        Errno::LOOP => refuse("is a symbolic link, which is not followed"),
+        Errno::ACCESS => refuse("may not be read"),
+        other => refuse(&format!("cannot be opened: {other}")),
+    }
+}
+
+fn look_at(file: &OwnedFd, refuse: &dyn Fn(&str) -> SecretError) -> Result<Stat, SecretError> {
+    let stat = rustix::fs::fstat(file).map_err(|errno| refuse(&format!("cannot be looked at: {errno}")))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(stat),
+        _ => Err(refuse("is not a regular file")),
+    }
+}
+
+/// One octet of the buffer more than the file may have, to tell a full file from one too long. Read into one wiped
+/// buffer: a growing one would leave copies behind.
+fn read(
+    file: &OwnedFd,
+    octets_max: usize,
+    said_max: usize,
+    refuse: &dyn Fn(&str) -> SecretError,
+) -> Result<Secret, SecretError> {
+    let mut octets = Zeroizing::new(vec![0; octets_max + 1]);
     let mut length = 0;
     while length < octets.len() {
         match rustix::io::read(file, &mut octets[length..]) {
@@ -91,7 +142,7 @@ fn read(file: &rustix::fd::OwnedFd, refuse: &dyn Fn(&str) -> SecretError) -> Res
             Err(errno) => return Err(refuse(&format!("cannot be read: {errno}"))),
         }
     }
-    Err(refuse(&format!("is longer than the {SECRET_OCTETS_MAX} octets a key may have")))
+    Err(refuse(&format!("is longer than the {said_max} octets it may have")))
 }
 
 /// The key without the line end that editors put there.

@@ -8,16 +8,21 @@ use toml::de::DeValue;
 use warren_policy::limits::RULES_MAX;
 use warren_policy::{AddressRange, PortRange, Protocol, Selector};
 
-const ADDRESSES_ACCEPTED: &str =
+pub(crate) const ADDRESSES_ACCEPTED: &str =
     "a prefix such as `10.1.0.0/16` or `2001:db8::/32`, an address, a range `10.1.0.1-10.1.0.9`, or `any`";
-const PROTOCOL_ACCEPTED: &str =
+pub(crate) const PROTOCOL_ACCEPTED: &str =
     "`any`, `tcp`, `udp`, `icmp`, `icmpv6`, `sctp`, `gre` or a number from 0 to 255";
-const PORTS_ACCEPTED: &str = "a port such as `443`, a range \"8000-8999\", or \"any\"";
+pub(crate) const PORTS_ACCEPTED: &str = "a port such as `443`, a range \"8000-8999\", or \"any\"";
 
 const PROTOCOLS: &[(&str, u8)] =
     &[("tcp", 6), ("udp", 17), ("icmp", 1), ("icmpv6", 58), ("sctp", 132), ("gre", 47)];
 /// Protocols with ports in the first four octets: TCP, UDP, DCCP, SCTP, UDP-Lite.
 const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
+
+/// Whether packets of that protocol have ports to match.
+pub(crate) fn has_ports(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Is(number) if WITH_PORTS.contains(&number))
+}
 
 /// What one rule of the file stands for.
 pub(crate) struct Traffic {
@@ -28,7 +33,7 @@ pub(crate) struct Traffic {
 }
 
 /// One item of an address list; `None` is `any`, of both families.
-type Addresses = Option<AddressRange>;
+pub(crate) type Addresses = Option<AddressRange>;
 
 impl Traffic {
     /// Reads the five keys. `None` only after an error.
@@ -79,10 +84,7 @@ impl Parts {
     fn check_ports(&self, report: &mut Report<'_>) -> Option<()> {
         let mut ports = self.source_ports.iter().chain(&self.destination_ports);
         let Some((_, span)) = ports.find(|(range, _)| *range != PortRange::ANY) else { return Some(()) };
-        let portless = self.protocols.iter().find(|(protocol, _)| match protocol {
-            Protocol::Any => true,
-            Protocol::Is(number) => !WITH_PORTS.contains(number),
-        });
+        let portless = self.protocols.iter().find(|(protocol, _)| !has_ports(*protocol));
         let Some((protocol, _)) = portless else { return Some(()) };
         let message = format!("ports are given, but protocol {protocol} has none to match");
         report.error(span, message, "`protocol = \"tcp\"`, `\"udp\"` or another protocol with ports");
@@ -168,7 +170,7 @@ fn fits_family(protocol: Protocol, pair: &Selector) -> bool {
 }
 
 /// Every item of a list, or `None` after at least one error.
-fn list<'a, T>(
+pub(crate) fn list<'a, T>(
     field: &Field<'a>,
     report: &mut Report<'_>,
     accepted: &str,
@@ -181,14 +183,14 @@ fn list<'a, T>(
     (read.len() == wanted).then_some(read)
 }
 
-fn addresses(field: &Field<'_>, report: &mut Report<'_>) -> Option<Addresses> {
+pub(crate) fn addresses(field: &Field<'_>, report: &mut Report<'_>) -> Option<Addresses> {
     field.parsed(report, ADDRESSES_ACCEPTED, |text| match text {
         "any" => Ok(None),
         _ => range(text).map(Some),
     })
 }
 
-fn range(text: &str) -> Result<AddressRange, String> {
+pub(crate) fn range(text: &str) -> Result<AddressRange, String> {
     let refuse = || format!("`{text}` is no address, prefix or range");
     let address = |text: &str| text.trim().parse::<IpAddr>().map_err(|_| refuse());
     if let Some((network, length)) = text.split_once('/') {
@@ -210,7 +212,7 @@ fn range(text: &str) -> Result<AddressRange, String> {
     address(text).map(AddressRange::single)
 }
 
-fn protocol(field: &Field<'_>, report: &mut Report<'_>) -> Option<Protocol> {
+pub(crate) fn protocol(field: &Field<'_>, report: &mut Report<'_>) -> Option<Protocol> {
     if let DeValue::Integer(_) = field.value {
         return field.integer(report, 0..=255).map(|number| Protocol::Is(number as u8));
     }
@@ -224,7 +226,7 @@ fn protocol(field: &Field<'_>, report: &mut Report<'_>) -> Option<Protocol> {
     })
 }
 
-fn port_range(field: &Field<'_>, report: &mut Report<'_>) -> Option<PortRange> {
+pub(crate) fn port_range(field: &Field<'_>, report: &mut Report<'_>) -> Option<PortRange> {
     if let DeValue::Integer(_) = field.value {
         let port = field.integer(report, 1..=65_535)? as u16;
         return PortRange::new(port, port);

@@ -3,12 +3,12 @@
 use crate::amount::{VOLUME_ACCEPTED, volume};
 use crate::field::{listed, with_suggestion};
 use crate::limits::{
-    ESP_LIFETIME_S_MAX, LIFETIME_KILOBYTES_MIN, LIFETIME_S_MIN, WINDOW_PACKETS_DEFAULT, WINDOW_PACKETS_MAX,
-    WINDOW_PACKETS_STEP,
+    ESP_LIFETIME_S_DEFAULT, ESP_LIFETIME_S_MAX, LIFETIME_KILOBYTES_MIN, LIFETIME_S_MIN,
+    WINDOW_PACKETS_DEFAULT, WINDOW_PACKETS_MAX, WINDOW_PACKETS_STEP,
 };
 use crate::name::{name, part_name};
 use crate::nearest::nearest;
-use crate::peer::{KnownPeers, seconds};
+use crate::peer::{KnownPeers, Peer, seconds};
 use crate::proposals;
 use crate::report::{Report, Span};
 use crate::section::Section;
@@ -71,19 +71,7 @@ impl<'a> ReadTunnel<'a> {
         let peer = peer(&mut section, peers, report);
         let esp = esp(&mut section, report);
         let lifetime = lifetime(&mut section, report);
-        let window = section.or("window", WINDOW_PACKETS_DEFAULT, |field| {
-            let step = u64::from(WINDOW_PACKETS_STEP);
-            let window = field.integer(report, step..=u64::from(WINDOW_PACKETS_MAX))?;
-            if window % step != 0 {
-                let message = format!("{window} is no multiple of {step}");
-                report.error(
-                    &field.span,
-                    message,
-                    format!("a multiple of {step} up to {WINDOW_PACKETS_MAX}"),
-                );
-            }
-            Some(window as u32)
-        });
+        let window = window(&mut section, report);
         let starts = [("traffic", Start::OnTraffic), ("immediately", Start::Immediately)];
         let start = section.or("start", Start::OnTraffic, |field| field.word(report, &starts));
         section.finish(report);
@@ -144,10 +132,33 @@ fn peer(section: &mut Section<'_>, peers: &KnownPeers<'_>, report: &mut Report<'
         let message = with_suggestion(format!("`{name}` is no peer"), nearest(name, names()));
         report.error(&field.span, message, accepted);
     }
+    let peer = found.and_then(|at| peers.read[at].peer.as_ref());
+    if peer.is_some_and(Peer::is_template) {
+        let message = format!("`{name}` stands for peers of any address or identity: no tunnel leads to it");
+        report.error(
+            &field.span,
+            message,
+            "a peer with one `address` and one `identity`, or a `[[policy]]` for the template to serve",
+        );
+    }
     found
 }
 
-fn esp(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Vec<EspProposal>> {
+/// Anti-replay window in packets.
+pub(crate) fn window(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<u32> {
+    section.or("window", WINDOW_PACKETS_DEFAULT, |field| {
+        let step = u64::from(WINDOW_PACKETS_STEP);
+        let window = field.integer(report, step..=u64::from(WINDOW_PACKETS_MAX))?;
+        if window % step != 0 {
+            let message = format!("{window} is no multiple of {step}");
+            report.error(&field.span, message, format!("a multiple of {step} up to {WINDOW_PACKETS_MAX}"));
+        }
+        Some(window as u32)
+    })
+}
+
+/// What is offered and accepted in phase 2.
+pub(crate) fn esp(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Vec<EspProposal>> {
     let span = section.optional("esp").map_or_else(|| section.span.clone(), |field| field.span);
     let proposals = proposals::read::<EspProposal>(section, report, "esp")?;
     // Quick mode carries one key exchange payload for all proposals (RFC 2409 §5.5).
@@ -159,9 +170,11 @@ fn esp(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Vec<EspProp
     Some(proposals)
 }
 
-fn lifetime(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Lifetime> {
-    let seconds =
-        section.or("lifetime", 3600, |field| seconds(&field, report, LIFETIME_S_MIN..=ESP_LIFETIME_S_MAX));
+/// Hard limits of each SA.
+pub(crate) fn lifetime(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Lifetime> {
+    let seconds = section.or("lifetime", ESP_LIFETIME_S_DEFAULT, |field| {
+        seconds(&field, report, LIFETIME_S_MIN..=ESP_LIFETIME_S_MAX)
+    });
     let kilobytes = section.or("lifetime_volume", None, |field| {
         let kilobytes = field.parsed(report, VOLUME_ACCEPTED, volume)? / 1024;
         // The attribute has 32 bits in every implementation we know of.

@@ -9,6 +9,7 @@ const KEY: &str = "4f1c0b6f2f0e4b7d9f63a1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3e4f
 fn secrets(name: &Path) -> Result<Secret, SecretError> {
     match name.to_str() {
         Some("strong.psk") => Ok(Secret::new(format!("{KEY}\n").into_bytes())),
+        Some("other.psk") => Ok(Secret::new(KEY.chars().rev().collect::<String>().into_bytes())),
         Some("weak.psk") => Ok(Secret::new(b"warren-test-psk\n".to_vec())),
         Some("empty.psk") => Ok(Secret::new(b"\n".to_vec())),
         _ => Err(SecretError::Missing),
@@ -167,10 +168,28 @@ fn missing_keys_and_tables_are_named() {
     refused(&altered("ike = \"v1-main\"\n", "", ""), &["[[peer]] has no `ike`", "`v1-main`"]);
 }
 
-#[test] // F-1: the modes that leak a hash of the key do not exist here
-fn aggressive_and_base_mode_are_not_accepted() {
-    for mode in ["v1-aggressive", "v1-base", "v2"] {
-        refused(&altered("ike = \"v1-main\"", &format!("ike = \"{mode}\""), ""), &["is not known for `ike`"]);
+#[test] // F-1: the modes that leak a hash of the key are had only by name, and with a warning
+fn aggressive_and_base_mode_are_used_only_by_name_and_with_a_warning() {
+    refused(&altered("ike = \"v1-main\"", "ike = \"v2\"", ""), &["is not known for `ike`"]);
+    refused(
+        &altered("ike = \"v1-main\"", "ike = \"v1-agressive\"", ""),
+        &["did you mean `v1-aggressive`?", "`v1-main`, `v1-aggressive` or `v1-base`"],
+    );
+    for (mode, why) in [("v1-aggressive", "to any stranger who asks"), ("v1-base", "whoever listens")] {
+        let text = altered("ike = \"v1-main\"", &format!("ike = \"{mode}\""), "");
+        let warnings = warnings(&text);
+        assert!(warnings.contains(why) && warnings.contains("RFC 9395"), "{warnings}");
+    }
+}
+
+#[test] // F-1
+fn a_weak_key_in_a_mode_that_leaks_it_is_refused_or_used_with_a_loud_warning() {
+    for mode in ["v1-aggressive", "v1-base"] {
+        let weak =
+            altered("strong.psk", "weak.psk", "").replace("ike = \"v1-main\"", &format!("ike = \"{mode}\""));
+        refused(&weak, &["any stranger who asks could guess it", "weak_secret = true"]);
+        let asked = weak.replace("secret = \"weak.psk\"", "secret = \"weak.psk\"\nweak_secret = true");
+        assert!(warnings(&asked).contains("TO ANY STRANGER"), "{}", warnings(&asked));
     }
 }
 
@@ -379,4 +398,256 @@ fn a_remark_about_the_end_of_a_line_written_elsewhere_is_still_a_remark() {
     }
     let errors = errors("[gateway]\r\nlog = \"debug\r\n");
     assert_eq!((errors.0[0].line, errors.0[0].source.as_str()), (2, "log = \"debug"));
+}
+
+/// A server of policy for a template; each `{}` of a test replaces one line of it.
+const SERVER: &str = r#"
+[[port]]
+interface = "eth0"
+side = "outside"
+
+[[peer]]
+name = "any"
+ike = "v1-main"
+address = "any"
+identity = "any"
+secret = "strong.psk"
+group_secret = true
+serves = "visitors"
+
+[[pool]]
+name = "four"
+addresses = "10.99.0.0/24"
+
+[[policy]]
+name = "visitors"
+pool = "four"
+
+[[policy.set]]
+name = "offices"
+source = "10.2.0.0/16"
+"#;
+
+/// `SERVER` with one line replaced.
+fn served(line: &str, replacement: &str) -> String {
+    assert!(SERVER.contains(line), "{line}");
+    SERVER.replacen(line, replacement, 1)
+}
+
+/// The whole file of a client.
+const SHORT: &str = "peer = \"198.51.100.2\"\nsecret = \"strong.psk\"\n";
+
+const CLIENT: &str = "[[peer]]\nname = \"hub\"\nike = \"v1-main\"\naddress = \"198.51.100.2\"\nsecret = \"strong.psk\"\n\
+                      receives = \"pull\"\n";
+
+#[test] // DC-16
+fn what_is_wrong_with_two_lines_is_told_like_anything_else() {
+    assert_eq!(warnings(SHORT).lines().count(), 1, "IKEv1 is deprecated, nothing else: {}", warnings(SHORT));
+    refused("peer = \"198.51.100.2\"\n", &["the file has no `secret`"]);
+    refused(&SHORT.replace("198.51.100.2", "gateway"), &["`gateway` is no address"]);
+    refused(&SHORT.replace("198.51.100.2", "any"), &["`any` is no address"]);
+    refused(&SHORT.replace("strong.psk", "weak.psk"), &["cannot hold 128 bits"]);
+    refused(&SHORT.replace("strong.psk", KEY), &["`secret` names no file"]);
+    refused(&format!("{SHORT}lifetime = \"1h\"\n"), &["unknown key `lifetime` in the file"]);
+    refused("secret = \"strong.psk\"\n", &["unknown key `secret` in the file", "there is no `[[port]]`"]);
+    refused("peer = 7\nsecret = \"strong.psk\"\n", &["`peer` is not a table here"]);
+}
+
+#[test] // F-13
+fn one_secret_for_everybody_needs_to_be_asked_for_and_is_warned_about_each_time() {
+    refused(&served("group_secret = true\n", ""), &["whoever holds it can pretend", "group_secret = true"]);
+    assert!(warnings(SERVER).contains("`group_secret` takes that risk"), "{}", warnings(SERVER));
+    let known = served("identity = \"any\"", "identity = \"alice@left.test\"");
+    refused(&known.replace("group_secret = true\n", ""), &["whoever holds it can pretend"]);
+    let told = known.replace("v1-main", "v1-aggressive").replace("group_secret = true\n", "");
+    assert!(!warnings(&told).contains("takes that risk"), "the identity comes first: {}", warnings(&told));
+    let host = altered("address = \"198.51.100.2\"", "address = \"198.51.100.2\"\nidentity = \"any\"", "");
+    refused(&host, &["whoever holds it can pretend"]);
+}
+
+#[test] // F-13: main mode needs the key before it knows the identity
+fn main_mode_has_one_secret_for_peers_of_any_address() {
+    let second = |secret: &str, mode: &str| {
+        format!(
+            "{SERVER}\n[[peer]]\nname = \"other\"\nike = \"{mode}\"\naddress = \"any\"\nidentity = \"bob@left.test\"\n\
+             secret = \"{secret}\"\ngroup_secret = true\nserves = \"visitors\"\n"
+        )
+    };
+    refused(&second("other.psk", "v1-main"), &["`other` has another secret than `any`", "certificates"]);
+    assert!(parse(&second("strong.psk", "v1-main"), "f", &secrets).is_ok());
+    assert!(parse(&second("other.psk", "v1-aggressive"), "f", &secrets).is_ok());
+}
+
+#[test] // F-2
+fn a_secret_with_users_behind_it_needs_to_be_asked_for() {
+    let client =
+        format!("{CLIENT}xauth = \"client\"\nxauth_user = \"alice\"\nxauth_password = \"strong.psk\"\n");
+    refused(&client, &["any of them can pretend to be the gateway", "`authentication = \"certificate\"`"]);
+    let asked = warnings(&format!("{client}group_secret = true\n"));
+    assert!(asked.contains("take the others' passwords; `group_secret` takes that risk"), "{asked}");
+    refused(&client.replace("xauth_user = \"alice\"\n", ""), &["has no `xauth_user`"]);
+    refused(&client.replace("\"alice\"", "\"a b\""), &["`a b` is no user's name"]);
+    refused(&format!("{CLIENT}xauth_user = \"alice\"\n"), &["says nothing without `xauth = \"client\"`"]);
+    refused(
+        &format!("{CLIENT}xauth = \"server\"\ngroup_secret = true\n"),
+        &["asks a peer for a password from which we receive"],
+    );
+    let server = served("serves =", "xauth = \"server\"\nserves =");
+    refused(&server, &["`any` asks for users, and there is none"]);
+    let user = "[[user]]\nname = \"alice\"\npassword = \"strong.psk\"\n";
+    assert!(parse(&format!("{server}{user}"), "f", &secrets).is_ok());
+    assert!(warnings(&format!("{SERVER}{user}")).contains("nobody asks for users"));
+    refused(&format!("{server}{user}{user}"), &["a second user named `alice`"]);
+    refused(&format!("{server}{}", user.replace("strong", "empty")), &["the password file is empty"]);
+}
+
+#[test]
+fn a_peer_is_served_or_gives_and_a_template_only_is_served() {
+    refused(&served("serves =", "receives = \"pull\"\nserves ="), &["`serves` or `receives`, not both"]);
+    refused(&served("serves = \"visitors\"", "receives = \"pull\""), &["nobody knows whom to believe"]);
+    refused(&format!("{CLIENT}push = true\n"), &["`push` says nothing without `serves`"]);
+    refused(
+        &served("serves =", "remote_networks = \"10.0.0.0/8\"\nserves ="),
+        &["says nothing without `receives`"],
+    );
+    refused(
+        &served("\"visitors\"\n\n[[pool", "\"visiters\"\n\n[[pool"),
+        &["`visiters` is no policy; did you mean `visitors`?"],
+    );
+    let idle = served("serves = \"visitors\"\n", "");
+    assert!(warnings(&idle).contains("who connects gets nothing"), "{}", warnings(&idle));
+    let tunnel = "[[tunnel]]\nname = \"net\"\nsource = \"10.1.0.0/16\"\ndestination = \"10.2.0.0/16\"\npeer = \"any\"\n";
+    refused(&format!("{SERVER}{tunnel}"), &["no tunnel leads to it"]);
+}
+
+#[test]
+fn peers_at_the_same_addresses_are_told_apart_by_identity_or_refused() {
+    let two = |mode: &str, one: &str, other: &str| {
+        let peer = |name: &str, identity: &str| {
+            format!(
+                "[[peer]]\nname = \"{name}\"\nike = \"{mode}\"\nlocal = \"192.0.2.1\"\naddress = \"198.51.100.9\"\n\
+                 identity = \"{identity}\"\nsecret = \"strong.psk\"\n"
+            )
+        };
+        format!("{BASE}{}{}", peer("one", one), peer("other", other))
+    };
+    refused(&two("v1-main", "a.test", "b.test"), &["`other` is between the same two addresses as `one`"]);
+    assert!(parse(&two("v1-aggressive", "a.test", "b.test"), "f", &secrets).is_ok());
+    refused(&two("v1-base", "a.test", "a.test"), &["nothing tells `other` from `one`"]);
+}
+
+#[test]
+fn certificates_and_secrets_exclude_each_other() {
+    let peer = |more: &str| altered("name = \"gw2\"", &format!("name = \"gw2\"\n{more}"), "");
+    refused(&peer("certificate = \"gw.pem\""), &["says nothing without `authentication = \"certificate\"`"]);
+    refused(
+        &peer("authentication = \"certificate\""),
+        &["`secret` says nothing with", "has no `certificate`", "has no `private_key`", "has no `authority`"],
+    );
+    let files = "authentication = \"certificate\"\ngroup_secret = true\ncertificate = \"strong.psk\"\nprivate_key = \"strong.psk\"\nauthority = \"no.pem\"";
+    refused(
+        &peer(files).replace("secret = \"strong.psk\"\n\n", "\n"),
+        &[
+            "`group_secret` says nothing",
+            "0 certificates",
+            "no private key that can be read",
+            "`authority` names no file",
+        ],
+    );
+    let shown = errors(&peer(files)).to_string();
+    assert!(!shown.contains(&KEY[..16]), "{shown}");
+}
+
+#[test]
+fn pools_do_not_overlap_and_static_addresses_have_one_owner() {
+    let pool = |name: &str, addresses: &str, more: &str| {
+        format!("{SERVER}[[pool]]\nname = \"{name}\"\naddresses = \"{addresses}\"\n{more}")
+    };
+    let fixed = |identity: &str, address: &str| {
+        format!("[[pool.static]]\nidentity = \"{identity}\"\naddress = \"{address}\"\n")
+    };
+    refused(&pool("more", "10.99.0.128/25", ""), &["the addresses of `more` are also those of `four`"]);
+    refused(&pool("four", "10.98.0.0/24", ""), &["a second pool named `four`"]);
+    refused(&pool("more", "any", ""), &["`any` is no address, prefix or range"]);
+    refused(&pool("more", "224.0.0.0/24", ""), &["addresses that no host has"]);
+    refused(&pool("more", "10.98.0.0/24", &fixed("a.test", "2001:db8::1")), &["not of the pool's family"]);
+    let twice = fixed("a.test", "10.98.0.7") + &fixed("a.test", "10.98.0.8");
+    refused(&pool("more", "10.98.0.0/24", &twice), &["`a.test` has a static address in this pool already"]);
+    let shared = fixed("a.test", "10.98.0.7") + &fixed("b.test", "10.98.0.7");
+    refused(&pool("more", "10.98.0.0/24", &shared), &["10.98.0.7 belongs to somebody already"]);
+    refused(&pool("more", "10.98.0.0/24", &fixed("a.test", "10.99.0.7")), &["an address of the pool `four`"]);
+    assert!(parse(&pool("more", "10.98.0.0/24", &fixed("a.test", "10.97.0.7")), "f", &secrets).is_ok());
+    let large = warnings(&pool("more", "10.0.0.0/12", ""));
+    assert!(large.contains("the first 65536 are"), "{large}");
+}
+
+#[test] // DC-10, DC-11
+fn sets_agree_in_family_and_with_their_pool() {
+    let pool = "pool = \"four\"";
+    refused(&served(pool, "pool = \"for\""), &["`for` is no pool; did you mean `four`?"]);
+    refused(&served(pool, "pool = [\"four\", \"four\"]"), &["a second pool of that family"]);
+    refused(
+        &served("\"10.2.0.0/16\"", "\"2001:db8:2::/48\""),
+        &["has no IPv6 leased address", "an IPv6 `pool`"],
+    );
+    refused(&served("pool = \"four\"\n", ""), &["has no IPv4 leased address"]);
+    refused(
+        &served("pool = \"four\"\n", "").replace("\"10.2.0.0/16\"", "\"any\""),
+        &["no address is leased"],
+    );
+    let set = |more: &str| served("source = \"10.2.0.0/16\"", &format!("source = \"10.2.0.0/16\"\n{more}"));
+    refused(&set("destination = \"leas\""), &["did you mean `lease`?"]);
+    refused(&set("destination = \"2001:db8:7::/48\""), &["has no IPv4 destination"]);
+    refused(&set("destination = [\"10.7.0.0/16\", \"2001:db8:7::/48\"]"), &["has no IPv6 source"]);
+    refused(&set("source_port = 443"), &["needs a protocol that has ports"]);
+    refused(&set("protocol = \"tcp\"\nsource_port = \"80-90\""), &["IKEv1 cannot negotiate a range"]);
+    refused(&set("protocol = 0"), &["IKEv1 cannot negotiate protocol 0"]);
+    refused(&set("protocol = [\"tcp\", \"udp\"]"), &["`protocol` is a list here"]);
+    refused(&set("gateway = \"any\""), &["`any` is no address"]);
+    refused(&set("esp = [\"aes128gcm16-ecp256\", \"aes128gcm16\"]"), &["different groups"]);
+    refused(
+        "[[port]]\ninterface = \"eth0\"\nside = \"outside\"\n[[policy]]\nname = \"nothing\"\n",
+        &["gives nothing"],
+    );
+}
+
+#[test] // NT-36
+fn parents_of_sets_exist_and_form_no_loop() {
+    let sets = |more: &str| format!("{SERVER}{more}");
+    let set = |name: &str, parent: &str| {
+        format!("[[policy.set]]\nname = \"{name}\"\nsource = \"10.3.0.0/16\"\nparent = \"{parent}\"\n")
+    };
+    refused(&sets(&set("inner", "office")), &["`office` is no set of this policy; did you mean `offices`?"]);
+    refused(&sets(&set("offices", "offices")), &["a second set named `offices`"]);
+    refused(&sets(&(set("a", "b") + &set("b", "a"))), &["`a` is below itself", "`b` is below itself"]);
+    refused(&sets(&set("a", "a")), &["`a` is below itself"]);
+    assert!(parse(&sets(&set("inner", "offices")), "f", &secrets).is_ok());
+    let deep: String = (1..9)
+        .map(|n| set(&format!("s{n}"), &if n == 1 { "offices".into() } else { format!("s{}", n - 1) }))
+        .collect();
+    refused(&sets(&deep), &["`s8` is 9 levels deep", "at most 8 levels"]);
+}
+
+#[test] // DC-25
+fn a_ceiling_is_judged_like_the_rest() {
+    let ceiling = |more: &str| format!("{CLIENT}[peer.ceiling]\n{more}\n");
+    refused(&ceiling("remot = \"any\""), &["unknown key `remot` in [peer.ceiling]; did you mean `remote`?"]);
+    refused(&ceiling("weakest = \"null\""), &["`null`"]);
+    refused(&ceiling("sets = 257"), &["257 is out of range", "1 to 256"]);
+    refused(&ceiling("remote = []"), &["`remote` is empty"]);
+    refused(&format!("{CLIENT}ceiling = 7\n"), &["`ceiling` is not a table here"]);
+    assert!(parse(&ceiling("remote = \"any\"\nweakest = \"aes128-sha1\""), "f", &secrets).is_ok());
+}
+
+#[test]
+fn names_and_texts_of_a_policy_are_bounded() {
+    let policy = |more: &str| served("pool = \"four\"", &format!("pool = \"four\"\n{more}"));
+    refused(&policy("dns = [\"any\"]"), &["`any` is no address"]);
+    refused(&policy("domain = \"a b\""), &["`a b` is no domain"]);
+    refused(&policy("banner = \"\\u001b[31m\""), &["control characters"]);
+    refused(&policy(&format!("banner = \"{}\"", "x".repeat(2000))), &["2000 octets"]);
+    refused(
+        &policy(&format!("dns = [{}]", "\"10.0.0.1\",".repeat(9))),
+        &["9 entries are too many for `dns`"],
+    );
 }

@@ -6,13 +6,13 @@ mod common {
     pub(crate) mod exercise;
 }
 
-use common::exercise::{KEY, configuration, secrets};
+use common::exercise::{Files, KEY, configuration, secrets};
 use std::fs;
 use warren_config::parse;
 
 fn examples() -> Vec<String> {
-    let folder = format!("{}/../../docs/examples/site-to-site", env!("CARGO_MANIFEST_DIR"));
-    ["gw1.toml", "gw2.toml"]
+    let folder = format!("{}/../../docs/examples", env!("CARGO_MANIFEST_DIR"));
+    ["site-to-site/gw1.toml", "site-to-site/gw2.toml", "config-mode/client.toml", "config-mode/gateway.toml"]
         .iter()
         .map(|name| fs::read_to_string(format!("{folder}/{name}")).unwrap())
         .collect()
@@ -44,6 +44,13 @@ fn no_changed_character_brings_the_reader_down() {
 fn deep_nesting_is_refused_and_not_followed() {
     configuration(&format!("port = {}{}", "[".repeat(100_000), "]".repeat(100_000)));
     configuration(&format!("{}x = 1", "a.".repeat(100_000)));
+}
+
+#[test]
+fn the_examples_are_right_to_begin_with() {
+    for text in examples() {
+        assert!(parse(&text, "f", &Files).is_ok());
+    }
 }
 
 /// An inlined key in a file that is otherwise broken anywhere.

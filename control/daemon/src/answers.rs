@@ -7,7 +7,8 @@ use warren_api::{DropCount, Rule, RuleClass, Rules, Sa, SaDirection, Stats, Tota
 use warren_bpf::Steering;
 use warren_config::Config;
 use warren_engine::{CounterSnapshot, DropReason, Handle, Tally};
-use warren_policy::TransportAction;
+use warren_ike::PeerStatus;
+use warren_policy::{PeerId, RuleId, TransportAction, TunnelRule};
 use warren_seam::{Encapsulation, PortIndex};
 use warren_tunnels::{PairStatus, SaFacts, State, TunnelStatus, Tunnels};
 
@@ -143,8 +144,13 @@ impl Sources<'_> {
         DropReason::ALL.iter().map(row).collect()
     }
 
+    /// Every peer that IKE knows, also those that no configuration names.
+    pub(crate) fn peers(&self) -> BTreeMap<PeerId, PeerStatus> {
+        self.tunnels.negotiator().peers().into_iter().map(|peer| (peer.peer, peer)).collect()
+    }
+
     pub(crate) fn rules(&self) -> Rules {
-        let rules = self.tunnels.rules();
+        let (rules, peers) = (self.tunnels.rules(), self.peers());
         let transport = rules.transport.iter().map(|rule| Rule {
             name: rule.name.clone(),
             class: RuleClass::Transport,
@@ -163,21 +169,33 @@ impl Sources<'_> {
             class: RuleClass::Tunnel,
             selector: rule.selector.to_string(),
             action: "protect".to_owned(),
-            peer: self.config.peer(rule.peer).map(|peer| peer.name.clone()),
+            peer: peers.get(&rule.peer).map(|peer| peer.name.clone()),
             hits: None,
         });
         Rules { transport: transport.collect(), tunnel: tunnel.collect() }
     }
 
     pub(crate) fn tunnels(&self) -> Vec<Tunnel> {
-        self.tunnels.status().iter().map(|status| self.tunnel(status)).collect()
+        let (rules, peers) = (self.tunnel_rules(), self.peers());
+        let row = |status: &TunnelStatus| Some(self.tunnel(status, rules.get(&status.rule)?, &peers));
+        self.tunnels.status().iter().filter_map(row).collect()
     }
 
-    fn tunnel(&self, status: &TunnelStatus) -> Tunnel {
-        let rule = &self.tunnels.rules().tunnel[status.rule.0 as usize];
-        let peer = self.config.peer(rule.peer);
+    fn tunnel_rules(&self) -> BTreeMap<RuleId, &TunnelRule> {
+        self.tunnels.rules().tunnel.iter().map(|rule| (rule.id, rule)).collect()
+    }
+
+    fn tunnel(
+        &self,
+        status: &TunnelStatus,
+        rule: &TunnelRule,
+        peers: &BTreeMap<PeerId, PeerStatus>,
+    ) -> Tunnel {
+        let peer = peers.get(&rule.peer);
         let bound = status.pairs.iter().find(|pair| pair.bound);
-        let local = bound.map(|pair| pair.outbound.local).or(peer.map(|peer| peer.local));
+        let towards = || peer.and_then(|peer| peer.path.as_ref()).map(|path| path.local.ip());
+        let configured = || self.config.peer(rule.peer).map(|peer| peer.local);
+        let local = bound.map(|pair| pair.outbound.local).or_else(towards).or_else(configured);
         let remote = bound.map_or(rule.gateway, |pair| pair.outbound.remote);
         Tunnel {
             name: rule.name.clone(),
@@ -195,25 +213,33 @@ impl Sources<'_> {
     }
 
     pub(crate) fn sas(&self) -> Vec<Sa> {
+        let (rules, peers) = (self.tunnel_rules(), self.peers());
         let mut rows = Vec::new();
         for status in self.tunnels.status() {
+            let Some(rule) = rules.get(&status.rule) else { continue };
+            let peer = peers.get(&rule.peer).map_or("", |peer| &peer.name);
             for pair in &status.pairs {
-                rows.push(self.sa(&status, pair, &pair.inbound, SaDirection::Inbound));
-                rows.push(self.sa(&status, pair, &pair.outbound, SaDirection::Outbound));
+                rows.push(self.sa((peer, &rule.name), pair, &pair.inbound, SaDirection::Inbound));
+                rows.push(self.sa((peer, &rule.name), pair, &pair.outbound, SaDirection::Outbound));
             }
         }
         rows
     }
 
-    fn sa(&self, status: &TunnelStatus, pair: &PairStatus, facts: &SaFacts, direction: SaDirection) -> Sa {
-        let rule = &self.tunnels.rules().tunnel[status.rule.0 as usize];
+    fn sa(
+        &self,
+        (peer, rule): (&str, &str),
+        pair: &PairStatus,
+        facts: &SaFacts,
+        direction: SaDirection,
+    ) -> Sa {
         let counters = self.engine.sa_counters(facts.id).unwrap_or_default();
         Sa {
             id: facts.id.0,
             spi: facts.spi.to_string(),
             direction,
-            peer: self.config.peer(rule.peer).map_or_else(String::new, |peer| peer.name.clone()),
-            rule: rule.name.clone(),
+            peer: peer.to_owned(),
+            rule: rule.to_owned(),
             transform: facts.transform.to_string(),
             esn: facts.esn,
             encapsulation: match facts.encapsulation {

@@ -1,6 +1,6 @@
 //! The one place that reads the time: everything below is told it.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Time since the process began.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,11 @@ impl Clock {
 
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Time since 1970, as certificates count it. A clock before that counts as 1970, when no certificate is valid.
+    pub(crate) fn unix() -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     /// That moment as the timers of the runtime want it.

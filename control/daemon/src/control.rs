@@ -5,13 +5,16 @@ use crate::answers::Sources;
 use crate::clock::Clock;
 use crate::crew::Crew;
 use crate::kernel::mirror::{Mirror, View};
-use crate::kernel::tun_routes::{self, TunRoutes};
+use crate::kernel::tun_routes;
 use crate::limits::{ACTIVITY_INTERVAL, APPLY_WAIT_MAX, EVENTS_EACH_TURN_MAX, SUBMIT_WAIT_MAX};
 use crate::ports::PortFacts;
 use crate::resolver::Resolver;
 use crate::server::{Question, Server};
 use crate::signals::{Asked, Signals};
 use crate::sockets::Sockets;
+use crate::store::{Change, Keeper};
+use crate::surroundings::{self, Surroundings};
+use crate::tun::TunSide;
 use crate::{desired, start};
 use std::collections::HashMap;
 use std::io;
@@ -28,7 +31,7 @@ use warren_bpf::{Locality, Steering};
 use warren_config::Config;
 use warren_engine::{Handle, Refused, Token};
 use warren_ike::Path;
-use warren_policy::RuleId;
+use warren_policy::{PeerId, RuleId};
 use warren_seam::{Command, Event, SaId};
 use warren_tunnels::{Output, Tunnels};
 
@@ -45,7 +48,9 @@ pub(crate) struct Parts {
     pub(crate) steering: Vec<Steering>,
     pub(crate) mirror: Mirror,
     pub(crate) resolver: Resolver,
-    pub(crate) tun_routes: TunRoutes,
+    pub(crate) tun: TunSide,
+    pub(crate) keeper: Keeper,
+    pub(crate) surroundings: Surroundings,
     pub(crate) sockets: Sockets,
     pub(crate) server: Server,
     pub(crate) questions: mpsc::Receiver<Question>,
@@ -123,22 +128,25 @@ impl Control {
     pub(crate) async fn run(&mut self) -> Result<(), Stopped> {
         self.drain()?;
         // The mirror only tells of changes: on a quiet network nobody else would hand over what it knew from the start.
-        self.take_view(self.parts.mirror.view()).await?;
+        self.take_view(self.parts.clock.now(), self.parts.mirror.view())?;
+        self.drain()?;
+        self.parts.tun.settle(&self.parts.tunnels, &self.view).await;
         loop {
             let input = self.next().await?;
             let now = self.parts.clock.now();
             match input {
                 Input::Asked(Asked::Stop) => return Ok(()),
-                Input::Asked(Asked::Reload) => self.reload(now).await?,
+                Input::Asked(Asked::Reload) => self.reload(now)?,
                 Input::Datagrams => self.take_datagrams(now)?,
                 Input::Timeout => self.parts.tunnels.handle_timeout(now),
                 Input::Events => self.take_events(now)?,
-                Input::View(view) => self.take_view(view).await?,
+                Input::View(view) => self.take_view(now, view)?,
                 Input::Question(question) => self.answer(now, question),
                 Input::Tick => self.look_around(now),
                 Input::Casualty(worker) => return Err(Stopped::Worker(worker)),
             }
             self.drain()?;
+            self.parts.tun.settle(&self.parts.tunnels, &self.view).await;
         }
     }
 
@@ -189,7 +197,7 @@ impl Control {
         Ok(())
     }
 
-    async fn take_view(&mut self, view: Arc<View>) -> Result<(), Stopped> {
+    fn take_view(&mut self, now: Duration, view: Arc<View>) -> Result<(), Stopped> {
         self.view = view;
         self.submit(Command::Forwarding(self.view.forwarding.clone()))?;
         let macs: Vec<_> = self.view.forwarding.ports.iter().map(|port| port.mac.0).collect();
@@ -200,8 +208,26 @@ impl Control {
             }
         }
         self.listen();
-        self.route_tun().await;
+        self.parts.tun.replan();
+        self.look_out(now);
         Ok(())
+    }
+
+    /// What the file leaves open follows the kernel's routes and addresses.
+    fn look_out(&mut self, now: Duration) {
+        let before = &self.parts.surroundings;
+        match surroundings::look(&self.parts.config, &self.view, start::MARK, before) {
+            Ok(found) if found != *before => match desired::tunnels(&self.parts.config, &found) {
+                Ok(wanted) => {
+                    tracing::info!("our addresses or networks changed: the tunnels follow");
+                    self.parts.surroundings = found;
+                    self.parts.tunnels.reconfigure(now, wanted);
+                }
+                Err(error) => tracing::error!("{error}"),
+            },
+            Ok(_) => {}
+            Err(error) => tracing::warn!("{error}"),
+        }
     }
 
     /// Addresses come and go, with the configuration and with the interfaces.
@@ -218,20 +244,10 @@ impl Control {
         }
     }
 
-    async fn route_tun(&mut self) {
-        let plan = tun_routes::plan(&self.parts.config.rules, &self.view.forwarding.local);
-        let updated = match plan {
-            Ok(plan) => self.parts.tun_routes.update(plan).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = updated {
-            tracing::error!("routes into the tunnels for our own traffic: {error}");
-        }
-    }
-
     /// What nobody announces: that peers are heard, that neighbours in use go stale, and that an IPv6 address is ours
     /// for good: while it is tentative nothing can listen on it.
     fn look_around(&mut self, now: Duration) {
+        self.parts.tunnels.set_unix_time(now, Clock::unix());
         let inbound: Vec<_> = self.parts.tunnels.inbound_sas().collect();
         let mut heard = HashMap::with_capacity(inbound.len());
         for sa in inbound {
@@ -243,6 +259,7 @@ impl Control {
         }
         self.heard = heard;
         self.parts.resolver.refresh(now, &self.view);
+        self.parts.keeper.retry();
         if self.deaf {
             self.listen();
         }
@@ -251,29 +268,46 @@ impl Control {
     }
 
     /// Does what the tunnels want done, in order. A datagram that announces an inbound SA leaves when every worker
-    /// has it: the peer may send the moment it reads the datagram.
+    /// has it: the peer may send the moment it reads the datagram. One that announces a lease leaves when the lease
+    /// is on the disk.
     fn drain(&mut self) -> Result<(), Stopped> {
         while let Some(output) = self.parts.tunnels.poll_output() {
             match output {
-                Output::Engine(command) => {
-                    let announced = matches!(command, Command::InstallInbound(_));
-                    let token = self.submit(command)?;
-                    if announced {
-                        self.awaited = Some(token);
-                    }
+                Output::KeepLease(lease) => self.parts.keeper.note(Change::Keep(lease)),
+                Output::DropLease(lease) => self.parts.keeper.note(Change::Drop(lease)),
+                output => {
+                    self.parts.keeper.flush();
+                    self.carry_out(output)?;
                 }
-                Output::Transmit { path, octets } => {
-                    if let Some(token) = self.awaited.take() {
-                        self.wait_for(token);
-                    }
-                    self.parts.sockets.send(&path, &octets);
-                }
-                Output::Log(notice) => log(&notice),
-                Output::KeepLease(_)
-                | Output::DropLease(_)
-                | Output::AddAddress(_)
-                | Output::RemoveAddress(_) => {}
             }
+        }
+        self.parts.keeper.flush();
+        Ok(())
+    }
+
+    fn carry_out(&mut self, output: Output) -> Result<(), Stopped> {
+        match output {
+            Output::Engine(command) => {
+                if matches!(command, Command::Rules(_)) {
+                    self.parts.tun.replan();
+                }
+                let announced = matches!(command, Command::InstallInbound(_));
+                let token = self.submit(command)?;
+                if announced {
+                    self.awaited = Some(token);
+                }
+            }
+            Output::Transmit { path, octets } => {
+                if let Some(token) = self.awaited.take() {
+                    self.wait_for(token);
+                }
+                self.parts.sockets.send(&path, &octets);
+            }
+            Output::Log(notice) => log(&notice),
+            Output::AddAddress(address) => self.parts.tun.want(address, true),
+            Output::RemoveAddress(address) => self.parts.tun.want(address, false),
+            // Noted above.
+            Output::KeepLease(_) | Output::DropLease(_) => {}
         }
         Ok(())
     }
@@ -321,6 +355,16 @@ impl Control {
             Wanted::TunnelList => Ok(Answer::TunnelList(self.sources(now).tunnels())),
             Wanted::RuleList => Ok(Answer::RuleList(self.sources(now).rules())),
             Wanted::Drops => Ok(Answer::Drops(self.sources(now).drops())),
+            Wanted::PolicyList => Ok(Answer::Policies(Box::new(self.sources(now).policies()))),
+            Wanted::LeaseList => Ok(Answer::Leases(self.sources(now).leases())),
+            Wanted::ClientList => Ok(Answer::Clients(Box::new(self.sources(now).clients()))),
+            Wanted::PolicyPull { name } => {
+                self.with_server(&name, |tunnels, peer| tunnels.pull_again(now, peer))
+            }
+            Wanted::ClientClose { name } => {
+                self.with_server(&name, |tunnels, peer| tunnels.close_client(now, peer))
+            }
+            Wanted::LeaseRelease { pool, holder } => self.release(now, &pool, &holder),
         };
         // Refused only when the one who asked is gone.
         let _ = question.reply.send(answer);
@@ -332,7 +376,7 @@ impl Control {
         name: &str,
         change: impl Fn(&mut Tunnels, RuleId) -> bool,
     ) -> Result<Answer, Refusal> {
-        let rules = self.parts.config.tunnels_named(name);
+        let rules = self.parts.tunnels.rules_named(name);
         if rules.is_empty() {
             return Err(Refusal::new(RefusalWord::UnknownTunnel, format!("there is no tunnel `{name}`")));
         }
@@ -340,6 +384,30 @@ impl Control {
             change(&mut self.parts.tunnels, rule);
         }
         Ok(Answer::Done)
+    }
+
+    /// A peer that we receive policy from.
+    fn with_server(
+        &mut self,
+        name: &str,
+        change: impl Fn(&mut Tunnels, PeerId) -> bool,
+    ) -> Result<Answer, Refusal> {
+        let peer = self.parts.config.peers.iter().find(|peer| peer.name == name);
+        match peer.map(|peer| peer.id) {
+            Some(peer) if change(&mut self.parts.tunnels, peer) => Ok(Answer::Done),
+            found => {
+                let what = if found.is_some() { "policy is not received from" } else { "there is no peer" };
+                Err(Refusal::new(RefusalWord::UnknownPeer, format!("{what} `{name}`")))
+            }
+        }
+    }
+
+    fn release(&mut self, now: Duration, pool: &str, holder: &str) -> Result<Answer, Refusal> {
+        if self.parts.tunnels.release_lease(now, pool, holder) {
+            return Ok(Answer::Done);
+        }
+        let message = format!("pool `{pool}` has no lease of `{holder}`");
+        Err(Refusal::new(RefusalWord::UnknownLease, message))
     }
 
     fn sources(&self, now: Duration) -> Sources<'_> {
@@ -356,37 +424,52 @@ impl Control {
     }
 
     /// Reads the file again. A file with errors changes nothing; ports and the daemon's own settings need a restart.
-    async fn reload(&mut self, now: Duration) -> Result<(), Stopped> {
-        let config = match warren_config::load(&self.parts.file) {
+    fn reload(&mut self, now: Duration) -> Result<(), Stopped> {
+        let file = self.parts.file.clone();
+        let config = match warren_config::load(&file) {
             Ok(config) => config,
             Err(errors) => {
-                tracing::error!(
-                    "{} is not usable; the configuration stays as it is",
-                    self.parts.file.display()
-                );
+                tracing::error!("{} is not usable; the configuration stays as it is", file.display());
                 errors.0.iter().for_each(|error| tracing::error!("{}", error.one_line()));
                 return Ok(());
             }
         };
-        if config.gateway != self.parts.config.gateway || config.ports != self.parts.config.ports {
-            tracing::error!(
-                "[gateway] or [[port]] changed, which needs a restart; the configuration stays as it is"
-            );
-            return Ok(());
+        match self.adopt(now, config) {
+            Ok(()) => tracing::info!("{} read again", file.display()),
+            Err(why) => {
+                tracing::error!("{why}; the configuration stays as it is");
+                return Ok(());
+            }
         }
-        // Afterwards it would be too late: the rules would hold and our own traffic would go past them.
-        if let Err(error) = tun_routes::plan(&config.rules, &self.view.forwarding.local) {
-            tracing::error!("{error}; the configuration stays as it is");
-            return Ok(());
-        }
-        config.warnings.iter().for_each(|warning| tracing::warn!("{}", warning.one_line()));
-        self.parts.tunnels.reconfigure(now, desired::tunnels(&config));
-        self.parts.config = config;
         // The Deletes of what is gone leave before the sockets they leave by go.
         self.drain()?;
         self.listen();
-        self.route_tun().await;
-        tracing::info!("{} read again", self.parts.file.display());
+        Ok(())
+    }
+
+    /// Everything that can be refused is tried before anything changes.
+    fn adopt(&mut self, now: Duration, mut config: Config) -> Result<(), String> {
+        let old = &self.parts.config;
+        if config.automatic_ports && old.automatic_ports {
+            config.ports.clone_from(&old.ports);
+        }
+        if config.gateway != old.gateway || config.ports != old.ports {
+            return Err("[gateway] or [[port]] changed, which needs a restart".to_owned());
+        }
+        // Afterwards it would be too late: the rules would hold and our own traffic would go past them.
+        tun_routes::plan(&config.rules, &[], &self.view.forwarding.local)
+            .map_err(|error| error.to_string())?;
+        // Peers have other places now: what was known of them before does not count.
+        let found = surroundings::look(&config, &self.view, start::MARK, &Surroundings::default())
+            .map_err(|error| error.to_string())?;
+        let wanted = desired::tunnels(&config, &found).map_err(|error| error.to_string())?;
+        if !config.pools.is_empty() {
+            self.parts.keeper.open_late(&config.gateway.state).map_err(|error| error.to_string())?;
+        }
+        config.warnings.iter().for_each(|warning| tracing::warn!("{}", warning.one_line()));
+        self.parts.tunnels.reconfigure(now, wanted);
+        self.parts.config = config;
+        self.parts.surroundings = found;
         Ok(())
     }
 
@@ -416,8 +499,23 @@ fn log(notice: &warren_tunnels::Notice) {
     use warren_tunnels::Notice;
     match notice {
         Notice::Down { reason: warren_ike::Down::Closed, .. } => tracing::info!("{notice}"),
-        Notice::Down { .. } | Notice::Failed { .. } | Notice::Expired { .. } => tracing::warn!("{notice}"),
-        Notice::Up { .. } | Notice::Rekeyed { .. } | Notice::Opening { .. } => tracing::info!("{notice}"),
+        Notice::Down { .. }
+        | Notice::Failed { .. }
+        | Notice::Expired { .. }
+        | Notice::SetRefused { .. }
+        | Notice::ServerSays { .. }
+        | Notice::PolicyWithdrawn { shielded: true, .. }
+        | Notice::ClientFailed { .. }
+        | Notice::ServedLess { .. }
+        | Notice::SetNotTaken { .. }
+        | Notice::PushFailed { .. } => tracing::warn!("{notice}"),
+        Notice::Up { .. }
+        | Notice::Rekeyed { .. }
+        | Notice::Opening { .. }
+        | Notice::PolicyInForce { .. }
+        | Notice::PolicyWithdrawn { shielded: false, .. }
+        | Notice::Served { .. }
+        | Notice::ServedGone { .. } => tracing::info!("{notice}"),
         Notice::Ike(ike) => log_ike(ike),
     }
 }

@@ -1,11 +1,46 @@
 //! The configuration in the words of tunnels and IKE.
 
-use warren_config::{Config, Peer, Start as ConfiguredStart};
-use warren_ike::{ChildConfig, Dpd, NatTraversal, PeerConfig, Retransmit};
-use warren_tunnels::{Start, TunnelConfig, TunnelsConfig};
+use crate::surroundings::Surroundings;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use warren_config::{
+    Authentication as Configured, Certificate, Config, IkeMode, Peer, Start as ConfiguredStart,
+};
+use warren_ike::{
+    Authentication, ChildConfig, ConfigMode, Credentials, CredentialsError, Dpd, Mode, NatTraversal,
+    PeerConfig, Remote, RemoteIdentity, Retransmit, Xauth,
+};
+use warren_policy::{Identity, Secret};
+use warren_tunnels::{ClientConfig, ServerConfig, Start, TunnelConfig, TunnelsConfig};
+
+/// What the file alone could not tell.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Undesirable {
+    /// Certificates and key.
+    #[error("peer {peer}: {why}")]
+    Credentials {
+        /// The operator's name for it.
+        peer: String,
+        /// What is the matter.
+        why: CredentialsError,
+    },
+    /// A peer would refuse us.
+    #[error(
+        "peer {peer}: our certificate does not name {identity}, which we say we are; `local_identity` must be one of its names"
+    )]
+    NotOurName {
+        /// The operator's name for it.
+        peer: String,
+        /// Who we say we are.
+        identity: Identity,
+    },
+}
 
 /// What is to be negotiated.
-pub(crate) fn tunnels(config: &Config) -> TunnelsConfig {
+///
+/// # Errors
+/// Certificates that cannot be used.
+pub(crate) fn tunnels(config: &Config, surroundings: &Surroundings) -> Result<TunnelsConfig, Undesirable> {
     let tunnel = |(rule, policy): (&warren_policy::TunnelRule, &warren_config::TunnelPolicy)| TunnelConfig {
         child: ChildConfig {
             rule: policy.rule,
@@ -20,27 +55,75 @@ pub(crate) fn tunnels(config: &Config) -> TunnelsConfig {
             ConfiguredStart::Immediately => Start::Immediately,
         },
     };
-    TunnelsConfig {
-        peers: config.peers.iter().map(peer).collect(),
+    let users: BTreeMap<String, Secret> =
+        config.users.iter().map(|user| (user.name.clone(), user.password.clone())).collect();
+    let users = Arc::new(users);
+    let peers = config.peers.iter().map(|own| peer(own, surroundings, &users));
+    Ok(TunnelsConfig {
+        peers: peers.collect::<Result<_, _>>()?,
         tunnels: config.rules.tunnel.iter().zip(&config.tunnels).map(tunnel).collect(),
         rules: config.rules.clone(),
-        ..TunnelsConfig::default()
-    }
+        clients: config.peers.iter().filter_map(client).collect(),
+        servers: config.peers.iter().filter_map(server).collect(),
+        policies: config.policies.clone(),
+        pools: config.pools.clone(),
+        attached: surroundings.attached.clone(),
+    })
 }
 
-fn peer(peer: &Peer) -> PeerConfig {
-    PeerConfig {
+fn client(peer: &Peer) -> Option<ClientConfig> {
+    let receives = peer.receives.as_ref()?;
+    Some(ClientConfig {
+        peer: peer.id,
+        is_pushed: receives.is_pushed,
+        remote_networks: receives.remote_networks.clone(),
+        ceiling: receives.ceiling.clone(),
+        proposals: receives.proposals.clone(),
+        lifetime: receives.lifetime,
+        window_packets: receives.window_packets,
+    })
+}
+
+fn server(peer: &Peer) -> Option<ServerConfig> {
+    let serves = peer.serves?;
+    Some(ServerConfig { peer: peer.id, policy: serves.policy, pushes: serves.pushes })
+}
+
+fn peer(
+    peer: &Peer,
+    surroundings: &Surroundings,
+    users: &Arc<BTreeMap<String, Secret>>,
+) -> Result<PeerConfig, Undesirable> {
+    let own = surroundings.own.get(&peer.id).copied();
+    // A template that leaves its address open is answered at any of ours.
+    let local = own.filter(|_| peer.address.is_some()).unwrap_or(peer.local);
+    let local_identity = peer.local_identity.clone().unwrap_or_else(|| of_address(own.unwrap_or(local)));
+    Ok(PeerConfig {
         id: peer.id,
         name: peer.name.clone(),
-        local: peer.local,
-        remote: warren_ike::Remote::Host(peer.address),
-        local_identity: peer.local_identity.clone(),
-        remote_identity: warren_ike::RemoteIdentity::Exactly(peer.identity.clone()),
-        mode: warren_ike::Mode::Main,
-        authentication: warren_ike::Authentication::PreSharedKey(peer.secret.clone()),
-        xauth: warren_ike::Xauth::Off,
-        config_mode: warren_ike::ConfigMode::Off,
-        fragmentation: true,
+        local,
+        remote: peer.address.map_or(Remote::Any, Remote::Host),
+        authentication: authentication(peer, &local_identity)?,
+        local_identity,
+        remote_identity: peer.identity.clone().map_or(RemoteIdentity::Any, RemoteIdentity::Exactly),
+        mode: match peer.mode {
+            IkeMode::Main => Mode::Main,
+            IkeMode::Aggressive => Mode::Aggressive,
+            IkeMode::Base => Mode::Base,
+        },
+        xauth: match &peer.xauth {
+            warren_config::Xauth::Off => Xauth::Off,
+            warren_config::Xauth::Client { user, password } => {
+                Xauth::Client { user: user.clone(), password: password.clone() }
+            }
+            warren_config::Xauth::Server => Xauth::Server(Arc::clone(users)),
+        },
+        config_mode: match (&peer.receives, peer.serves) {
+            (Some(_), _) => ConfigMode::Client,
+            (None, Some(_)) => ConfigMode::Server,
+            (None, None) => ConfigMode::Off,
+        },
+        fragmentation: peer.fragmentation,
         proposals: peer.proposals.clone(),
         lifetime: peer.lifetime_s,
         dpd: peer.dpd.map(|dpd| Dpd { delay: dpd.delay, timeout: dpd.timeout }),
@@ -50,5 +133,99 @@ fn peer(peer: &Peer) -> PeerConfig {
             warren_config::NatTraversal::Off => NatTraversal::Off,
         },
         retransmit: Retransmit { first: peer.retransmit.first, tries: peer.retransmit.tries },
+    })
+}
+
+fn authentication(peer: &Peer, local_identity: &Identity) -> Result<Authentication, Undesirable> {
+    match &peer.authentication {
+        Configured::PreSharedKey(secret) => Ok(Authentication::PreSharedKey(secret.clone())),
+        Configured::Certificate(files) => {
+            let credentials = credentials(peer, files, Some(local_identity))?;
+            Ok(Authentication::Signature(Arc::new(credentials)))
+        }
+    }
+}
+
+fn credentials(
+    peer: &Peer,
+    files: &Certificate,
+    local_identity: Option<&Identity>,
+) -> Result<Credentials, Undesirable> {
+    let name = || peer.name.clone();
+    let credentials = Credentials::new(files.chain.clone(), files.key.clone(), files.authorities.clone())
+        .map_err(|why| Undesirable::Credentials { peer: name(), why })?;
+    match local_identity {
+        Some(identity) if !credentials.names(identity) => {
+            Err(Undesirable::NotOurName { peer: name(), identity: identity.clone() })
+        }
+        _ => Ok(credentials),
+    }
+}
+
+/// Whether every certificate of the file can be used, as far as that can be told without a network.
+///
+/// # Errors
+/// The first that cannot.
+pub(crate) fn check(config: &Config) -> Result<(), Undesirable> {
+    for peer in &config.peers {
+        if let Configured::Certificate(files) = &peer.authentication {
+            credentials(peer, files, peer.local_identity.as_ref())?;
+        }
+    }
+    Ok(())
+}
+
+const fn of_address(address: std::net::IpAddr) -> Identity {
+    match address {
+        std::net::IpAddr::V4(v4) => Identity::Ipv4(v4),
+        std::net::IpAddr::V6(v6) => Identity::Ipv6(v6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+    use warren_policy::PeerId;
+
+    fn config(text: &str) -> Config {
+        let key = |_: &std::path::Path| Ok(Secret::new(b"00112233445566778899aabbccddeeff".to_vec()));
+        warren_config::parse(text, "gw.toml", &key).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    fn at(own: &str) -> Surroundings {
+        Surroundings { own: [(PeerId(0), own.parse::<IpAddr>().unwrap())].into(), attached: Vec::new() }
+    }
+
+    #[test] // DC-15, DC-16
+    fn two_lines_become_a_peer_to_connect_to_and_pull_policy_from() {
+        let client = config("peer = \"198.51.100.2\"\nsecret = \"x\"\n");
+        let wanted = tunnels(&client, &at("192.0.2.7")).unwrap_or_else(|error| panic!("{error}"));
+        let [peer] = &wanted.peers[..] else { panic!("one peer") };
+        assert_eq!(peer.local.to_string(), "192.0.2.7");
+        assert_eq!(peer.local_identity.to_string(), "192.0.2.7");
+        assert_eq!(peer.remote, Remote::Host("198.51.100.2".parse().unwrap()));
+        assert_eq!(peer.remote_identity, RemoteIdentity::Exactly("198.51.100.2".parse().unwrap()));
+        assert_eq!((peer.mode, peer.config_mode), (Mode::Main, ConfigMode::Client));
+        let [client] = &wanted.clients[..] else { panic!("one client") };
+        assert!(!client.is_pushed && !client.ceiling.is_remote_named && client.ceiling.sas_max == 16);
+        assert!(wanted.tunnels.is_empty() && wanted.servers.is_empty());
+    }
+
+    #[test]
+    fn a_template_keeps_its_open_address_and_is_called_by_what_was_found() {
+        let server = config(
+            "[[port]]\ninterface = \"eth0\"\nside = \"outside\"\n[[pool]]\nname = \"p\"\naddresses = \"10.99.0.0/24\"\n\
+             [[policy]]\nname = \"v\"\npool = \"p\"\n[[user]]\nname = \"alice\"\npassword = \"x\"\n[[peer]]\n\
+             name = \"any\"\nike = \"v1-aggressive\"\naddress = \"any\"\nsecret = \"x\"\ngroup_secret = true\n\
+             xauth = \"server\"\nserves = \"v\"\npush = true\n",
+        );
+        let wanted = tunnels(&server, &at("192.0.2.1")).unwrap_or_else(|error| panic!("{error}"));
+        let [peer] = &wanted.peers[..] else { panic!("one peer") };
+        assert!(peer.local.is_unspecified());
+        assert_eq!(peer.local_identity.to_string(), "192.0.2.1");
+        assert_eq!((peer.remote, peer.remote_identity.clone()), (Remote::Any, RemoteIdentity::Any));
+        assert!(matches!(&peer.xauth, Xauth::Server(users) if users.contains_key("alice")));
+        assert_eq!(wanted.servers, [ServerConfig { peer: PeerId(0), policy: 0, pushes: true }]);
     }
 }

@@ -20,12 +20,16 @@ mod kernel;
 mod limits;
 mod log;
 mod notify;
+mod policy_answers;
 mod ports;
 mod resolver;
 mod server;
 mod signals;
 mod sockets;
 mod start;
+mod store;
+mod surroundings;
+mod tun;
 
 use arguments::Arguments;
 use clap::Parser;
@@ -47,6 +51,10 @@ fn main() -> ExitCode {
         }
     };
     if arguments.check {
+        if let Err(why) = desired::check(&config) {
+            say(&mut std::io::stderr(), &format!("error: {}: {why}", file.display()));
+            return ExitCode::FAILURE;
+        }
         report(&file, &config);
         return ExitCode::SUCCESS;
     }

@@ -9,12 +9,13 @@
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::crew::Crew;
-use crate::desired;
+use crate::desired::{self, Undesirable};
 use crate::entropy::KernelEntropy;
 use crate::kernel::links::{self, Found};
 use crate::kernel::mirror::{Mirror, Roles, View};
 use crate::kernel::sysctl::Sysctl;
 use crate::kernel::tables::ConfiguredPort;
+use crate::kernel::tun_addresses::TunAddresses;
 use crate::kernel::tun_routes::{self, Tun, TunRoutes};
 use crate::kernel::{self, guard};
 use crate::ports::{self, OpenPort, PortError, PortFacts};
@@ -22,6 +23,9 @@ use crate::resolver::Resolver;
 use crate::server::Server;
 use crate::signals::Signals;
 use crate::sockets::{ListenError, Sockets};
+use crate::store::{Keeper, StoreError};
+use crate::surroundings::{self, Surroundings, Unknown};
+use crate::tun::TunSide;
 use rtnetlink::Handle;
 use std::io;
 use std::net::IpAddr;
@@ -54,6 +58,15 @@ pub(crate) enum StartError {
     /// A UDP socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Something that the file leaves open.
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    /// Certificates.
+    #[error(transparent)]
+    Undesirable(#[from] Undesirable),
+    /// The store of leases.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The AEAD code computes something else than it should.
     #[error("AEAD self-test: {0}")]
     SelfTest(#[from] warren_aead::SelfTestFailure),
@@ -84,7 +97,7 @@ struct DataPlane {
 }
 
 /// Starts everything. The runtime must be running.
-pub(crate) async fn start(file: PathBuf, config: Config, clock: Clock) -> Result<Control, StartError> {
+pub(crate) async fn start(file: PathBuf, mut config: Config, clock: Clock) -> Result<Control, StartError> {
     let signals = Signals::open().map_err(StartError::io("signals"))?;
     warren_aead::self_test()?;
     let backend = match &config.gateway.aead {
@@ -92,10 +105,16 @@ pub(crate) async fn start(file: PathBuf, config: Config, clock: Clock) -> Result
         Some(name) => name.parse::<Backend>().map_err(|error| StartError::Backend(error.to_string()))?,
     };
     let netlink = kernel::connect()?;
+    if config.automatic_ports {
+        config.ports = surroundings::automatic_ports(&config, &netlink, MARK).await?;
+    }
     let found = close_ports(&config, &netlink).await?;
     let roles = roles(&config);
     let mirror = Mirror::start(roles.clone()).await?;
     let view = mirror.view();
+    let surroundings = surroundings::look(&config, &view, MARK, &Surroundings::default())?;
+    let wanted = desired::tunnels(&config, &surroundings)?;
+    let (keeper, leases) = Keeper::open(&config.gateway.state, !config.pools.is_empty())?;
     let plane = open_ports(&config, &found, &view)?;
     let tun = TunPort::open(&config.gateway.tun)
         .map_err(StartError::io(format!("tun device {}", config.gateway.tun)))?;
@@ -112,9 +131,10 @@ pub(crate) async fn start(file: PathBuf, config: Config, clock: Clock) -> Result
         ..Settings::default()
     };
     let (engine, workers) = warren_engine::build(parts, &settings).map_err(StartError::io("the engine"))?;
-    let tunnels = Tunnels::new(clock.now(), desired::tunnels(&config), Vec::new(), Box::new(KernelEntropy));
+    let mut tunnels = Tunnels::new(clock.now(), wanted, leases, Box::new(KernelEntropy));
+    tunnels.set_unix_time(clock.now(), Clock::unix());
     let crew = Crew::start(workers, clock.started()).map_err(StartError::io("worker threads"))?;
-    let tun_routes = route_tun(&config, &found, &view, netlink.clone()).await?;
+    let tun = route_tun(&config, &found, &view, netlink.clone()).await?;
     let mut sockets = Sockets::default();
     for error in sockets.listen(ike_addresses(&config, &view), MARK) {
         if !error.may_pass() {
@@ -139,7 +159,9 @@ pub(crate) async fn start(file: PathBuf, config: Config, clock: Clock) -> Result
         steering,
         mirror,
         resolver: Resolver::start(netlink, roles),
-        tun_routes,
+        tun,
+        keeper,
+        surroundings,
         sockets,
         server,
         questions,
@@ -227,12 +249,14 @@ async fn route_tun(
     found: &[Found],
     view: &View,
     netlink: Handle,
-) -> Result<TunRoutes, StartError> {
+) -> Result<TunSide, StartError> {
     let smallest = found.iter().map(|found| found.link.mtu).min().unwrap_or(MTU_MIN);
     let mtu = smallest.saturating_sub(TUNNEL_OVERHEAD_MAX).max(MTU_MIN);
     let tun = Tun { name: config.gateway.tun.clone(), mtu, mark: MARK };
-    let plan = tun_routes::plan(&config.rules, &view.forwarding.local)?;
-    Ok(TunRoutes::install(netlink, &tun, plan).await?)
+    let plan = tun_routes::plan(&config.rules, &[], &view.forwarding.local)?;
+    let routes = TunRoutes::install(netlink.clone(), &tun, plan).await?;
+    let addresses = TunAddresses::clean(netlink, routes.link()).await?;
+    Ok(TunSide::new(routes, addresses, MARK))
 }
 
 /// Our addresses that peers are configured with; all of the family for those that leave it open.

@@ -3,6 +3,7 @@
 //! ```text
 //! message 1 -> rate -> compact record in a table of fixed size -> message 2 (no state machine, no DH)
 //! message 3 -> cookie is ours for these addresses -> record -> rate -> DH
+//! aggressive: message 1 -> rate -> smaller rate -> DH -> record in the same table -> message 2
 //! ```
 //!
 //! IKEv1 has no stateless cookie: SAi_b enters the hashes and is sent only once. So the record keeps it, and the
@@ -11,30 +12,60 @@
 use crate::crypto::{Cookies, is_equal, prf};
 use crate::limits::{
     FIRST_MESSAGES_PER_SECOND, HALF_OPEN_LIFE, HALF_OPEN_MAX, HALF_OPEN_PER_SOURCE_MAX,
-    KEY_EXCHANGES_PER_SECOND, NOTIFIES_PER_SECOND,
+    KEY_EXCHANGES_PER_SECOND, NOTIFIES_PER_SECOND, SIGNATURE_WORK, UNPROVED_KEY_EXCHANGES_PER_SECOND,
 };
-use crate::v1::main_mode::Vendors;
+use crate::v1::{aggressive_mode, base_mode, responder};
+use crate::wire::{ExchangeType, Identification};
 use crate::{Counters, Discard, Entropy, Path};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use warren_policy::{Group, Hash, IkeProposal, PeerId};
+use warren_policy::{Group, Hash, Identity, PeerId, Secret};
+
+/// What a half-open negotiation waits for: always the third message.
+pub(crate) enum Waiting {
+    /// Of main mode.
+    Main(Box<responder::ExpectKe>),
+    /// Of base mode.
+    Base(Box<base_mode::ExpectProof>),
+    /// Of aggressive mode.
+    Aggressive(Box<aggressive_mode::ExpectProof>),
+}
 
 /// A first message that we answered.
 pub(crate) struct HalfOpen {
     pub(crate) path: Path,
     pub(crate) peer: PeerId,
     pub(crate) cookies: Cookies,
-    /// SAi_b.
-    pub(crate) sa: Box<[u8]>,
-    pub(crate) proposal: IkeProposal,
-    pub(crate) lifetime_s: u32,
-    pub(crate) nat_traversal: bool,
-    pub(crate) vendors: Vendors,
+    pub(crate) state: Waiting,
     /// The message as it came, by hash, so that a repetition is known.
     pub(crate) request: [u8; 32],
     pub(crate) response: Box<[u8]>,
     pub(crate) resends: u32,
+    /// Whether it was said why its third message is not believed.
+    pub(crate) is_suspicious: bool,
     pub(crate) started_at: Duration,
+}
+
+impl HalfOpen {
+    /// The exchange under which long messages go to the peer in fragments, if they may.
+    pub(crate) const fn fragments(&self) -> Option<ExchangeType> {
+        let (setup, exchange) = match &self.state {
+            Waiting::Main(state) => (state.setup(), ExchangeType::MAIN),
+            Waiting::Base(state) => (state.setup(), ExchangeType::BASE),
+            Waiting::Aggressive(state) => (state.setup(), ExchangeType::AGGRESSIVE),
+        };
+        if setup.vendors.fragmentation { Some(exchange) } else { None }
+    }
+
+    /// Who the initiator says it is, where the first message says that in a way that we take.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        let identity = match &self.state {
+            Waiting::Main(_) => return None,
+            Waiting::Base(state) => state.identity(),
+            Waiting::Aggressive(state) => state.identity(),
+        };
+        Identification::decode(identity).and_then(|identity| identity.identity()).ok()
+    }
 }
 
 /// Tokens that come back at a steady rate.
@@ -80,6 +111,8 @@ pub(crate) struct Admission {
     slots: Vec<HalfOpen>,
     first_messages: TokenBucket,
     key_exchanges: TokenBucket,
+    /// For addresses that nobody proved.
+    unproved: TokenBucket,
     notifies: TokenBucket,
 }
 
@@ -90,6 +123,7 @@ impl Admission {
             slots: Vec::with_capacity(HALF_OPEN_MAX),
             first_messages: TokenBucket::new(FIRST_MESSAGES_PER_SECOND),
             key_exchanges: TokenBucket::new(KEY_EXCHANGES_PER_SECOND),
+            unproved: TokenBucket::new(UNPROVED_KEY_EXCHANGES_PER_SECOND),
             notifies: TokenBucket::new(NOTIFIES_PER_SECOND),
         }
     }
@@ -100,6 +134,23 @@ impl Admission {
 
     pub(crate) fn take_key_exchange(&mut self, now: Duration, group: Group) -> bool {
         self.key_exchanges.take_several(now, work(group))
+    }
+
+    /// For a first message of aggressive mode: only a share, so that who proved its address finds some left.
+    pub(crate) fn take_unproved(&mut self, now: Duration, group: Group, signs: bool) -> bool {
+        let tokens = work(group) + if signs { u64::from(SIGNATURE_WORK) } else { 0 };
+        self.unproved.take_several(now, tokens) && self.key_exchanges.take_several(now, tokens)
+    }
+
+    /// For a signature to be verified.
+    pub(crate) fn take_signature(&mut self, now: Duration) -> bool {
+        self.key_exchanges.take_several(now, u64::from(SIGNATURE_WORK))
+    }
+
+    /// The pre-shared key of a stranger: nobody knows it, and it is always the same for the same identity
+    /// (REQUIREMENTS F-1).
+    pub(crate) fn fake_secret(&self, identity: &[u8]) -> Secret {
+        Secret::new(prf(Hash::Sha256, &self.key, &[b"no such identity", identity]).to_vec())
     }
 
     pub(crate) fn take_notify(&mut self, now: Duration) -> bool {
@@ -122,6 +173,16 @@ impl Admission {
 
     pub(crate) fn record(&mut self, path: Path, initiator: [u8; 8]) -> Option<&mut HalfOpen> {
         self.slots.iter_mut().find(|slot| slot.cookies.initiator == initiator && slot.path == path)
+    }
+
+    /// The record of an aggressive mode whose initiator has floated: its third message comes from other ports than its
+    /// first, and only the cookies tell which it is (RFC 3947 §4).
+    pub(crate) fn floated(&self, cookies: Cookies) -> Option<Path> {
+        let is_it = |slot: &&HalfOpen| {
+            slot.cookies == cookies
+                && matches!(&slot.state, Waiting::Aggressive(state) if state.setup().vendors.nat_traversal)
+        };
+        self.slots.iter().find(is_it).map(|slot| slot.path)
     }
 
     pub(crate) fn remove(&mut self, path: Path, initiator: [u8; 8]) -> Option<HalfOpen> {
@@ -203,11 +264,23 @@ fn socket_octets(socket: SocketAddr) -> [u8; 18] {
 mod tests {
     use super::*;
     use crate::testing::Seeded;
-    use warren_policy::KeyBits;
+    use crate::v1::{method, phase_one};
+    use crate::wire::{Body, Chain, PayloadType};
+    use crate::{Role, endpoint};
+    use std::sync::Arc;
 
     fn path(source: u32) -> Path {
         let remote = IpAddr::from(source.to_be_bytes());
         Path { local: "192.0.2.1:500".parse().unwrap(), remote: (remote, 500).into() }
+    }
+
+    fn state() -> Waiting {
+        let [config, _] = endpoint::peer_configs();
+        let sa = phase_one::offer(&config.proposals, method::method(&config, Role::Initiator), 3600);
+        let chain = Chain::new().with(PayloadType::SA, &sa);
+        let body = Body::decode(chain.first(), chain.octets()).unwrap();
+        let cookies = Cookies { initiator: [1; 8], responder: [1; 8] };
+        Waiting::Main(Box::new(responder::ExpectKe::answer(Arc::new(config), cookies, &body).unwrap().0))
     }
 
     fn record(source: u32, number: u64, started_at: Duration) -> HalfOpen {
@@ -215,14 +288,11 @@ mod tests {
             path: path(source),
             peer: PeerId(0),
             cookies: Cookies { initiator: number.to_be_bytes(), responder: [1; 8] },
-            sa: Box::default(),
-            proposal: IkeProposal { encryption: KeyBits::B128, hash: Hash::Sha256, group: Group::Modp2048 },
-            lifetime_s: 3600,
-            nat_traversal: false,
-            vendors: Vendors::default(),
+            state: state(),
             request: [0; 32],
             response: Box::default(),
             resends: 0,
+            is_suspicious: false,
             started_at,
         }
     }
@@ -282,6 +352,26 @@ mod tests {
         assert_eq!(taken(&mut bucket, Duration::ZERO), 10);
         assert_eq!(taken(&mut bucket, Duration::from_millis(500)), 5);
         assert_eq!(taken(&mut bucket, Duration::from_secs(60)), 10);
+    }
+
+    #[test] // F-5
+    fn unproved_addresses_use_up_only_their_share() {
+        let mut admission = Admission::new(&mut Seeded::new(1));
+        let taken =
+            (0..1000).filter(|_| admission.take_unproved(Duration::ZERO, Group::Ecp256, false)).count();
+        assert_eq!(taken, UNPROVED_KEY_EXCHANGES_PER_SECOND as usize);
+        let left = KEY_EXCHANGES_PER_SECOND - UNPROVED_KEY_EXCHANGES_PER_SECOND;
+        let taken = (0..1000).filter(|_| admission.take_key_exchange(Duration::ZERO, Group::Ecp256)).count();
+        assert_eq!(taken, left as usize);
+    }
+
+    #[test] // F-1
+    fn a_fake_secret_is_always_the_same_and_nobody_elses() {
+        let (admission, other) = (Admission::new(&mut Seeded::new(1)), Admission::new(&mut Seeded::new(2)));
+        let fake = |admission: &Admission, identity: &[u8]| admission.fake_secret(identity).expose().to_vec();
+        assert_eq!(fake(&admission, b"a"), fake(&admission, b"a"));
+        assert_ne!(fake(&admission, b"a"), fake(&admission, b"b"));
+        assert_ne!(fake(&admission, b"a"), fake(&other, b"a"));
     }
 
     #[test] // F-5

@@ -2,6 +2,7 @@
 
 use crate::Credentials;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +97,16 @@ pub enum Mode {
     Base,
 }
 
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Main => "main mode",
+            Self::Aggressive => "aggressive mode",
+            Self::Base => "base mode",
+        })
+    }
+}
+
 /// Extended authentication after phase 1 (draft-beaulieu-ike-xauth).
 #[derive(Clone)]
 pub enum Xauth {
@@ -110,6 +121,19 @@ pub enum Xauth {
     },
     /// The peer must be one of these users, who know their passwords.
     Server(Arc<BTreeMap<String, Secret>>),
+}
+
+impl Xauth {
+    /// Whether who asks and who answers is as before. Users may come and go: they are asked once for each SA.
+    fn is_unchanged(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Off, Self::Off) | (Self::Server(_), Self::Server(_)) => true,
+            (Self::Client { user, password }, Self::Client { user: other, password: theirs }) => {
+                user == other && bool::from(password.expose().ct_eq(theirs.expose()))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Which part we take in the configuration exchange.
@@ -182,13 +206,23 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
-    /// Whether both peers have the same pre-shared key.
+    /// Whether both peers have the same pre-shared key, or the same certificate and authorities.
     pub(crate) fn shares_secret_with(&self, other: &Self) -> bool {
-        match (self.authentication.secret(), other.authentication.secret()) {
-            (Some(own), Some(other)) => own.expose().ct_eq(other.expose()).into(),
-            (None, None) => true,
+        let same = |own: &Secret, other: &Secret| own.expose().ct_eq(other.expose()).into();
+        match (&self.authentication, &other.authentication) {
+            (Authentication::PreSharedKey(own), Authentication::PreSharedKey(other)) => same(own, other),
+            (Authentication::Signature(own), Authentication::Signature(other)) => {
+                Arc::ptr_eq(own, other) || own.is_same(other)
+            }
             _ => false,
         }
+    }
+
+    /// Whether whoever authenticates under it becomes a peer of its own. A server that we are a client of is one
+    /// peer, whatever it calls itself.
+    pub(crate) fn is_template(&self) -> bool {
+        let anybody = self.remote == Remote::Any || self.remote_identity == RemoteIdentity::Any;
+        anybody && self.config_mode != ConfigMode::Client
     }
 
     /// Whether SAs negotiated under `self` would have been negotiated under `other` too.
@@ -199,6 +233,7 @@ impl PeerConfig {
             && self.remote == other.remote
             && self.mode == other.mode
             && self.config_mode == other.config_mode
+            && self.xauth.is_unchanged(&other.xauth)
             && self.local_identity == other.local_identity
             && self.remote_identity == other.remote_identity
             && self.proposals == other.proposals

@@ -47,13 +47,22 @@ discard_reasons! {
     Unconfirmed = "unconfirmed",
     /// Too many negotiations that proved their address and did not finish.
     NegotiationsFull = "negotiations-full",
+    /// A fragment that cannot be one: of a message that is too long, or that is a fragment again, or of somebody
+    /// with whom fragmentation was not agreed.
+    BadFragment = "bad-fragment",
+    /// Fragments of a message whose others never came.
+    FragmentsAbandoned = "fragments-abandoned",
+    /// More messages in fragments than we put together at a time.
+    FragmentsFull = "fragments-full",
+    /// More peers under templates than we hold.
+    PeersFull = "peers-full",
     /// Seen before; the stored response was sent again.
     Retransmitted = "retransmitted",
     /// Seen before, and there is nothing to answer.
     Duplicate = "duplicate",
     /// An authentic message under a message ID that was used before.
     MessageIdReused = "message-id-reused",
-    /// An authentic message of our own that came back.
+    /// A message of our own that came back.
     Reflected = "reflected",
     /// More exchanges under one ISAKMP SA than we keep state for.
     ExchangesFull = "exchanges-full",
@@ -65,6 +74,18 @@ discard_reasons! {
     UnexpectedEncryption = "unexpected-encryption",
     /// A HASH payload that does not verify.
     BadHash = "bad-hash",
+    /// A signature that does not verify.
+    BadSignature = "bad-signature",
+    /// A proof without a certificate, or with one that cannot be read or is for something else.
+    CertificateUnusable = "certificate-unusable",
+    /// A certificate that does not name the identity that the peer claims.
+    CertificateName = "certificate-name",
+    /// A certificate, or one above it, that has expired or is not valid yet.
+    CertificateDate = "certificate-date",
+    /// A certificate that no authority of ours issued.
+    CertificateAuthority = "certificate-authority",
+    /// Our own key does not sign.
+    CannotSign = "cannot-sign",
     /// A payload that the message must have is missing or appears twice.
     MissingPayload = "missing-payload",
     /// A public value outside of its group (RFC 6989).

@@ -9,6 +9,7 @@
 //! outputs with [`Endpoint::poll_output`] until there are none, strictly in their order.
 
 mod admission;
+mod certificate;
 mod config;
 #[cfg(test)]
 mod config_transcripts;
@@ -21,7 +22,10 @@ pub mod limits;
 mod notice;
 mod output;
 mod path;
+mod pem;
 mod retransmit;
+#[cfg(test)]
+mod signed_capture;
 mod spi;
 mod status;
 #[cfg(test)]
@@ -37,10 +41,11 @@ pub use config::{
     Retransmit, Xauth,
 };
 pub use counters::{Counters, Discard};
-pub use credentials::Credentials;
+pub use credentials::{Credentials, CredentialsError, SignatureError};
 pub use endpoint::Endpoint;
 pub use entropy::Entropy;
 pub use notice::Notice;
 pub use output::{ConfigExchange, Down, Failure, Output, Role};
 pub use path::Path;
+pub use pem::{PemError, certificates_from_pem, private_key_from_pem};
 pub use status::{ChildStatus, PeerState, PeerStatus};

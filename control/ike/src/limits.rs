@@ -4,22 +4,31 @@ use std::time::Duration;
 
 /// Octets of one IKE message: UDP cannot carry more, and no exchange of ours comes near.
 pub const MESSAGE_OCTETS_MAX: usize = 16 * 1024;
-/// Half-open negotiations remembered in all: with [`SA_OCTETS_MAX`] the table stays below 5 MiB.
+/// Half-open negotiations remembered in all. With [`SA_OCTETS_MAX`] the table stays below 12 MiB, whatever is sent; in
+/// aggressive mode keys and public values add up to 4 KiB each.
 pub const HALF_OPEN_MAX: usize = 1024;
 /// Half-open negotiations remembered of one source address: a spoofer can use up only this share.
 pub const HALF_OPEN_PER_SOURCE_MAX: usize = 16;
 /// How long a half-open negotiation is remembered: longer than the usual first repetitions.
 pub const HALF_OPEN_LIFE: Duration = Duration::from_secs(15);
-/// Octets of SAi_b that are remembered: it enters the hashes, so that all of it is needed.
-pub const SA_OCTETS_MAX: usize = 2048;
+/// Octets of SAi_b that are remembered: it enters the hashes, so that all of it is needed. Peers that list every
+/// combination of their algorithms send two hundred transforms of 36 octets.
+pub const SA_OCTETS_MAX: usize = 8192;
+/// Octets of an Identification payload that are remembered: longer than any name that is one.
+pub const IDENTITY_OCTETS_MAX: usize = 1024;
 /// First messages answered in one second, over all sources: bounds the work that a flood causes.
 pub const FIRST_MESSAGES_PER_SECOND: u32 = 2000;
 /// Diffie-Hellman exchanges as responder begun in one second, over all sources, on a curve; one in a MODP group
 /// counts for as many as it costs.
 pub const KEY_EXCHANGES_PER_SECOND: u32 = 500;
+/// The same for first messages of aggressive mode, whose source addresses nobody proved: a spoofer can use up only
+/// this share of [`KEY_EXCHANGES_PER_SECOND`].
+pub const UNPROVED_KEY_EXCHANGES_PER_SECOND: u32 = 100;
+/// What a signature, or the verification of one with its certificates, counts for among those.
+pub const SIGNATURE_WORK: u32 = 4;
 /// Unprotected notifies sent in one second, over all destinations.
 pub const NOTIFIES_PER_SECOND: u32 = 20;
-/// Main modes as responder that proved their address and are not finished, over all peers.
+/// Main modes as responder whose initiator proved its address and that are not finished, over all peers.
 pub const NEGOTIATIONS_MAX: usize = 1024;
 /// The same for one source address.
 pub const NEGOTIATIONS_PER_SOURCE_MAX: usize = 16;
@@ -64,6 +73,8 @@ pub const GUESSERS_MAX: usize = 8192;
 pub const PENDING_CHILDREN_MAX: usize = 100_000;
 /// Quick modes that we begin under one ISAKMP SA at a time; others wait their turn.
 pub const QUICK_MODES_MAX: usize = 64;
+/// Peers that came into being because somebody authenticated under a template.
+pub const DYNAMIC_PEERS_MAX: usize = 10_000;
 /// ISAKMP SAs with one peer that are kept; the oldest gives way.
 pub const ISAKMP_PER_PEER_MAX: usize = 8;
 /// Two ISAKMP SAs that were established within this time were begun by both sides at once.
@@ -80,3 +91,19 @@ pub const NONCE_OCTETS: usize = 32;
 pub const LIFETIME_S_MIN: u32 = 10;
 /// The same in kilobytes. None at all would be an SA that may not carry a packet.
 pub const LIFETIME_KB_MIN: u64 = 64;
+/// Certificates that a peer may send, and that a chain of ours may have: real chains have two or three, and each
+/// costs a public-key operation.
+pub const CERTIFICATES_MAX: usize = 8;
+/// Octets of an IP packet that a message in fragments must fit: what every IPv6 path carries, and nearly every IPv4
+/// path.
+pub const FRAGMENT_PACKET_OCTETS: usize = 1280;
+/// Fragments of one message: enough for the longest in packets of 300 octets.
+pub const FRAGMENTS_MAX: u8 = 64;
+/// Messages that are put together from fragments at a time: with [`MESSAGE_OCTETS_MAX`] below 4 MiB in all.
+pub const REASSEMBLIES_MAX: usize = 256;
+/// The same for one source address, which has proved itself.
+pub const REASSEMBLIES_PER_SOURCE_MAX: usize = 16;
+/// How long the fragments of one message may take: until the second or third repetition.
+pub const REASSEMBLY_LIFE: Duration = Duration::from_secs(30);
+/// Fewest bits of an RSA modulus; the chain of certificates is held to the same.
+pub const RSA_BITS_MIN: u32 = 2048;

@@ -1,7 +1,7 @@
 //! What an operator may want to read. Typed, so that the log's words are in one place; never a secret.
 
 use crate::wire::NotifyType;
-use crate::{Discard, Down, Failure, Path, Role};
+use crate::{Discard, Down, Failure, Mode, Path, Role, SignatureError};
 use std::fmt;
 use warren_policy::{EspProposal, Identity, IkeProposal, RuleId, Selector};
 use warren_seam::Spi;
@@ -9,12 +9,14 @@ use warren_seam::Spi;
 /// One remark about a negotiation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A main mode has begun.
+    /// A phase 1 has begun.
     PeerNegotiating {
         /// The operator's name for the peer.
         peer: String,
         /// Who began.
         role: Role,
+        /// In which exchange.
+        mode: Mode,
         /// Where it happens.
         path: Path,
     },
@@ -31,7 +33,7 @@ pub enum Notice {
         /// Whether ESP will travel in UDP.
         udp_encapsulation: bool,
     },
-    /// A main mode ended without an SA.
+    /// A phase 1 ended without an SA.
     PeerFailed {
         /// The operator's name for the peer.
         peer: String,
@@ -87,7 +89,14 @@ pub enum Notice {
         /// Why.
         reason: Discard,
     },
-    /// The first encrypted message could not be decrypted: usually the pre-shared keys differ.
+    /// The peer's signature, or its certificate, is not believed.
+    SignatureRefused {
+        /// The operator's name for the peer.
+        peer: String,
+        /// Why.
+        reason: SignatureError,
+    },
+    /// The first proof could not be decrypted or is wrong: usually the pre-shared keys differ.
     SecretsDiffer {
         /// The operator's name for the peer.
         peer: String,
@@ -139,12 +148,14 @@ pub(crate) fn notify_name(notify: u16) -> String {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PeerNegotiating { peer, role, path } => write!(f, "{peer}: main mode as {role}, {path}"),
+            Self::PeerNegotiating { peer, role, mode, path } => {
+                write!(f, "{peer}: {mode} as {role}, {path}")
+            }
             Self::PeerEstablished { peer, role, identity, proposal, udp_encapsulation } => {
                 let udp = if *udp_encapsulation { ", ESP in UDP" } else { "" };
                 write!(f, "{peer}: ISAKMP SA with {identity} established as {role}, {proposal}{udp}")
             }
-            Self::PeerFailed { peer, reason } => write!(f, "{peer}: main mode failed: {reason}"),
+            Self::PeerFailed { peer, reason } => write!(f, "{peer}: phase 1 failed: {reason}"),
             Self::PeerClosed { peer, reason } => write!(f, "{peer}: ISAKMP SA gone: {reason}"),
             Self::ChildEstablished { peer, rule, selector, transform, inbound, outbound } => {
                 let rule = rule.0;
@@ -157,8 +168,9 @@ impl fmt::Display for Notice {
                 write!(f, "{peer}: rule {}: quick mode failed: {reason}", rule.0)
             }
             Self::Refused { peer, reason } => write!(f, "{peer}: message refused: {}", reason.word()),
+            Self::SignatureRefused { peer, reason } => write!(f, "{peer}: refused: {reason}"),
             Self::SecretsDiffer { peer } => {
-                write!(f, "{peer}: cannot decrypt its identity; do the pre-shared keys differ?")
+                write!(f, "{peer}: cannot verify who it is; do the pre-shared keys differ?")
             }
             Self::IdentityMismatch { peer, identity: Some(identity) } => {
                 write!(f, "{peer}: refused, because it says it is {identity}")

@@ -111,10 +111,10 @@ fn hear_clear(
                 .iter()
                 .map(|text| text.parse().unwrap())
                 .collect();
-        let (agreed, answer) = phase_one::choose(&proposals, 86_400, sa).unwrap();
+        let (agreed, answer) = phase_one::choose(&proposals, 1, 86_400, sa).unwrap();
         // One transform was offered, so that our choice is the responder's: the same octets.
         assert_eq!(answer, sa);
-        assert_eq!(phase_one::accept(&proposals, 86_400, sa).unwrap(), agreed);
+        assert_eq!(phase_one::accept(&proposals, 1, 86_400, sa).unwrap(), agreed);
         let proposal = agreed.proposal;
         let listener = listeners.entry(cookies.initiator).or_insert_with(|| Listener {
             proposal,
@@ -284,6 +284,126 @@ fn the_transcripts_come_out_down_to_the_last_payload() {
     }
 }
 
+/// An aggressive mode with its quick mode, listened to with the secrets: the conversation, and what is known of it.
+fn check_aggressive(capture: &[u8], proposal: IkeProposal, secret: &[u8], shared: &[u8]) -> [Vec<u8>; 5] {
+    let all = messages(capture);
+    let opening: Vec<_> = all.iter().filter(|message| message[18] == 4).collect();
+    let [first, second, third] = &opening[..] else { panic!("{} messages", opening.len()) };
+    let clear = |message: &'_ [u8], kind| {
+        let (header, body) = Header::decode(message).unwrap();
+        let body = Body::decode(header.next_payload, body).unwrap();
+        body.first(kind).map(|payload| payload.body.to_vec()).unwrap()
+    };
+    let cookies =
+        Cookies { initiator: second[..8].try_into().unwrap(), responder: second[8..16].try_into().unwrap() };
+    let (ke_i, ke_r) = (clear(first, PayloadType::KEY_EXCHANGE), clear(second, PayloadType::KEY_EXCHANGE));
+    let (ni, nr) = (clear(first, PayloadType::NONCE), clear(second, PayloadType::NONCE));
+    let sa = clear(first, PayloadType::SA);
+    let (agreed, answer) = phase_one::choose(&[proposal], 1, 86_400, &sa).unwrap();
+    assert_eq!(phase_one::accept(&[proposal], 1, 86_400, &clear(second, PayloadType::SA)), Ok(agreed));
+    assert_eq!(answer, clear(second, PayloadType::SA), "the same choice, octet for octet");
+    let keys = PhaseOneKeys::from_secret(proposal, secret, (&ni, &nr), shared, cookies);
+    let parts = PhaseOneParts { initiator_public: &ke_i, responder_public: &ke_r, sa: &sa, cookies };
+    let hash_r = keys.hash_r(&parts, &clear(second, PayloadType::IDENTIFICATION));
+    assert_eq!(*hash_r, clear(second, PayloadType::HASH));
+    let hash_i = keys.hash_i(&parts, &clear(first, PayloadType::IDENTIFICATION));
+    let iv = initial_iv(proposal.hash, &ke_i, &ke_r);
+    let (header, _) = Header::decode(third).unwrap();
+    let (plain, last) = protection::open(keys.cipher(), iv, &header, third).unwrap();
+    let body = Body::decode(header.next_payload, &plain).unwrap();
+    assert_eq!(body.first(PayloadType::HASH).unwrap().body, &hash_i[..]);
+    assert_eq!(body.all(PayloadType::NAT_D).count(), 2, "NAT-D travel in messages 2 and 3 (RFC 3947 §4)");
+    // The IV of quick mode continues the last block of message 3.
+    let quick = all.iter().find(|message| message[18] == 32).unwrap();
+    let (header, _) = Header::decode(quick).unwrap();
+    let iv = message_iv(proposal.hash, &last, header.message_id);
+    let (plain, _) = protection::open(keys.cipher(), iv, &header, quick).unwrap();
+    let body = Body::decode(header.next_payload, &plain).unwrap();
+    let hash_1 = keys.hash_1(header.message_id, body.after_first());
+    assert_eq!(body.first(PayloadType::HASH).unwrap().body, &hash_1[..]);
+    [
+        keys.skeyid_e.to_vec(),
+        keys.cipher().key().to_vec(),
+        hash_i.to_vec(),
+        hash_r.to_vec(),
+        iv_of(&ke_i, &ke_r, proposal),
+    ]
+}
+
+fn iv_of(ke_i: &[u8], ke_r: &[u8], proposal: IkeProposal) -> Vec<u8> {
+    initial_iv(proposal.hash, ke_i, ke_r).to_vec()
+}
+
+#[test] // DC-20
+fn aggressive_mode_of_strongswan_comes_out_down_to_its_quick_mode() {
+    let case = "transcripts/d03-ikev1-aggressive-psk-aes256-sha256";
+    let transcript = vector(&format!("{case}.json"));
+    let known = |name: &str| octets(&transcript[name]);
+    let heard = check_aggressive(
+        &vector_octets(&format!("{case}.pcap")),
+        "aes256-sha256-modp2048".parse().unwrap(),
+        transcript["psk"].as_str().unwrap().as_bytes(),
+        &known("dh_shared_secret"),
+    );
+    assert_eq!(heard, ["skeyid_e", "ka", "hash_i", "hash_r", "iv0"].map(known));
+
+    let case = "captures/ikev1-aggr-aes128gcm";
+    let keys = vector(&format!("{case}/keys.json"));
+    let known = |name: &str| octets(&keys["ike"][0][name]);
+    let heard = check_aggressive(
+        &vector_octets(&format!("{case}/ike.pcap")),
+        "aes128-sha256-modp2048".parse().unwrap(),
+        b"warren-test-psk",
+        &known("dh"),
+    );
+    assert_eq!(heard[..2], ["skeyid_e", "ka"].map(known));
+}
+
+#[test] // F-1: what a stranger gets in aggressive mode is enough to try secrets
+fn a_published_hash_r_of_aggressive_mode_comes_out() {
+    let rows = vector("kdf/ikev1_aggressive_psk_hash_r.json");
+    let mut seen = 0;
+    for row in rows.as_array().unwrap() {
+        let known = |name: &str| octets(&row[name]);
+        let proposal: IkeProposal =
+            format!("aes128-{}-modp2048", row["hash"].as_str().unwrap()).parse().unwrap();
+        let cookies = Cookies { initiator: cookie(&row["cky_i"]), responder: cookie(&row["cky_r"]) };
+        let (ni, nr, ke_i, ke_r, sa) =
+            (known("ni_b"), known("nr_b"), known("g_xi"), known("g_xr"), known("sai_b"));
+        let parts = PhaseOneParts { initiator_public: &ke_i, responder_public: &ke_r, sa: &sa, cookies };
+        let hash_r = |secret: &[u8]| {
+            // HASH_R does not depend on g^xy.
+            let keys = PhaseOneKeys::from_secret(proposal, secret, (&ni, &nr), &[], cookies);
+            keys.hash_r(&parts, &known("idir_b")).to_vec()
+        };
+        assert_eq!(hash_r(row["psk"].as_str().unwrap().as_bytes()), known("hash_r"));
+        assert_ne!(hash_r(b"another"), known("hash_r"));
+        seen += 1;
+    }
+    assert!(seen >= 1);
+}
+
+#[test] // DC-20
+fn an_endpoint_answers_strongswans_aggressive_mode() {
+    let all = messages(&vector_octets("captures/ikev1-aggr-aes128gcm/ike.pcap"));
+    let config = PeerConfig { mode: crate::Mode::Aggressive, ..strongswan() };
+    let mut endpoint = Endpoint::new(vec![config], Vec::new(), Box::new(Seeded::new(1)));
+    let path =
+        Path { local: "198.51.100.2:500".parse().unwrap(), remote: "198.51.100.1:500".parse().unwrap() };
+    endpoint.handle_datagram(Duration::ZERO, path, &all[0]);
+    let Some(Output::Transmit { octets, .. }) = endpoint.poll_output() else { panic!("an answer") };
+    let kinds = |message: &[u8]| {
+        let (header, body) = Header::decode(message).unwrap();
+        let body = Body::decode(header.next_payload, body).unwrap();
+        let mut kinds: Vec<_> = body.payloads().iter().map(|payload| payload.kind).collect();
+        kinds.retain(|kind| *kind != PayloadType::VENDOR_ID);
+        kinds.sort();
+        (body.first(PayloadType::SA).unwrap().body.to_vec(), kinds)
+    };
+    assert_eq!(kinds(&octets), kinds(&all[1]), "the same choice and the same payloads as strongSwan's own");
+    assert_eq!(endpoint.counters().key_exchanges, 1);
+}
+
 #[test]
 fn under_the_wrong_secret_message_5_is_noise() {
     let transcript = vector("transcripts/d07-ikev1-main-psk-wrong-psk.json");
@@ -318,11 +438,9 @@ fn under_the_wrong_secret_message_5_is_noise() {
     assert!(open(&transcript["psk_responder"]).is_err());
 }
 
-#[test]
-fn an_endpoint_answers_strongswans_first_message_with_its_choice() {
-    let capture = vector_octets("captures/ikev1-main-aes128gcm/ike.pcap");
-    let all = messages(&capture);
-    let config = PeerConfig {
+/// A configuration for the left strongSwan of the captures.
+fn strongswan() -> PeerConfig {
+    PeerConfig {
         id: PeerId(0),
         name: "left".to_owned(),
         local: [198, 51, 100, 2].into(),
@@ -339,7 +457,14 @@ fn an_endpoint_answers_strongswans_first_message_with_its_choice() {
         dpd: None,
         nat_traversal: NatTraversal::Auto,
         retransmit: Retransmit::default(),
-    };
+    }
+}
+
+#[test]
+fn an_endpoint_answers_strongswans_first_message_with_its_choice() {
+    let capture = vector_octets("captures/ikev1-main-aes128gcm/ike.pcap");
+    let all = messages(&capture);
+    let config = strongswan();
     let mut endpoint = Endpoint::new(vec![config], Vec::new(), Box::new(Seeded::new(1)));
     let path =
         Path { local: "198.51.100.2:500".parse().unwrap(), remote: "198.51.100.1:500".parse().unwrap() };

@@ -5,11 +5,14 @@
 //! three can never disagree.
 
 pub mod ceiling;
+mod dn;
 pub mod evaluate;
 pub mod identity;
 pub mod limits;
 pub mod policy_set;
 pub mod proposal;
+pub mod proxy;
+pub mod proxy_walk;
 pub mod rule;
 pub mod secret;
 pub mod selector;
@@ -20,6 +23,7 @@ pub use evaluate::{Verdict, evaluate};
 pub use identity::Identity;
 pub use policy_set::{PolicySet, SaMode, TrafficEnd};
 pub use proposal::{EspProposal, EspTransform, Group, Hash, IkeProposal, KeyBits, Lifetime};
+pub use proxy::{Emptiness, MaskedAddress, Proxy, largest_common};
 pub use rule::{PeerId, RuleId, RuleSet, TransportAction, TransportRule, TunnelRule};
 pub use secret::Secret;
 pub use selector::{AddressRange, FiveTuple, PortRange, Protocol, Selector};

@@ -12,3 +12,5 @@ pub const PROPOSALS_MAX: usize = 32;
 pub const SET_SECONDS_MIN: u32 = 60;
 /// The same in kilobytes: at line rate even this lasts no more than a fraction of a second.
 pub const SET_KILOBYTES_MIN: u64 = 1024;
+/// Octets of a distinguished name as text: real ones have a tenth of it.
+pub const NAME_OCTETS_MAX: usize = 4096;

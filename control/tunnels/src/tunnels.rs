@@ -16,7 +16,7 @@ use crate::tunnel::{Negotiation, Tunnel};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
-use warren_ike::{Endpoint, Entropy, Path};
+use warren_ike::{ChildConfig, Endpoint, Entropy, Path};
 use warren_policy::{AddressRange, PeerId, RuleId, RuleSet, ServedPolicy};
 use warren_seam::{Command, Event, SaId};
 
@@ -99,6 +99,11 @@ impl Tunnels<Endpoint> {
         entropy.fill(&mut seed);
         let endpoint = Endpoint::new(config.peers.clone(), config.children(), entropy);
         Self::with_negotiator(now, config, leases, endpoint, u64::from_be_bytes(seed))
+    }
+
+    /// What time it is, since 1970: certificates have their days.
+    pub fn set_unix_time(&mut self, now: Duration, unix: Duration) {
+        self.negotiator.set_unix_time(now, unix);
     }
 }
 
@@ -336,10 +341,19 @@ impl<N: Negotiator> Tunnels<N> {
         self.clients.values().flat_map(|client| client.shield.iter().map(|(_, range)| *range)).collect()
     }
 
-    /// Rules that carry the operator's, or a server's, name for a tunnel.
+    /// Rules that carry the operator's, or a server's, name for a tunnel: the one of that name, or all parts `NAME#1`,
+    /// `NAME#2`, … of one with lists.
     #[must_use]
     pub fn rules_named(&self, name: &str) -> Vec<RuleId> {
-        self.rules.tunnel.iter().filter(|rule| rule.name == name).map(|rule| rule.id).collect()
+        let part =
+            |rule: &str| rule.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'));
+        self.rules.tunnel.iter().filter(|rule| part(&rule.name)).map(|rule| rule.id).collect()
+    }
+
+    /// What is negotiated for a tunnel rule.
+    #[must_use]
+    pub fn child(&self, rule: RuleId) -> Option<&ChildConfig> {
+        self.tunnels.get(&rule).map(|tunnel| &tunnel.config.child)
     }
 
     fn acquire(&mut self, now: Duration, rule: RuleId) {

@@ -14,7 +14,9 @@ pub fn file(octets: &[u8]) {
             assert_eq!(config.rules.tunnel.len(), config.tunnels.len());
             let peers = config.rules.tunnel.iter().map(|rule| config.peer(rule.peer));
             assert!(peers.into_iter().all(|peer| peer.is_some()), "a rule names a peer that is not there");
-            assert!(!config.ports.is_empty() && config.rules.fits());
+            assert!(config.ports.is_empty() == config.automatic_ports && config.rules.fits());
+            let policies = config.peers.iter().filter_map(|peer| peer.serves);
+            assert!(policies.into_iter().all(|serves| serves.policy < config.policies.len()));
             check(text, &config.warnings, Severity::Warning);
         }
         Err(errors) => {

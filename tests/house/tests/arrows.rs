@@ -31,7 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "warren-bpf",
         ],
     ),
-    ("dpctl", &["warren-api", "warren-config"]),
+    ("dpctl", &["warren-api", "warren-config", "warren-policy"]),
     // What is below is built for us and never shipped.
     ("xtask", &[]),
     ("house", &[]),

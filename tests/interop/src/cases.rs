@@ -3,7 +3,7 @@
 use xtask::Failure;
 use xtask::packages::Purpose;
 
-use crate::{alone, kernel, strongswan};
+use crate::{alone, config_mode, kernel, strongswan, vpnc};
 
 /// Which peer a case needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,16 +11,18 @@ pub(crate) enum Group {
     /// None.
     Alone,
     StrongSwan,
+    Vpnc,
     Kernel,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 3] = [Self::Alone, Self::StrongSwan, Self::Kernel];
+    pub(crate) const ALL: [Self; 4] = [Self::Alone, Self::StrongSwan, Self::Vpnc, Self::Kernel];
 
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Alone => "warren",
             Self::StrongSwan => "strongswan",
+            Self::Vpnc => "vpnc",
             Self::Kernel => "linux",
         }
     }
@@ -29,6 +31,7 @@ impl Group {
         match self {
             Self::Alone => Purpose::Lab,
             Self::StrongSwan => Purpose::StrongSwan,
+            Self::Vpnc => Purpose::Vpnc,
             Self::Kernel => Purpose::Kernel,
         }
     }
@@ -57,6 +60,10 @@ pub(crate) enum Case {
     Killed,
     /// Negotiated with strongSwan, ESP inside UDP.
     StrongSwan(&'static strongswan::Scene, Role),
+    /// Config mode with strongSwan on the other side.
+    ConfigMode(&'static config_mode::Scene, config_mode::Side),
+    /// Config mode with vpnc as client.
+    Vpnc,
     /// Negotiated with the charon of a Linux kernel, raw ESP.
     KernelIke(Role),
     /// Manual keys on both sides, raw ESP.
@@ -67,7 +74,8 @@ impl Case {
     pub(crate) fn group(self) -> Group {
         match self {
             Self::Killed => Group::Alone,
-            Self::StrongSwan(..) => Group::StrongSwan,
+            Self::StrongSwan(..) | Self::ConfigMode(..) => Group::StrongSwan,
+            Self::Vpnc => Group::Vpnc,
             Self::KernelIke(_) | Self::KernelManual(_) => Group::Kernel,
         }
     }
@@ -77,6 +85,8 @@ impl Case {
         match self {
             Self::Killed => format!("{group}/killed-and-started-again"),
             Self::StrongSwan(scene, role) => format!("{group}/{}/{}", scene.name, role.word()),
+            Self::ConfigMode(scene, side) => format!("{group}/{}/{}", scene.name, side.word()),
+            Self::Vpnc => format!("{group}/ikev1-aggressive-xauth/server"),
             Self::KernelIke(role) => format!("{group}/ikev1-main-raw-esp/{}", role.word()),
             Self::KernelManual(manual) => format!("{group}/manual/{manual}"),
         }
@@ -87,6 +97,8 @@ impl Case {
         match self {
             Self::Killed => alone::killed(),
             Self::StrongSwan(scene, role) => strongswan::run(scene, role),
+            Self::ConfigMode(scene, side) => config_mode::run(scene, side),
+            Self::Vpnc => vpnc::served(),
             Self::KernelIke(role) => kernel::negotiated(role),
             Self::KernelManual(manual) => kernel::manual(manual),
         }
@@ -100,6 +112,11 @@ pub(crate) fn all() -> Vec<Case> {
     for scene in strongswan::SCENES {
         cases.extend(roles.map(|role| Case::StrongSwan(scene, role)));
     }
+    for scene in config_mode::SCENES {
+        let sides = [config_mode::Side::Client, config_mode::Side::Server];
+        cases.extend(sides.map(|side| Case::ConfigMode(scene, side)));
+    }
+    cases.push(Case::Vpnc);
     cases.extend(roles.map(Case::KernelIke));
     for bits in [128, 256] {
         cases.extend([false, true].map(|esn| Case::KernelManual(kernel::Manual { bits, esn })));

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use xtask::gateway::{Gateway, Settings};
-use xtask::lab::{Lab, Namespace};
+use xtask::lab::Lab;
 use xtask::listener::Listener;
-use xtask::peer::StrongSwan;
+use xtask::peer::{self, StrongSwan};
 use xtask::topology::{SITE_A, SITE_B, Topology};
-use xtask::traffic::{self, Client, Pinging, Server, Way};
+use xtask::traffic::{self, Client, Pinging, Sender, Server, Way};
 use xtask::{Failure, repository};
 
 use crate::cases::Role;
@@ -20,47 +20,51 @@ use crate::cases::Role;
 pub(crate) struct Scene {
     /// The folder under `peers/conf`.
     pub(crate) name: &'static str,
+    shape: &'static str,
     ike: &'static [&'static str],
     esp: &'static [&'static str],
     peer: &'static str,
     tunnel: &'static str,
+    /// RSA signatures instead of a key; their messages are so long that both sides must send them in fragments.
+    has_certificates: bool,
     is_rekeyed: bool,
 }
 
 /// Phase 1 of all scenes, as the peer's configuration has it.
 const IKE: &[&str] = &["aes128-sha256-modp2048"];
 
+const PLAIN: Scene = Scene {
+    name: "ikev1-main-aes128gcm",
+    shape: "v1-main",
+    ike: IKE,
+    esp: &["aes128gcm16"],
+    peer: "",
+    tunnel: "",
+    has_certificates: false,
+    is_rekeyed: false,
+};
+
 pub(crate) const SCENES: &[Scene] = &[
-    Scene {
-        name: "ikev1-main-aes128gcm",
-        ike: IKE,
-        esp: &["aes128gcm16"],
-        peer: "",
-        tunnel: "",
-        is_rekeyed: false,
-    },
-    Scene {
-        name: "ikev1-main-aes128cbc-sha256",
-        ike: IKE,
-        esp: &["aes128-sha256"],
-        peer: "",
-        tunnel: "",
-        is_rekeyed: false,
-    },
+    PLAIN,
+    Scene { name: "ikev1-main-aes128cbc-sha256", esp: &["aes128-sha256"], ..PLAIN },
     Scene {
         name: "ikev1-main-rekey-pfs-dpd",
-        ike: IKE,
         esp: &["aes128gcm16-modp2048"],
         peer: "nat_traversal = \"force\"\ndpd_delay = \"2s\"\ndpd_timeout = \"10s\"\n",
         tunnel: "lifetime_volume = \"64MiB\"\n",
         is_rekeyed: true,
+        ..PLAIN
     },
+    Scene { name: "ikev1-aggr-aes128gcm", shape: "v1-aggressive", ..PLAIN },
+    Scene { name: "ikev1-main-rsa-frag", has_certificates: true, ..PLAIN },
 ];
 
 impl Scene {
     fn settings(&self) -> Settings {
-        let (ike, esp, peer, tunnel) = (self.ike, self.esp, self.peer, self.tunnel);
-        Settings { ike, esp, peer, tunnel, has_ipv6: false, ..Settings::default() }
+        let (shape, ike, esp, peer, tunnel) = (self.shape, self.ike, self.esp, self.peer, self.tunnel);
+        let credentials =
+            self.has_certificates.then(|| peer::folder().join("conf").join(self.name).join("left"));
+        Settings { shape, ike, esp, peer, tunnel, credentials, has_ipv6: false, ..Settings::default() }
     }
 }
 
@@ -96,7 +100,7 @@ struct Meeting {
 pub(crate) fn run(scene: &Scene, role: Role) -> Result<String, Failure> {
     let meeting = Meeting::new(scene)?;
     match meeting.play(scene, role) {
-        Ok(remark) => meeting.conclude(&remark),
+        Ok(remark) => concluded(meeting.listener, &remark),
         Err(failure) => Err(Failure::new(format!(
             "{failure}\n── last words of warrend ──\n{}\ndropped: {:?}\n── last words of strongSwan ──\n{}",
             meeting.gateway.last_words(),
@@ -136,6 +140,9 @@ impl Meeting {
         let back = traffic::transfer(a, host_b, Way::Back, 2)?;
         if forth.octets == 0 || back.octets == 0 {
             return Err(Failure::new("iperf3 moved nothing in one direction"));
+        }
+        if scene.has_certificates {
+            self.fragmented()?;
         }
         let rekeyed = if scene.is_rekeyed { self.rekey()? } else { String::new() };
         Ok(format!(
@@ -190,24 +197,34 @@ impl Meeting {
             .collect())
     }
 
-    fn conclude(self, remark: &str) -> Result<String, Failure> {
-        let wire = self.listener.finish()?;
-        if wire.clear_text_leaks > 0 {
-            let first = wire.first_leak.unwrap_or_default();
-            return Err(Failure::new(format!(
-                "{} frames in clear, the first: {first}",
-                wire.clear_text_leaks
-            )));
+    /// Certificates went both ways in fragments, in the peer's own words.
+    fn fragmented(&self) -> Result<(), Failure> {
+        let log = self.peer.log();
+        for words in ["splitting IKE message", "received fragment"] {
+            if !log.contains(words) {
+                return Err(Failure::new(format!("strongSwan's log has nothing of `{words}`")));
+            }
         }
-        match wire.udp_esp {
-            0 => Err(Failure::new("no ESP was seen outside")),
-            seen => Ok(format!("{remark}; {seen} ESP packets outside, none in clear")),
-        }
+        Ok(())
+    }
+}
+
+/// Ends the listener: there must have been ESP, and nothing in clear.
+pub(crate) fn concluded(listener: Listener, remark: &str) -> Result<String, Failure> {
+    let wire = listener.finish()?;
+    if wire.clear_text_leaks > 0 {
+        let first = wire.first_leak.unwrap_or_default();
+        return Err(Failure::new(format!("{} frames in clear, the first: {first}", wire.clear_text_leaks)));
+    }
+    match wire.udp_esp {
+        0 => Err(Failure::new("no ESP was seen outside")),
+        seen => Ok(format!("{remark}; {seen} ESP packets outside, none in clear")),
     }
 }
 
 /// Ten pings, all of which must come back.
-pub(crate) fn pinged(from: &Namespace, to: IpAddr) -> Result<(), Failure> {
+pub(crate) fn pinged<'a>(from: impl Into<Sender<'a>>, to: IpAddr) -> Result<(), Failure> {
+    let from = from.into();
     let pings = traffic::pings(from, to, 10)?;
     match pings.lost() {
         0 => Ok(()),

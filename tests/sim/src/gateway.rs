@@ -82,7 +82,7 @@ impl Gateway {
             end,
             stations: Stations::of(end),
             address: plan.gateways[end.index()],
-            tunnels: Tunnels::new(now, tunnels_config(plan, end), Box::new(Lots(lots))),
+            tunnels: Tunnels::new(now, tunnels_config(plan, end), Vec::new(), Box::new(Lots(lots))),
             handle,
             workers,
             inside,

@@ -5,6 +5,7 @@ use crate::psk::Encoding;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
+use warren_policy::Proxy;
 
 /// Shows and explains a running warrend.
 #[derive(Debug, Parser)]
@@ -56,6 +57,30 @@ pub(crate) enum Verb {
         #[command(flatten)]
         format: Format,
     },
+    /// Policy over the configuration exchange: what is served, what was pulled and what became of it
+    #[command(args_conflicts_with_subcommands = true)]
+    Policy {
+        #[command(subcommand)]
+        verb: Option<PolicyVerb>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Pools and leased addresses
+    #[command(args_conflicts_with_subcommands = true)]
+    Lease {
+        #[command(subcommand)]
+        verb: Option<LeaseVerb>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Clients that are connected to us, and servers that we are a client of
+    #[command(args_conflicts_with_subcommands = true)]
+    Client {
+        #[command(subcommand)]
+        verb: Option<ClientVerb>,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Transport and tunnel rules in the order in which they are tried
     Rule {
         #[command(flatten)]
@@ -78,6 +103,18 @@ pub(crate) enum Verb {
     Psk {
         #[command(subcommand)]
         verb: PskVerb,
+    },
+    /// What two gateways protect in common, and why it may be nothing; needs no daemon
+    Intersect {
+        /// What the first gateway protects, as it sees it: `LOCAL REMOTE [PROTOCOL [LOCAL-PORT REMOTE-PORT]]`
+        #[arg(value_name = "PROXY", required_unless_present = "batch", requires = "second")]
+        first: Option<Proxy>,
+        /// What the second gateway protects, as it sees it
+        #[arg(value_name = "PROXY")]
+        second: Option<Proxy>,
+        /// Reads JSON lines on standard input and writes one line for each
+        #[arg(long, conflicts_with = "first")]
+        batch: bool,
     },
     /// Checks a configuration file as warrend would; needs no daemon
     Check {
@@ -104,6 +141,60 @@ pub(crate) enum TunnelVerb {
     /// Takes a tunnel down; its traffic is dropped until `up`
     Down {
         /// A tunnel rule's name
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyVerb {
+    /// What is served and what was pulled
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Policies of the configuration, as they are served
+    Served {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// What servers gave us, set by set, with the ceiling and what it refused
+    Pulled {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Pulls policy from a server again, now
+    Pull {
+        /// A peer's name; `server` for a file of two lines
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LeaseVerb {
+    /// Pools, and what is leased of them
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Forgets a lease; a holder that is connected is disconnected first
+    Release {
+        /// A pool's name
+        pool: String,
+        /// Whose lease it is, as `dpctl lease` shows it
+        holder: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientVerb {
+    /// Who is connected, and what we are as a client
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Withdraws what a server gave us, and asks it for nothing until `dpctl policy pull`
+    Close {
+        /// A peer's name; `server` for a file of two lines
         name: String,
     },
 }

@@ -2,6 +2,8 @@
 
 use crate::limits::POLL_INTERVAL;
 use crate::output::{Failure, Output};
+use crate::show;
+use crate::show::policy::Half;
 use crate::table::printable;
 use serde::Serialize;
 use std::path::Path;
@@ -37,6 +39,9 @@ fn json_of(answer: &Answer) -> Option<String> {
         Answer::TunnelList(tunnels) => pretty(tunnels),
         Answer::RuleList(rules) => pretty(rules),
         Answer::Drops(drops) => pretty(drops),
+        Answer::Policies(policies) => pretty(policies),
+        Answer::Leases(leases) => pretty(leases),
+        Answer::Clients(clients) => pretty(clients),
         Answer::Done => Some("{}".to_owned()),
     }
 }
@@ -79,6 +84,30 @@ pub(crate) fn up(
 pub(crate) fn down(socket: &Path, name: &str, output: &mut Output) -> Result<(), Failure> {
     done(Client::connect(socket)?.call(Command::TunnelDown { name: name.to_owned() })?)?;
     Ok(output.write(&format!("{name}: taken down"))?)
+}
+
+/// Asks for a change, and says so when it is on its way.
+pub(crate) fn change(
+    socket: &Path,
+    command: Command,
+    said: &str,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    done(Client::connect(socket)?.call(command)?)?;
+    Ok(output.write(&printable(said))?)
+}
+
+/// One half of the policies, as JSON or for people.
+pub(crate) fn policies(socket: &Path, half: Half, json: bool, output: &mut Output) -> Result<(), Failure> {
+    let answer = Client::connect(socket)?.call(Command::PolicyList)?;
+    let Answer::Policies(policies) = &answer else { return Err(unexpected()) };
+    let text = match (json, half) {
+        (false, half) => show::policies(&answer, half, output.width()),
+        (true, Half::Both) => pretty(policies),
+        (true, Half::Served) => pretty(&policies.served),
+        (true, Half::Pulled) => pretty(&policies.pulled),
+    };
+    Ok(output.write(&text.ok_or_else(unexpected)?)?)
 }
 
 fn done(answer: Answer) -> Result<(), Failure> {

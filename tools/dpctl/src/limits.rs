@@ -18,3 +18,5 @@ pub(crate) const WIDTH_MAX: u16 = 160;
 pub(crate) const WIDTH_WIDE: u16 = 120;
 /// Drop reasons shown in the live view.
 pub(crate) const WATCHED_DROPS_MAX: usize = 8;
+/// Octets of one line of `dpctl intersect --batch`: four IPv6 addresses with masks and ports need a quarter of it.
+pub(crate) const LINE_OCTETS_MAX: u64 = 4096;

@@ -9,6 +9,7 @@
 mod arguments;
 mod ask;
 mod check;
+mod intersect;
 mod limits;
 mod numbers;
 mod output;
@@ -17,9 +18,11 @@ mod show;
 mod table;
 mod watch;
 
-use arguments::{Arguments, PskVerb, TunnelVerb, Verb};
+use arguments::{Arguments, ClientVerb, Format, LeaseVerb, PolicyVerb, PskVerb, TunnelVerb, Verb};
 use clap::Parser;
 use output::{Failure, Output};
+use show::policy::Half;
+use std::path::Path;
 use std::process::ExitCode;
 use warren_api::Command;
 
@@ -55,6 +58,9 @@ fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
             ask::up(socket, name, *wait, output)
         }
         Verb::Tunnel { verb: Some(TunnelVerb::Down { name }), .. } => ask::down(socket, name, output),
+        Verb::Policy { verb, format } => policy(socket, verb.as_ref(), *format, output),
+        Verb::Lease { verb, format } => lease(socket, verb.as_ref(), *format, output),
+        Verb::Client { verb, format } => client(socket, verb.as_ref(), *format, output),
         Verb::Rule { format } => ask::show(socket, Command::RuleList, format.json, output, show::rules),
         Verb::Drops { all, format } => {
             ask::show(socket, Command::Drops, format.json, output, |answer, width| {
@@ -64,5 +70,64 @@ fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
         Verb::Version { format } => ask::show(socket, Command::Version, format.json, output, show::version),
         Verb::Psk { verb: PskVerb::New { out, encoding } } => psk::new(out.as_deref(), *encoding, output),
         Verb::Check { file } => check::check(file, output),
+        Verb::Intersect { batch: true, .. } => intersect::batch(output),
+        Verb::Intersect { first: Some(first), second: Some(second), .. } => {
+            intersect::explain(first, second, output)
+        }
+        Verb::Intersect { .. } => Err(Failure::Said("two proxies are wanted, or --batch".to_owned())),
+    }
+}
+
+fn policy(
+    socket: &Path,
+    verb: Option<&PolicyVerb>,
+    format: Format,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    match verb {
+        None => ask::policies(socket, Half::Both, format.json, output),
+        Some(PolicyVerb::List { format }) => ask::policies(socket, Half::Both, format.json, output),
+        Some(PolicyVerb::Served { format }) => ask::policies(socket, Half::Served, format.json, output),
+        Some(PolicyVerb::Pulled { format }) => ask::policies(socket, Half::Pulled, format.json, output),
+        Some(PolicyVerb::Pull { name }) => {
+            let said = format!("{name}: policy is pulled again; `dpctl policy pulled` shows what comes");
+            ask::change(socket, Command::PolicyPull { name: name.clone() }, &said, output)
+        }
+    }
+}
+
+fn lease(
+    socket: &Path,
+    verb: Option<&LeaseVerb>,
+    format: Format,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    match verb {
+        None => ask::show(socket, Command::LeaseList, format.json, output, show::leases),
+        Some(LeaseVerb::List { format }) => {
+            ask::show(socket, Command::LeaseList, format.json, output, show::leases)
+        }
+        Some(LeaseVerb::Release { pool, holder }) => {
+            let command = Command::LeaseRelease { pool: pool.clone(), holder: holder.clone() };
+            ask::change(socket, command, &format!("{pool}: the lease of {holder} is forgotten"), output)
+        }
+    }
+}
+
+fn client(
+    socket: &Path,
+    verb: Option<&ClientVerb>,
+    format: Format,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    match verb {
+        None => ask::show(socket, Command::ClientList, format.json, output, show::clients),
+        Some(ClientVerb::List { format }) => {
+            ask::show(socket, Command::ClientList, format.json, output, show::clients)
+        }
+        Some(ClientVerb::Close { name }) => {
+            let said = format!("{name}: what it gave us is withdrawn until `dpctl policy pull {name}`");
+            ask::change(socket, Command::ClientClose { name: name.clone() }, &said, output)
+        }
     }
 }

@@ -5,13 +5,15 @@
 
 mod daemon;
 
-use daemon::{Daemon, dpctl, drops, rules, sas, stats, tunnels};
+use daemon::{Daemon, clients, dpctl, drops, leases, policies, rules, sas, stats, tunnels};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command as Process, Output, Stdio};
-use warren_api::{DropCount, Rules, Sa, Stats, Tunnel};
+use warren_api::{
+    Clients, DropCount, Leases, Policies, PulledPolicy, Rules, Sa, ServedPolicyRow, Stats, Tunnel,
+};
 
 fn text(octets: &[u8]) -> String {
     String::from_utf8(octets.to_vec()).unwrap()
@@ -39,6 +41,13 @@ fn every_list_looks_as_it_was_agreed() {
     golden("rule.txt", &daemon.dpctl(&["rule"]));
     golden("drops.txt", &daemon.dpctl(&["drops"]));
     golden("drops-all.txt", &dpctl(&daemon.socket(), &["drops", "--all"], "80"));
+    golden("policy.txt", &dpctl(&daemon.socket(), &["policy"], "130"));
+    golden("policy-served.txt", &daemon.dpctl(&["policy", "served"]));
+    golden("policy-pulled.txt", &daemon.dpctl(&["policy", "pulled"]));
+    golden("lease.txt", &daemon.dpctl(&["lease"]));
+    golden("lease.txt", &daemon.dpctl(&["lease", "list"]));
+    golden("client.txt", &daemon.dpctl(&["client"]));
+    golden("client.txt", &daemon.dpctl(&["client", "list"]));
     golden("version.txt", &daemon.dpctl(&["version"]));
 }
 
@@ -52,7 +61,16 @@ fn the_live_view_shows_rates_of_a_second() {
 fn no_table_is_wider_than_the_terminal() {
     let daemon = Daemon::start();
     for columns in ["80", "100", "120"] {
-        for list in [&["stats"][..], &["sa"], &["tunnel"], &["rule"], &["drops", "--all"]] {
+        for list in [
+            &["stats"][..],
+            &["sa"],
+            &["tunnel"],
+            &["rule"],
+            &["drops", "--all"],
+            &["policy"],
+            &["lease"],
+            &["client"],
+        ] {
             let said = text(&dpctl(&daemon.socket(), list, columns).stdout);
             // Sentences may be longer; a terminal wraps them well enough.
             let widest =
@@ -75,6 +93,13 @@ fn json_is_the_list_itself_and_reads_back() {
     );
     assert_eq!(serde_json::from_slice::<Rules>(&json(&["rule", "--json"])).unwrap(), rules());
     assert_eq!(serde_json::from_slice::<Vec<DropCount>>(&json(&["drops", "--json"])).unwrap(), drops(0));
+    assert_eq!(serde_json::from_slice::<Policies>(&json(&["policy", "--json"])).unwrap(), policies());
+    let served = serde_json::from_slice::<Vec<ServedPolicyRow>>(&json(&["policy", "served", "--json"]));
+    assert_eq!(served.unwrap(), policies().served);
+    let pulled = serde_json::from_slice::<Vec<PulledPolicy>>(&json(&["policy", "pulled", "--json"]));
+    assert_eq!(pulled.unwrap(), policies().pulled);
+    assert_eq!(serde_json::from_slice::<Leases>(&json(&["lease", "--json"])).unwrap(), leases());
+    assert_eq!(serde_json::from_slice::<Clients>(&json(&["client", "list", "--json"])).unwrap(), clients());
     let looks = text(&json(&["stats", "--watch", "--interval", "0.1", "--count", "3", "--json"]));
     assert_eq!(looks.lines().count(), 3);
     for line in looks.lines() {
@@ -100,6 +125,36 @@ fn switches_report_what_was_asked_for_and_what_was_refused() {
     assert_eq!(late.status.code(), Some(1));
     assert!(text(&late.stderr).contains("printers is not up but held-down: no proposal was"));
     assert!(!text(&late.stderr).contains('\u{1b}'), "a peer's words do not reach the terminal as commands");
+}
+
+#[test]
+fn policy_leases_and_clients_have_their_switches_too() {
+    let daemon = Daemon::start();
+    let said = |arguments: &[&str]| text(&daemon.dpctl(arguments).stdout);
+    assert!(said(&["policy", "pull", "server"]).contains("server: policy is pulled again"));
+    assert!(said(&["client", "close", "server"]).contains("withdrawn until `dpctl policy pull server`"));
+    assert!(
+        said(&["lease", "release", "visitors", "user:alice"])
+            .contains("the lease of user:alice is forgotten")
+    );
+    for (arguments, why) in [
+        (&["policy", "pull", "stranger"][..], "dpctl: there is no peer `stranger` (unknown-peer)\n"),
+        (&["client", "close", "stranger"], "dpctl: there is no peer `stranger` (unknown-peer)\n"),
+        (&["lease", "release", "x", "y"], "dpctl: pool `x` has no lease of `y` (unknown-lease)\n"),
+    ] {
+        let refused = daemon.dpctl(arguments);
+        assert_eq!((refused.status.code(), text(&refused.stderr).as_str()), (Some(1), why));
+    }
+}
+
+#[test] // F-33: a server's words do not reach the terminal as commands
+fn what_servers_say_is_shown_harmlessly() {
+    let daemon = Daemon::start();
+    for list in ["policy", "client"] {
+        let said = text(&daemon.dpctl(&[list]).stdout);
+        assert!(said.contains("Be kind.") || list == "policy", "{said}");
+        assert!(!said.contains('\u{1b}'), "{said}");
+    }
 }
 
 #[test]

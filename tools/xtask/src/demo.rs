@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: two gateways, a host behind each, traffic between the hosts, and a listener on the wire.
+//! `cargo xtask demo`: what is asked for, and the scenes with two gateways: a host behind each, traffic between the
+//! hosts, and a listener on the wire. The scene of config mode has a file of its own.
 //!
 //! ```text
 //! build ── lab ── listener ── gateways start ── first pings (no tunnel yet) ── tunnel up ── N seconds of ping and
@@ -18,49 +19,60 @@ use crate::failure::Context;
 use crate::gateway::{Gateway, Settings};
 use crate::lab::{Lab, require_root};
 use crate::listener::Listener;
-use crate::live::{Live, gateway_line, wire_line};
+use crate::live::Watch;
 use crate::packages::{Purpose, require};
 use crate::peer::StrongSwan;
 use crate::test::RELEASE_PROGRAMS;
 use crate::topology::{SITE_A, SITE_B, Topology};
 use crate::traffic::{self, Client, Pinging, Pings, Server, Transfer, Way};
 use crate::verdict::Outcome;
-use crate::{Failure, repository, supervise};
+use crate::{Failure, config_mode, repository, supervise};
 
 /// What the command line asks for.
-struct Order {
+pub(crate) struct Order {
     scenario: Scenario,
-    seconds: u64,
+    pub(crate) seconds: u64,
     json: Option<PathBuf>,
-    is_kept: bool,
+    pub(crate) is_kept: bool,
 }
 
-/// Who stands on the far side.
+/// What is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scenario {
+pub(crate) enum Scenario {
+    /// Two Warren gateways.
     SiteToSite,
+    /// strongSwan on the far side.
     Interop,
+    /// A client that pulls its policy from a server.
+    ConfigMode,
 }
 
 impl Scenario {
-    const fn word(self) -> &'static str {
+    /// All of them, in the order in which a test run plays them.
+    pub(crate) const ALL: [Self; 3] = [Self::SiteToSite, Self::Interop, Self::ConfigMode];
+
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::SiteToSite => "site-to-site",
             Self::Interop => "interop",
+            Self::ConfigMode => "config-mode",
         }
+    }
+
+    fn from_word(word: &str) -> Result<Self, Failure> {
+        let found = Self::ALL.into_iter().find(|scenario| scenario.word() == word);
+        found.ok_or_else(|| {
+            let words = Self::ALL.map(Self::word).join(", ");
+            Failure::new(format!("no scenario `{word}`; there are {words}"))
+        })
     }
 }
 
 impl Order {
     fn read(mut arguments: Arguments) -> Result<Self, Failure> {
-        let scenario = match arguments.value("--scenario")?.as_deref() {
-            None | Some("site-to-site") => Scenario::SiteToSite,
-            Some("interop") => Scenario::Interop,
-            Some(other) => {
-                return Err(Failure::new(format!(
-                    "no scenario `{other}`; there are site-to-site and interop"
-                )));
-            }
+        let scenario = match arguments.value("--scenario")? {
+            None => Scenario::SiteToSite,
+            Some(word) => Scenario::from_word(&word)?,
         };
         let order = Self {
             scenario,
@@ -89,7 +101,10 @@ pub fn main(arguments: Arguments) -> Result<bool, Failure> {
     let words: Vec<_> =
         [xtask.to_string_lossy().into_owned()].into_iter().chain(std::env::args().skip(1)).collect();
     supervise::supervised(&xtask, &words)?;
-    let outcome = Scene::new(&xtask, &order)?.play(&order)?;
+    let outcome = match order.scenario {
+        Scenario::ConfigMode => config_mode::play(&xtask, &order)?,
+        Scenario::SiteToSite | Scenario::Interop => Scene::new(&xtask, &order)?.play(&order)?,
+    };
     outcome.print();
     if let Some(path) = &order.json {
         std::fs::write(path, format!("{:#}\n", outcome.json())).context(path.display())?;
@@ -107,7 +122,7 @@ fn build() -> Result<(), Failure> {
 }
 
 /// 256 bits in hexadecimal, as `dpctl psk new` makes them.
-fn fresh_secret() -> Result<String, Failure> {
+pub(crate) fn fresh_secret() -> Result<String, Failure> {
     let mut octets = [0; 32];
     let mut source = std::fs::File::open("/dev/urandom").context("/dev/urandom")?;
     std::io::Read::read_exact(&mut source, &mut octets).context("/dev/urandom")?;
@@ -147,7 +162,7 @@ impl Scene {
                 settings.secret = fresh_secret()?;
                 None
             }
-            Scenario::Interop => {
+            _ => {
                 settings.has_ipv6 = false;
                 settings.ike = &["aes128-sha256-modp2048"];
                 settings.esp = &["aes128gcm16"];
@@ -202,6 +217,9 @@ impl Scene {
         Ok(Outcome {
             scenario: order.scenario.word(),
             seconds: order.seconds,
+            ends: ["A to B", "B to A"],
+            remarks: Vec::new(),
+            complaints: Vec::new(),
             unanswered,
             pings,
             transfers,
@@ -255,11 +273,11 @@ impl Scene {
         let mut transfers = Vec::new();
         for (way, seconds) in halves {
             let client = match order.scenario {
-                Scenario::SiteToSite => Client::start(&a.host, targets[0], way, seconds)?,
                 // strongSwan receives ESP on an ordinary UDP socket, whose buffer a whole window would overflow.
                 Scenario::Interop => Client::narrow(&a.host, targets[0], way, seconds)?,
+                _ => Client::start(&a.host, targets[0], way, seconds)?,
             };
-            watch.until(Instant::now() + Duration::from_secs(seconds), self);
+            watch.until(Instant::now() + Duration::from_secs(seconds), &self.gateways(), &self.listener);
             transfers.push(client.finish()?);
         }
         let mut pings = Pings::default();
@@ -268,31 +286,16 @@ impl Scene {
         }
         // The listener tells its counts twice a second; the last packets are worth the wait.
         std::thread::sleep(Duration::from_millis(600));
-        watch.show(self);
+        watch.show(&self.gateways(), &self.listener);
         Ok(Flow { unanswered, pings, transfers })
     }
 
-    /// The tunnels of every Warren gateway, each row with the gateway it stands on.
     fn tunnels(&self) -> Result<Vec<Value>, Failure> {
-        let mut all = Vec::new();
-        for (name, gateway) in self.gateways() {
-            for mut row in gateway.tunnels()? {
-                row["gateway"] = name.into();
-                all.push(row);
-            }
-        }
-        Ok(all)
+        tunnels(&self.gateways())
     }
 
     fn explain(&self, failure: &Failure) -> Failure {
-        let mut text = failure.to_string();
-        for (name, gateway) in self.gateways() {
-            text.push_str(&format!("\n── last words of {name} ──\n{}", gateway.last_words()));
-            match gateway.drops() {
-                Ok(drops) => text.push_str(&format!("\n{name} dropped: {drops:?}")),
-                Err(failure) => text.push_str(&format!("\n{failure}")),
-            }
-        }
+        let mut text = last_words(failure, &self.gateways());
         if let Far::StrongSwan(peer) = &self.far {
             text.push_str(&format!("\n── last words of strongSwan ──\n{}", peer.last_words()));
         }
@@ -315,34 +318,39 @@ struct Flow {
     transfers: Vec<Transfer>,
 }
 
-/// Shows the counters once a second.
-#[derive(Default)]
-struct Watch {
-    live: Live,
-    before: Vec<Value>,
-}
-
-impl Watch {
-    fn until(&mut self, end: Instant, scene: &Scene) {
-        while let Some(left) = end.checked_duration_since(Instant::now()) {
-            std::thread::sleep(left.min(Duration::from_secs(1)));
-            self.show(scene);
+/// The tunnels of every gateway, each row with the gateway it stands on.
+pub(crate) fn tunnels(gateways: &[(&'static str, &Gateway)]) -> Result<Vec<Value>, Failure> {
+    let mut all = Vec::new();
+    for (name, gateway) in gateways {
+        for mut row in gateway.tunnels()? {
+            row["gateway"] = (*name).into();
+            all.push(row);
         }
     }
+    Ok(all)
+}
 
-    fn show(&mut self, scene: &Scene) {
-        // A daemon that does not answer for a moment shows zeros; the verdict does not rest on this view.
-        let now: Vec<Value> =
-            scene.gateways().iter().map(|(_, gateway)| gateway.ask(&["stats"]).unwrap_or_default()).collect();
-        let mut lines: Vec<_> = scene
-            .gateways()
-            .iter()
-            .zip(&now)
-            .enumerate()
-            .map(|(at, ((name, _), value))| gateway_line(name, value, self.before.get(at)))
-            .collect();
-        lines.push(wire_line(&scene.listener.latest()));
-        self.live.show(&lines);
-        self.before = now;
+/// What went wrong, with what every gateway has to say.
+pub(crate) fn last_words(failure: &Failure, gateways: &[(&'static str, &Gateway)]) -> String {
+    let mut text = failure.to_string();
+    for (name, gateway) in gateways {
+        text.push_str(&format!("\n── last words of {name} ──\n{}", gateway.last_words()));
+        match gateway.drops() {
+            Ok(drops) => text.push_str(&format!("\n{name} dropped: {drops:?}")),
+            Err(failure) => text.push_str(&format!("\n{failure}")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_that_there_is_not_is_refused_with_the_ones_there_are() {
+        let refused = Scenario::from_word("config").unwrap_err().to_string();
+        assert!(Scenario::ALL.iter().all(|scenario| refused.contains(scenario.word())), "{refused}");
+        assert_eq!(Scenario::from_word("config-mode").unwrap(), Scenario::ConfigMode);
     }
 }

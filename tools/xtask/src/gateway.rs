@@ -1,8 +1,6 @@
 //! One `warrend` in a namespace: its configuration file, its life, and what `dpctl` says about it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,13 +8,16 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::failure::Context;
-use crate::lab::{Lab, end};
+use crate::home::Home;
+use crate::lab::{Lab, Namespace, end};
 use crate::topology::{Half, SITE_A, Site};
 use crate::{Failure, limits, repository};
 
 /// What a gateway negotiates. The identities and addresses follow from the two sites.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The shape of phase 1, as in `[[peer]] ike`.
+    pub shape: &'static str,
     /// Phase 1, as in `[[peer]] proposals`.
     pub ike: &'static [&'static str],
     /// Phase 2, as in `[[tunnel]] esp`.
@@ -27,19 +28,23 @@ pub struct Settings {
     pub tunnel: &'static str,
     /// Whether the IPv6 networks get a tunnel of their own.
     pub has_ipv6: bool,
-    /// The pre-shared key.
+    /// The pre-shared key; unused with a certificate.
     pub secret: String,
+    /// Where a certificate, its key and its authority lie, laid out as strongSwan has them.
+    pub credentials: Option<PathBuf>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            shape: "v1-main",
             ike: &["aes256-sha384-ecp384"],
             esp: &["aes256gcm16-ecp384-esn"],
             peer: "",
             tunnel: "",
             has_ipv6: true,
             secret: TEST_SECRET.to_owned(),
+            credentials: None,
         }
     }
 }
@@ -60,25 +65,59 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Writes configuration and key below the lab's folder and starts the daemon in the site's gateway.
+    /// Writes configuration and credentials below the lab's folder and starts the daemon in the site's gateway.
     pub fn start(lab: &Lab, half: &Half, other: Site, settings: &Settings) -> Result<Self, Failure> {
-        let folder = lab.folder().join(format!("gw{}", half.site.0));
-        fs::create_dir_all(&folder).context(folder.display())?;
-        let (file, socket, log) =
-            (folder.join("warren.toml"), folder.join("warrend.sock"), folder.join("warrend.log"));
-        write_private(&folder.join("peer.psk"), &format!("{}\n", settings.secret))?;
-        write_private(&file, &configuration(half.site, other, &socket, &folder.join("peer.psk"), settings))?;
+        let home = Home::new(lab, &format!("gw{}", half.site.0))?;
+        match &settings.credentials {
+            None => drop(home.write("peer.psk", &format!("{}\n", settings.secret))?),
+            Some(folder) => {
+                let name = identity(half.site).trim_end_matches(".test");
+                home.copy(&folder.join(format!("x509/{name}.pem")), "certificate.pem")?;
+                home.copy(&folder.join(format!("private/{name}.key")), "certificate.key")?;
+                home.copy(&folder.join("x509ca/ca.pem"), "authority.pem")?;
+            }
+        }
+        home.configure(&configuration(half.site, other, &home.socket(), settings))?;
+        Self::run(&half.gateway, &home)
+    }
+
+    /// Starts the daemon with the configuration that lies in its folder and names the folder's control socket.
+    pub fn run(namespace: &Namespace, home: &Home) -> Result<Self, Failure> {
+        let mut command = namespace.command(repository::release("warrend"));
+        Self::spawn(command.arg(home.configuration()), home, home.socket())
+    }
+
+    /// Starts the daemon with a configuration that names neither control socket nor state. Both then are where they
+    /// always are, below `/run` and `/var/lib`, which is why this daemon gets both for itself alone.
+    pub fn run_apart(namespace: &Namespace, home: &Home) -> Result<Self, Failure> {
+        let (run, lib) = (home.file("run"), home.file("lib"));
+        for folder in [&run, &lib] {
+            fs::create_dir_all(folder.join("warren")).context(folder.display())?;
+        }
+        let script = r#"mount --bind "$1" /run && mount --bind "$2" /var/lib && exec "$3" "$4""#;
+        let mut command = namespace.command("/bin/sh");
+        command.args(["-c", script, "sh"]).args([&run, &lib]);
+        command.arg(repository::release("warrend")).arg(home.configuration());
+        Self::spawn(&mut command, home, run.join("warren/warrend.sock"))
+    }
+
+    fn spawn(command: &mut Command, home: &Home, socket: PathBuf) -> Result<Self, Failure> {
+        let log = home.file("warrend.log");
         let out = File::create(&log).context(log.display())?;
         let errors = out.try_clone().context(log.display())?;
-        let child = half
-            .gateway
-            .command(repository::release("warrend"))
-            .arg(&file)
+        let child = command
             .stdout(Stdio::from(out))
             .stderr(Stdio::from(errors))
             .spawn()
             .context("starting warrend")?;
         Ok(Self { child, socket, log })
+    }
+
+    /// Lets it read its configuration file again.
+    pub fn reload(&self) -> Result<(), Failure> {
+        let pid = rustix::process::Pid::from_raw(self.child.id() as i32)
+            .ok_or_else(|| Failure::new("warrend has no process"))?;
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).context("kill -HUP")
     }
 
     /// Waits until the control socket answers.
@@ -117,19 +156,24 @@ impl Gateway {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
+    /// The rows of what `dpctl WORDS` lists.
+    pub fn rows(&self, words: &[&str]) -> Result<Vec<Value>, Failure> {
+        Ok(rows(self.ask(words)?))
+    }
+
     /// The rows of `dpctl tunnel list`.
     pub fn tunnels(&self) -> Result<Vec<Value>, Failure> {
-        Ok(rows(self.ask(&["tunnel", "list"])?))
+        self.rows(&["tunnel", "list"])
     }
 
     /// The rows of `dpctl sa`.
     pub fn sas(&self) -> Result<Vec<Value>, Failure> {
-        Ok(rows(self.ask(&["sa"])?))
+        self.rows(&["sa"])
     }
 
     /// Reasons for drops that happened, with their counts.
     pub fn drops(&self) -> Result<Vec<(String, u64)>, Failure> {
-        let rows = rows(self.ask(&["drops"])?);
+        let rows = self.rows(&["drops"])?;
         let each =
             rows.iter().filter_map(|row| Some((row["reason"].as_str()?.to_owned(), row["count"].as_u64()?)));
         Ok(each.filter(|(_, count)| *count > 0).collect())
@@ -193,21 +237,18 @@ fn rows(value: Value) -> Vec<Value> {
     }
 }
 
-/// A file that nobody else can read, from the first octet on.
-pub fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .context(path.display())?;
-    file.write_all(text.as_bytes()).context(path.display())
-}
-
 /// The configuration file of one site.
-pub fn configuration(site: Site, other: Site, socket: &Path, secret: &Path, settings: &Settings) -> String {
+pub fn configuration(site: Site, other: Site, socket: &Path, settings: &Settings) -> String {
     let list = |words: &[&str]| words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+    let credentials = match settings.credentials {
+        None => r#"secret = "peer.psk""#,
+        Some(_) => {
+            r#"authentication = "certificate"
+certificate = "certificate.pem"
+private_key = "certificate.key"
+authority = "authority.pem""#
+        }
+    };
     let mut text = format!(
         r#"[gateway]
 control_socket = "{socket}"
@@ -224,12 +265,12 @@ side = "outside"
 
 [[peer]]
 name = "{peer}"
-ike = "v1-main"
+ike = "{shape}"
 local = "{local}"
 address = "{address}"
 local_identity = "{local_identity}"
 identity = "{peer_identity}"
-secret = "{secret}"
+{credentials}
 proposals = [{ike}]
 {peer_lines}
 [[transport]]
@@ -240,11 +281,11 @@ action = "permit"
 "#,
         socket = socket.display(),
         peer = peer_name(other),
+        shape = settings.shape,
         local = site.outer(),
         address = other.outer(),
         local_identity = identity(site),
         peer_identity = identity(other),
-        secret = secret.display(),
         ike = list(settings.ike),
         peer_lines = settings.peer,
     );
@@ -281,9 +322,7 @@ mod tests {
 
     #[test]
     fn both_sites_say_the_same_from_their_own_side() {
-        let text = |site, other| {
-            configuration(site, other, Path::new("/s"), Path::new("peer.psk"), &Settings::default())
-        };
+        let text = |site, other| configuration(site, other, Path::new("/s"), &Settings::default());
         let (a, b) = (text(SITE_A, SITE_B), text(SITE_B, SITE_A));
         assert!(a.contains("local = \"198.51.100.1\"") && b.contains("address = \"198.51.100.1\""));
         assert!(a.contains("source = \"10.1.0.0/24\"") && b.contains("destination = \"10.1.0.0/24\""));
@@ -292,8 +331,7 @@ mod tests {
 
     #[test] // F-33
     fn key_stands_in_its_own_file_and_never_in_the_configuration() {
-        let text =
-            configuration(SITE_A, SITE_B, Path::new("/s"), Path::new("peer.psk"), &Settings::default());
+        let text = configuration(SITE_A, SITE_B, Path::new("/s"), &Settings::default());
         assert!(!text.contains(TEST_SECRET));
     }
 }

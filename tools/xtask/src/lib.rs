@@ -4,7 +4,7 @@
 //! main ── setup (packages)
 //!      ├─ test: steps, each a cargo command or one of these ──> summary
 //!      ├─ fuzz, sim, bench
-//!      └─ demo ── supervise ── lab, topology ── gateway (warrend, dpctl) ── traffic, capture ──> verdict
+//!      └─ demo, config_mode ── supervise ── lab, topology ── gateway (warrend, dpctl) ── traffic, capture ──> verdict
 //! ```
 //!
 //! The foreign-peer cases in `tests/interop` use the same lab, listener and gateways, which is why this is a library
@@ -14,11 +14,13 @@
 
 pub mod arguments;
 pub mod capture;
+mod config_mode;
 pub mod demo;
 mod failure;
 pub mod frame;
 pub mod fuzz;
 pub mod gateway;
+pub mod home;
 pub mod lab;
 pub mod limits;
 pub mod listener;

@@ -12,8 +12,6 @@ pub const CAPTURE_BATCH: usize = 1024;
 pub const TAIL_LINES: usize = 60;
 /// How long a gateway may take until it answers on its control socket.
 pub const READY: Duration = Duration::from_secs(10);
-/// Start to first protected packet (the figure that the demo holds Warren to).
-pub const FIRST_PROTECTED: Duration = Duration::from_secs(2);
 /// Resident memory of an idle gateway with two ports (the figure that the demo holds Warren to).
 pub const IDLE_RESIDENT_KIB: u64 = 256 * 1024;
 /// How long traffic may find no tunnel before the demo gives up.

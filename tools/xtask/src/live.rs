@@ -2,10 +2,13 @@
 //! where nobody could see them change.
 
 use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::capture::Wire;
+use crate::gateway::Gateway;
+use crate::listener::Listener;
 
 /// Rewrites its own lines.
 pub struct Live {
@@ -33,6 +36,39 @@ impl Live {
         self.lines = lines.len();
         // A terminal that went away is no reason to stop a measurement.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    }
+}
+
+/// Shows the counters once a second.
+#[derive(Default)]
+pub struct Watch {
+    live: Live,
+    before: Vec<Value>,
+}
+
+impl Watch {
+    /// Goes on showing until that moment.
+    pub fn until(&mut self, end: Instant, gateways: &[(&'static str, &Gateway)], listener: &Listener) {
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            std::thread::sleep(left.min(Duration::from_secs(1)));
+            self.show(gateways, listener);
+        }
+    }
+
+    /// Shows them once.
+    pub fn show(&mut self, gateways: &[(&'static str, &Gateway)], listener: &Listener) {
+        // A daemon that does not answer for a moment shows zeros; the verdict does not rest on this view.
+        let now: Vec<Value> =
+            gateways.iter().map(|(_, gateway)| gateway.ask(&["stats"]).unwrap_or_default()).collect();
+        let mut lines: Vec<_> = gateways
+            .iter()
+            .zip(&now)
+            .enumerate()
+            .map(|(at, ((name, _), value))| gateway_line(name, value, self.before.get(at)))
+            .collect();
+        lines.push(wire_line(&listener.latest()));
+        self.live.show(&lines);
+        self.before = now;
     }
 }
 

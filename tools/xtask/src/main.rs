@@ -13,9 +13,11 @@ fn help() -> String {
         "\
 Builds, tests and demonstrates Warren.
 
-  cargo xtask demo [--scenario site-to-site|interop] [--seconds N] [--json FILE] [--keep]
+  cargo xtask demo [--scenario site-to-site|interop|config-mode] [--seconds N] [--json FILE] [--keep]
       Two gateways in network namespaces, a host behind each, traffic between the hosts and a listener on the wire.
-      Needs root. `interop` puts strongSwan on the far side. --keep leaves everything standing to look around in.
+      Needs root. `interop` puts strongSwan on the far side. `config-mode` has a client with two lines of
+      configuration, which reaches the networks behind a policy server through what it pulls from it.
+      --keep leaves everything standing to look around in.
   cargo xtask test [--only STEP]... [--skip STEP]...
       Every check there is. The steps:
 {}\

@@ -16,13 +16,16 @@ pub enum Purpose {
     Bpf,
     /// strongSwan as foreign peer.
     StrongSwan,
+    /// vpnc as foreign client.
+    Vpnc,
     /// A Linux kernel as foreign peer.
     Kernel,
 }
 
 impl Purpose {
     /// In the order in which they are installed.
-    pub const ALL: [Self; 5] = [Self::Build, Self::Lab, Self::Bpf, Self::StrongSwan, Self::Kernel];
+    pub const ALL: [Self; 6] =
+        [Self::Build, Self::Lab, Self::Bpf, Self::StrongSwan, Self::Vpnc, Self::Kernel];
 
     /// For the terminal.
     pub const fn words(self) -> &'static str {
@@ -31,6 +34,7 @@ impl Purpose {
             Self::Lab => "for the demo and the tests in namespaces",
             Self::Bpf => "to rebuild the BPF object; the one in the repository is used without",
             Self::StrongSwan => "for strongSwan as foreign peer",
+            Self::Vpnc => "for vpnc as foreign client",
             Self::Kernel => "for a Linux kernel as foreign peer",
         }
     }
@@ -90,6 +94,7 @@ pub const PACKAGES: &[Package] = &[
         Purpose::StrongSwan,
         "/usr/lib/ipsec/plugins/libstrongswan-chapoly.so",
     ),
+    package("vpnc", Purpose::Vpnc, "vpnc"),
     package("user-mode-linux", Purpose::Kernel, "linux.uml"),
     package("kmod", Purpose::Kernel, "modprobe"),
 ];

@@ -1,10 +1,12 @@
 //! Foreign peers: the scripts under `tests/interop/peers`, run with their state inside the lab's folder.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use crate::failure::Context;
-use crate::lab::{Lab, Namespace};
+use crate::home::Home;
+use crate::lab::{Lab, Namespace, end};
 use crate::{Failure, limits, repository};
 
 /// Where the scripts and their configurations are.
@@ -42,12 +44,15 @@ impl StrongSwan {
         self.script("status", &[])
     }
 
+    /// The whole of its log.
+    pub fn log(&self) -> String {
+        let log = self.state.join(self.namespace.name()).join("charon.log");
+        std::fs::read_to_string(log).unwrap_or_default()
+    }
+
     /// The end of its log.
     pub fn last_words(&self) -> String {
-        let log = self.state.join(self.namespace.name()).join("charon.log");
-        let text = std::fs::read_to_string(log).unwrap_or_default();
-        let lines: Vec<_> = text.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        end_of(&self.log(), 40)
     }
 
     fn script(&self, verb: &str, words: &[&str]) -> Result<String, Failure> {
@@ -61,6 +66,57 @@ impl Drop for StrongSwan {
     fn drop(&mut self) {
         // Whatever is still there dies with its namespace.
         let _ = self.script("down", &[]);
+    }
+}
+
+/// A vpnc in a namespace. Dropping it ends it.
+pub struct Vpnc {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Vpnc {
+    /// The device that it makes.
+    pub const DEVICE: &'static str = "vpnc0";
+
+    /// Starts it. `group` is a name and a secret, `user` a name and a password.
+    pub fn start(
+        lab: &Lab,
+        namespace: &Namespace,
+        gateway: &str,
+        group: (&str, &str),
+        user: (&str, &str),
+    ) -> Result<Self, Failure> {
+        let home = Home::new(lab, "vpnc")?;
+        let text = format!(
+            "IPSec gateway {gateway}\nIPSec ID {}\nIPSec secret {}\nXauth username {}\nXauth password {}\n\
+             IKE DH Group dh14\nPerfect Forward Secrecy nopfs\nInterface name {}\nScript {}\nPidfile {}\n\
+             Debug 2\nNo Detach\n",
+            group.0,
+            group.1,
+            user.0,
+            user.1,
+            Self::DEVICE,
+            folder().join("vpnc-script").display(),
+            home.file("pid").display(),
+        );
+        let (file, log) = (home.write("vpnc.conf", &text)?, home.file("vpnc.log"));
+        let out = File::create(&log).context(log.display())?;
+        let errors = out.try_clone().context(log.display())?;
+        let mut command = namespace.command("vpnc");
+        let child = command.arg(file).stdout(out).stderr(errors).spawn().context("vpnc")?;
+        Ok(Self { child, log })
+    }
+
+    /// The end of what it says.
+    pub fn last_words(&self) -> String {
+        end_of(&std::fs::read_to_string(&self.log).unwrap_or_default(), 40)
+    }
+}
+
+impl Drop for Vpnc {
+    fn drop(&mut self) {
+        end(&mut self.child);
     }
 }
 
@@ -113,6 +169,11 @@ impl Drop for Kernel {
         // Whatever is still there dies with its namespace.
         let _ = self.script("down", &[]);
     }
+}
+
+fn end_of(text: &str, lines: usize) -> String {
+    let all: Vec<_> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
 }
 
 /// A script that is ended when it takes longer than any case may.

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::arguments::Arguments;
+use crate::demo::Scenario;
 use crate::packages::{Purpose, require};
 use crate::repository::{cargo, own_program, release};
 use crate::step::{Journal, Show};
@@ -28,7 +29,7 @@ const STEPS: &[Step] = &[
     Step { name: "fuzz", words: "every fuzz target for a bounded time", run: fuzz_targets },
     Step { name: "sim", words: "two gateways on a virtual clock, a few hundred seeds", run: sim },
     Step { name: "interop", words: "strongSwan and a Linux kernel as peers", run: interop },
-    Step { name: "demo", words: "the demo, five seconds of traffic", run: demo },
+    Step { name: "demo", words: "the scenes of the demo, five seconds of traffic each", run: demo },
 ];
 
 /// Builds the programs that run with optimisation, always the same set: cargo settles features for all packages of
@@ -198,15 +199,15 @@ fn demo(journal: &mut Journal) -> Result<Tally, Failure> {
     }
     let xtask = own_program()?;
     let mut tally = Tally::default();
-    for scenario in ["site-to-site", "interop"] {
-        if scenario == "interop"
+    for scenario in Scenario::ALL {
+        if scenario == Scenario::Interop
             && let Err(why) = require(Purpose::StrongSwan)
         {
             tally.add(Tally::skip(why));
             continue;
         }
         let mut command = Command::new(&xtask);
-        command.args(["demo", "--scenario", scenario, "--seconds", "5"]);
+        command.args(["demo", "--scenario", scenario.word(), "--seconds", "5"]);
         let good = journal.run(&mut command, Show::All, &mut |_| {})?;
         tally.add(if good { Tally::pass() } else { Tally::fail() });
     }

@@ -19,6 +19,12 @@ pub struct Site(pub u8);
 pub const SITE_A: Site = Site(1);
 /// Host B's site.
 pub const SITE_B: Site = Site(2);
+/// Nobody's site: from its network come the addresses that a policy server leases to its clients.
+pub const LEASES: Site = Site(3);
+/// A second network behind gateway 2, where a scene has one.
+pub const ANNEX: Site = Site(4);
+/// A third one, of which clients learn only while they are connected.
+pub const LATER: Site = Site(5);
 
 impl Site {
     /// The gateway's outer address.
@@ -61,7 +67,10 @@ impl Site {
 
     /// The networks that must never be seen outside.
     pub fn inside() -> Vec<String> {
-        [SITE_A, SITE_B].iter().flat_map(|site| [site.network(), site.network_v6()]).collect()
+        [SITE_A, SITE_B, LEASES, ANNEX, LATER]
+            .iter()
+            .flat_map(|site| [site.network(), site.network_v6()])
+            .collect()
     }
 }
 
@@ -95,6 +104,19 @@ impl Half {
         Ok(half)
     }
 
+    /// Another network behind this gateway with a host of its own, on a port called `lan` and the network's number.
+    pub fn annex(&self, lab: &mut Lab, site: Site) -> Result<Namespace, Failure> {
+        let host = lab.namespace(&format!("host{}", site.0))?;
+        let port = annex_port(site);
+        host.veth("eth0", &self.gateway, &port)?;
+        let [address, inner] = [site.host()[0], site.inner()[0]];
+        host.address("eth0", address, 24)?;
+        self.gateway.address(&port, inner, 24)?;
+        host.ip(&format!("route add default via {inner}"))?;
+        host.without_offload("eth0")?;
+        Ok(host)
+    }
+
     /// Takes away the way in clear, for a foreign gateway: what it lets out when it has no SA is not ours to judge.
     pub fn close_clear_way(&self, other: Site) -> Result<(), Failure> {
         self.gateway.ip(&format!("route replace unreachable {}", other.network()))
@@ -102,11 +124,7 @@ impl Half {
 
     /// Connects the gateway to the wide area by `port`.
     fn connect(&self, wide_area: &Namespace, port: &str, other: Site) -> Result<(), Failure> {
-        self.gateway.veth("wan", wide_area, port)?;
-        wide_area.ip(&format!("link set {port} master br0"))?;
-        self.gateway.address("wan", IpAddr::V4(self.site.outer()), 24)?;
-        self.gateway.address("wan", IpAddr::V6(self.site.outer_v6()), 64)?;
-        self.gateway.without_offload("wan")?;
+        go_outside(&self.gateway, self.site, wide_area, port)?;
         // Without Warren this is the way in clear. It is what a leak would take, so it has to exist.
         self.gateway.ip(&format!(
             "route add {} via {}\nroute add {} via {}",
@@ -116,6 +134,20 @@ impl Half {
             other.outer_v6()
         ))
     }
+}
+
+/// The port of gateway 2 towards such a network.
+pub fn annex_port(site: Site) -> String {
+    format!("lan{}", site.0)
+}
+
+/// Connects a site's gateway to the wide area, with the site's outer addresses.
+fn go_outside(gateway: &Namespace, site: Site, wide_area: &Namespace, port: &str) -> Result<(), Failure> {
+    gateway.veth("wan", wide_area, port)?;
+    wide_area.ip(&format!("link set {port} master br0"))?;
+    gateway.address("wan", IpAddr::V4(site.outer()), 24)?;
+    gateway.address("wan", IpAddr::V6(site.outer_v6()), 64)?;
+    gateway.without_offload("wan")
 }
 
 /// The ports of the wide area, where the listener stands: towards gateway 1, towards gateway 2.
@@ -146,6 +178,39 @@ impl Topology {
         topology.a.connect(&topology.wide_area, WIDE_AREA_PORTS[0], SITE_B)?;
         topology.b.connect(&topology.wide_area, WIDE_AREA_PORTS[1], SITE_A)?;
         Ok(topology)
+    }
+}
+
+/// A host of its own outside, and a site whose gateway it knows by one address.
+///
+/// ```text
+///  client ── wide area ── gateway 2 ─┬─ host B     10.2.0.10
+///  198.51.100.1           .2         ├─ host 4     10.4.0.10
+///                                    └─ host 5     10.5.0.10
+/// ```
+pub struct Visit {
+    /// The client's namespace; `wan` is its only interface.
+    pub client: Namespace,
+    /// The site it visits.
+    pub server: Half,
+    /// The hosts in the further networks behind the server.
+    pub annexes: Vec<Namespace>,
+    /// The network between them: a bridge.
+    pub wide_area: Namespace,
+}
+
+impl Visit {
+    /// Makes all namespaces and connects them; the way in clear exists for every network.
+    pub fn new(lab: &mut Lab) -> Result<Self, Failure> {
+        let (client, server) = (lab.namespace("client")?, Half::new(lab, SITE_B)?);
+        let wide_area = wide_area(lab)?;
+        let annexes = [ANNEX, LATER].iter().map(|site| server.annex(lab, *site)).collect::<Result<_, _>>()?;
+        go_outside(&client, SITE_A, &wide_area, WIDE_AREA_PORTS[0])?;
+        go_outside(&server.gateway, SITE_B, &wide_area, WIDE_AREA_PORTS[1])?;
+        client.ip(&format!("route add default via {}", SITE_B.outer()))?;
+        server.gateway.ip(&format!("route add {} via {}", LEASES.network(), SITE_A.outer()))?;
+        client.sysctl(&["net.ipv4.tcp_rmem=4096 131072 1048576", "net.ipv4.tcp_wmem=4096 131072 1048576"])?;
+        Ok(Self { client, server, annexes, wide_area })
     }
 }
 

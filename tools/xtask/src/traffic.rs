@@ -36,16 +36,46 @@ impl std::ops::AddAssign for Pings {
     }
 }
 
+/// Who sends: a host, and the address it sends from where that is not left to its kernel. An address that the host
+/// does not have is an error of ping and iperf3, never a packet from another one.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    host: &'a Namespace,
+    address: Option<IpAddr>,
+}
+
+impl<'a> Sender<'a> {
+    /// Sends from this address only.
+    pub fn at(host: &'a Namespace, address: IpAddr) -> Self {
+        Self { host, address: Some(address) }
+    }
+
+    /// The host's name.
+    pub fn name(&self) -> &'a str {
+        self.host.name()
+    }
+}
+
+impl<'a> From<&'a Namespace> for Sender<'a> {
+    fn from(host: &'a Namespace) -> Self {
+        Self { host, address: None }
+    }
+}
+
 /// A ping that carries the marker.
-fn ping(from: &Namespace, to: IpAddr) -> Command {
+fn ping(from: Sender<'_>, to: IpAddr) -> Command {
     let pattern: String = MARKER.bytes().map(|octet| format!("{octet:02x}")).collect();
-    let mut command = from.command("ping");
+    let mut command = from.host.command("ping");
+    if let Some(address) = from.address {
+        command.args(["-I", &address.to_string()]);
+    }
     command.args(["-q", "-n", "-p", &pattern, "-s", "96", &to.to_string()]);
     command
 }
 
 /// One ping at a time until one comes back: these are the packets that find no tunnel yet. Returns how many did.
-pub fn wait_for_first_answer(from: &Namespace, to: IpAddr) -> Result<u64, Failure> {
+pub fn wait_for_first_answer<'a>(from: impl Into<Sender<'a>>, to: IpAddr) -> Result<u64, Failure> {
+    let from = from.into();
     let started = Instant::now();
     let mut unanswered = 0;
     while started.elapsed() < limits::TUNNEL_UP {
@@ -60,9 +90,10 @@ pub fn wait_for_first_answer(from: &Namespace, to: IpAddr) -> Result<u64, Failur
 }
 
 /// A few pings, one after the other.
-pub fn pings(from: &Namespace, to: IpAddr, count: u32) -> Result<Pings, Failure> {
+pub fn pings<'a>(from: impl Into<Sender<'a>>, to: IpAddr, count: u32) -> Result<Pings, Failure> {
+    let mut command = ping(from.into(), to);
     let output =
-        ping(from, to).args(["-i", "0.05", "-W", "2", "-c", &count.to_string()]).output().context("ping")?;
+        command.args(["-i", "0.05", "-W", "2", "-c", &count.to_string()]).output().context("ping")?;
     counted(&output.stdout).ok_or_else(|| Failure::new(format!("ping to {to} counted nothing")))
 }
 
@@ -71,9 +102,9 @@ pub struct Pinging(Option<Child>);
 
 impl Pinging {
     /// A hundred a second for so long.
-    pub fn start(from: &Namespace, to: IpAddr, length: Duration) -> Result<Self, Failure> {
+    pub fn start<'a>(from: impl Into<Sender<'a>>, to: IpAddr, length: Duration) -> Result<Self, Failure> {
         let count = (length.as_millis() / 10).max(1).to_string();
-        let child = ping(from, to)
+        let child = ping(from.into(), to)
             .args(["-i", "0.01", "-W", "2", "-c", &count])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -163,27 +194,40 @@ pub struct Client(Option<Child>);
 
 impl Client {
     /// One TCP stream for so many seconds.
-    pub fn start(host: &Namespace, to: IpAddr, way: Way, seconds: u64) -> Result<Self, Failure> {
-        Self::with(host, to, seconds, if way == Way::Back { &["-R"] } else { &[] })
+    pub fn start<'a>(
+        from: impl Into<Sender<'a>>,
+        to: IpAddr,
+        way: Way,
+        seconds: u64,
+    ) -> Result<Self, Failure> {
+        Self::with(from.into(), to, seconds, if way == Way::Back { &["-R"] } else { &[] })
     }
 
     /// One TCP stream that stays below a rate, as `iperf3 -b` writes it.
     pub fn limited(host: &Namespace, to: IpAddr, rate: &str, seconds: u64) -> Result<Self, Failure> {
-        Self::with(host, to, seconds, &["-b", rate])
+        Self::with(host.into(), to, seconds, &["-b", rate])
     }
 
     /// One TCP stream that never has more on its way than the default receive buffer of a UDP socket holds.
-    pub fn narrow(host: &Namespace, to: IpAddr, way: Way, seconds: u64) -> Result<Self, Failure> {
+    pub fn narrow<'a>(
+        from: impl Into<Sender<'a>>,
+        to: IpAddr,
+        way: Way,
+        seconds: u64,
+    ) -> Result<Self, Failure> {
         let way = if way == Way::Back { &["-R"][..] } else { &[] };
-        Self::with(host, to, seconds, &[&["-w", "64K"], way].concat())
+        Self::with(from.into(), to, seconds, &[&["-w", "64K"], way].concat())
     }
 
-    fn with(host: &Namespace, to: IpAddr, seconds: u64, more: &[&str]) -> Result<Self, Failure> {
-        let mut command = host.command("timeout");
+    fn with(from: Sender<'_>, to: IpAddr, seconds: u64, more: &[&str]) -> Result<Self, Failure> {
+        let mut command = from.host.command("timeout");
         let longest = seconds + limits::TRANSFER_SPARE.as_secs();
         command.args(["-k", "2", &longest.to_string(), "iperf3"]);
         command.args(["-c", &to.to_string(), "-t", &seconds.to_string(), "-J"]);
         command.args(["--connect-timeout", "3000"]).args(more);
+        if let Some(address) = from.address {
+            command.args(["-B", &address.to_string()]);
+        }
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("iperf3")?;
         Ok(Self(Some(child)))
     }
@@ -209,16 +253,22 @@ impl Client {
 }
 
 /// One TCP stream for so many seconds, from beginning to end.
-pub fn transfer(host: &Namespace, to: IpAddr, way: Way, seconds: u64) -> Result<Transfer, Failure> {
+pub fn transfer<'a>(
+    from: impl Into<Sender<'a>>,
+    to: IpAddr,
+    way: Way,
+    seconds: u64,
+) -> Result<Transfer, Failure> {
+    let from = from.into();
     for _ in 1..limits::TRANSFER_TRIES {
-        match Client::start(host, to, way, seconds)?.finish() {
+        match Client::start(from, to, way, seconds)?.finish() {
             Err(failure) if failure.to_string().contains("Connection refused") => {
                 std::thread::sleep(limits::TRANSFER_PAUSE);
             }
             done => return done,
         }
     }
-    Client::start(host, to, way, seconds)?.finish()
+    Client::start(from, to, way, seconds)?.finish()
 }
 
 impl Drop for Client {

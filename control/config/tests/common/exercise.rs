@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use warren_config::{Config, Diagnostics, SecretError, Severity, parse};
-use warren_policy::Secret;
+use warren_config::{Config, Diagnostics, SecretError, SecretSource, Severity, parse};
+use warren_policy::{ClientSide, Secret};
 
 /// The key behind every name that does not ask for something else; no test writes it into a file.
 pub(crate) const KEY: &str = "7d1f5b0c9a8e4d3f2b6a1c0e9f8d7b6a5c4e3d2f1b0a9c8e7d6f5b4a3c2e1d0f";
@@ -19,22 +19,42 @@ pub(crate) fn secrets(name: &Path) -> Result<Secret, SecretError> {
     }
 }
 
+/// The same, with certificates where they are asked for.
+pub(crate) struct Files;
+
+impl SecretSource for Files {
+    fn secret(&self, name: &Path) -> Result<Secret, SecretError> {
+        secrets(name)
+    }
+
+    fn private_key(&self, name: &Path) -> Result<Secret, SecretError> {
+        let pem = "-----BEGIN PRIVATE KEY-----\nAwMD\n-----END PRIVATE KEY-----\n";
+        secrets(name).map(|_| Secret::new(pem.into()))
+    }
+
+    fn certificate(&self, name: &Path) -> Result<Vec<u8>, SecretError> {
+        let pem = "-----BEGIN CERTIFICATE-----\nAQEB\n-----END CERTIFICATE-----\n";
+        secrets(name).map(|_| pem.into())
+    }
+}
+
 /// Reads the text and looks at everything that comes of it.
 pub(crate) fn configuration(text: &str) {
-    match parse(text, "fuzz.toml", &secrets) {
+    match parse(text, "fuzz.toml", &Files) {
         Ok(config) => accepted(&config),
         Err(errors) => refused(text, &errors),
     }
 }
 
 fn accepted(config: &Config) {
-    assert!(!config.ports.is_empty() && config.gateway.workers > 0);
+    assert!(config.ports.is_empty() == config.automatic_ports && config.gateway.workers > 0);
     let names: HashSet<&str> = config.rules.tunnel.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(names.len(), config.rules.tunnel.len(), "names are unique, lists expanded");
     assert_eq!(config.tunnels.len(), config.rules.tunnel.len());
     for (at, (rule, tunnel)) in config.rules.tunnel.iter().zip(&config.tunnels).enumerate() {
         let peer = config.peer(tunnel.peer).expect("every tunnel has its peer");
-        assert_eq!((rule.peer, rule.gateway, tunnel.rule.0 as usize), (tunnel.peer, peer.address, at));
+        assert!(!peer.is_template(), "no tunnel leads to a template");
+        assert_eq!((rule.peer, Some(rule.gateway), tunnel.rule.0 as usize), (tunnel.peer, peer.address, at));
         assert!(
             !tunnel.esp.is_empty() && tunnel.window_packets.is_multiple_of(64) && tunnel.window_packets > 0
         );
@@ -42,16 +62,43 @@ fn accepted(config: &Config) {
     }
     for (at, peer) in config.peers.iter().enumerate() {
         assert_eq!(peer.id.0 as usize, at);
-        assert_eq!(peer.local.is_ipv4(), peer.address.is_ipv4());
-        assert!(!peer.proposals.is_empty() && !peer.secret.expose().is_empty());
+        assert!(peer.address.is_none_or(|address| address.is_ipv4() == peer.local.is_ipv4()));
+        assert!(!peer.proposals.is_empty());
+        assert!(peer.authentication.secret().is_none_or(|secret| !secret.expose().is_empty()));
+        assert!(peer.receives.is_none() || (peer.serves.is_none() && !peer.is_template()));
+        assert!(peer.receives.as_ref().is_none_or(|receives| !receives.proposals.is_empty()));
+        assert!(peer.serves.is_none_or(|serves| serves.policy < config.policies.len()));
         assert!(peer.dpd.is_none_or(|dpd| dpd.timeout > dpd.delay));
     }
+    served(config);
     let selectors = config.rules.tunnel.iter().map(|rule| rule.selector);
     for selector in selectors.chain(config.rules.transport.iter().map(|rule| rule.selector)) {
         assert_eq!(selector.source.is_ipv6(), selector.destination.is_ipv6());
     }
     assert!(config.warnings.iter().all(|warning| warning.severity == Severity::Warning));
     assert!(!format!("{config:?}").contains(KEY), "F-33");
+}
+
+/// What is served needs no second look either.
+fn served(config: &Config) {
+    for policy in &config.policies {
+        let families: Vec<bool> =
+            policy.pools.iter().map(|pool| config.pools[*pool].addresses.is_ipv6()).collect();
+        assert!(families.len() < 2 || families[0] != families[1], "one pool of each family");
+        for set in &policy.sets {
+            assert!(!set.source.is_empty() && !set.proposals.is_empty());
+            assert!(set.parent.is_none_or(|parent| parent < policy.sets.len()));
+            let leads = |ipv6: bool| match &set.destination {
+                ClientSide::Lease => families.contains(&ipv6),
+                ClientSide::Networks(networks) => networks.iter().any(|network| network.is_ipv6() == ipv6),
+            };
+            assert!(set.source.iter().all(|source| leads(source.is_ipv6())));
+        }
+    }
+    for (at, pool) in config.pools.iter().enumerate() {
+        assert!(config.pools[..at].iter().all(|other| !other.addresses.overlaps(&pool.addresses)));
+        assert!(pool.statics.iter().all(|(_, address)| address.is_ipv6() == pool.addresses.is_ipv6()));
+    }
 }
 
 fn refused(text: &str, errors: &Diagnostics) {

@@ -18,7 +18,9 @@ pub(crate) mod neighbours;
 mod notification;
 pub(crate) mod sysctl;
 pub(crate) mod tables;
+pub(crate) mod tun_addresses;
 pub(crate) mod tun_routes;
+pub(crate) mod way;
 
 use rtnetlink::Handle;
 use rtnetlink::packet_core::NetlinkPayload;

@@ -9,7 +9,9 @@
 //! The unreachable routes have the highest metric. The end of the process, however it ends, takes the tun device and
 //! its routes with it; they stay, so that what should have been protected is refused instead of leaving in clear
 //! (REQUIREMENTS F-24): a restart is a stop too. The next start builds upon what an earlier one left, and only then
-//! removes what it does not need. To take Warren off a host: `ip rule del pref 220`, `ip -6 rule del pref 220`,
+//! removes what it does not need; while policy that a server gave before is still to be pulled anew, it removes nothing.
+//! Where policy was lost and nobody knows yet what comes in its place, the unreachable routes alone stay: shielded.
+//! To take Warren off a host: `ip rule del pref 220`, `ip -6 rule del pref 220`,
 //! `ip route flush table 220 proto 87`, `ip -6 route flush table 220 proto 87`.
 
 use super::guard::{PROTOCOL, mark};
@@ -52,29 +54,51 @@ pub(crate) struct Prefix {
     pub(crate) length: u8,
 }
 
-/// Protected prefixes, and the source that the kernel should prefer towards each.
-pub(crate) type Plan = BTreeMap<Prefix, Option<IpAddr>>;
+/// What becomes of the gateway's own traffic to a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Into the tun device, from that source if the kernel is free to choose one.
+    Tunnel(Option<IpAddr>),
+    /// Refused.
+    Shielded,
+}
 
-/// What the rules protect, seen from the gateway itself. A prefix of several rules takes the source that the first
-/// rule allows, because the first match wins. A prefix is routed into the tun device also when the gateway has no
-/// address that the rule allows: the engine then refuses the packet, and counts it.
+/// Protected prefixes.
+pub(crate) type Plan = BTreeMap<Prefix, Fate>;
+
+/// What the rules protect, seen from the gateway itself, and what is shielded beyond that. A prefix of several rules
+/// takes the source that the first rule allows, because the first match wins. A prefix is routed into the tun device
+/// also when the gateway has no address that the rule allows: the engine then refuses the packet, and counts it.
 ///
 /// # Errors
 /// More routes than [`TUN_ROUTES_MAX`].
-pub(crate) fn plan(rules: &RuleSet, own: &[IpAddr]) -> Result<Plan, Error> {
+pub(crate) fn plan(rules: &RuleSet, shielded: &[AddressRange], own: &[IpAddr]) -> Result<Plan, Error> {
     let mut plan = Plan::new();
     for rule in &rules.tunnel {
         let inside = |address: &&IpAddr| rule.selector.source.contains(**address) && is_source(**address);
         let source = own.iter().find(inside).copied();
         for prefix in prefixes(&rule.selector.destination) {
-            let planned = plan.entry(prefix).or_insert(source);
-            *planned = planned.or(source);
+            let planned = plan.entry(prefix).or_insert(Fate::Tunnel(source));
+            if *planned == Fate::Tunnel(None) {
+                *planned = Fate::Tunnel(source);
+            }
         }
         if plan.len() > TUN_ROUTES_MAX {
             return Err(Error::TooManyRoutes(plan.len()));
         }
     }
-    Ok(plan)
+    let is_protected = |range: &AddressRange| {
+        rules.tunnel.iter().any(|rule| rule.selector.destination.contains_range(range))
+    };
+    for range in shielded.iter().filter(|range| !is_protected(range)) {
+        for prefix in prefixes(range) {
+            plan.entry(prefix).or_insert(Fate::Shielded);
+        }
+    }
+    match plan.len() {
+        many if many > TUN_ROUTES_MAX => Err(Error::TooManyRoutes(many)),
+        _ => Ok(plan),
+    }
 }
 
 /// Loopback and link-local addresses mean nothing at the far side.
@@ -133,8 +157,8 @@ pub(crate) struct TunRoutes {
 }
 
 impl TunRoutes {
-    /// Brings the device up, installs routes, then the rules that lead to them, then removes what an earlier start
-    /// left beyond that. In this order there is no moment without a rule where there was one.
+    /// Brings the device up, installs routes, then the rules that lead to them. In this order there is no moment
+    /// without a rule where there was one. What an earlier start left beyond that is for [`TunRoutes::sweep`].
     ///
     /// # Errors
     /// The kernel refused something; what was installed is left to the next start.
@@ -147,8 +171,12 @@ impl TunRoutes {
         installed.update(plan).await?;
         add_rule(leading(installed.handle.rule().add().v4(), tun.mark)).await?;
         add_rule(leading(installed.handle.rule().add().v6(), tun.mark)).await?;
-        installed.remove_leftovers(tun.mark).await?;
         Ok(installed)
+    }
+
+    /// The interface index of the device.
+    pub(crate) const fn link(&self) -> u32 {
+        self.link
     }
 
     /// Changes what differs: new prefixes are routed before old ones are let go.
@@ -156,9 +184,9 @@ impl TunRoutes {
     /// # Errors
     /// The kernel refused a route.
     pub(crate) async fn update(&mut self, plan: Plan) -> Result<(), Error> {
-        for (prefix, source) in &plan {
-            if self.plan.get(prefix) != Some(source) {
-                self.route(*prefix, *source).await?;
+        for (prefix, fate) in &plan {
+            if self.plan.get(prefix) != Some(fate) {
+                self.route(*prefix, *fate).await?;
             }
         }
         for prefix in self.plan.keys().filter(|prefix| !plan.contains_key(prefix)) {
@@ -169,9 +197,12 @@ impl TunRoutes {
         Ok(())
     }
 
-    /// Rules with another mark and routes to other prefixes. Only what carries our protocol number: other software
-    /// uses table 220 too.
-    async fn remove_leftovers(&self, fw_mark: u32) -> Result<(), Error> {
+    /// Removes rules with another mark and routes to other prefixes, which an earlier start left. Only what carries
+    /// our protocol number: other software uses table 220 too.
+    ///
+    /// # Errors
+    /// The kernel does not answer, or refuses.
+    pub(crate) async fn sweep(&self, fw_mark: u32) -> Result<(), Error> {
         let handle = &self.handle;
         for version in [IpVersion::V4, IpVersion::V6] {
             let rules: Vec<_> = handle.rule().get(version).execute().try_collect().await.map_err(reading)?;
@@ -200,14 +231,18 @@ impl TunRoutes {
     }
 
     /// The unreachable route first: there is no moment in which the prefix has none.
-    async fn route(&self, prefix: Prefix, source: Option<IpAddr>) -> Result<(), Error> {
-        for message in [message(prefix, None, None), message(prefix, source, Some(self.link))] {
+    async fn route(&self, prefix: Prefix, fate: Fate) -> Result<(), Error> {
+        let add = async |message| {
             let added = self.handle.route().add(message).replace().execute().await;
             added.map_err(|error| {
                 Error::request(format!("routing {}/{}", prefix.address, prefix.length), &error)
-            })?;
+            })
+        };
+        add(message(prefix, None, None)).await?;
+        match fate {
+            Fate::Tunnel(source) => add(message(prefix, source, Some(self.link))).await,
+            Fate::Shielded => delete_route(&self.handle, message(prefix, None, Some(self.link))).await,
         }
-        Ok(())
     }
 }
 
@@ -318,6 +353,27 @@ mod tests {
         TunnelRule { id: RuleId(0), name: "r".to_owned(), selector, peer: PeerId(0), gateway }
     }
 
+    fn lines(plan: &Plan) -> Vec<String> {
+        let line = |(prefix, fate): (&Prefix, &Fate)| {
+            let fate = match fate {
+                Fate::Tunnel(Some(source)) => source.to_string(),
+                Fate::Tunnel(None) => "any".to_owned(),
+                Fate::Shielded => "shielded".to_owned(),
+            };
+            format!("{}/{} {fate}", prefix.address, prefix.length)
+        };
+        plan.iter().map(line).collect()
+    }
+
+    #[test] // F-24
+    fn lost_policy_is_shielded_where_no_other_rule_protects() {
+        let tunnel = vec![rule(("10.1.0.0", "10.1.255.255"), ("10.2.0.0", "10.2.255.255"))];
+        let rules = RuleSet { transport: Vec::new(), tunnel };
+        let shielded = [range("10.2.3.0", "10.2.3.255"), range("10.4.0.0", "10.4.255.255")];
+        let plan = plan(&rules, &shielded, &["10.1.0.1".parse().unwrap()]).unwrap();
+        assert_eq!(lines(&plan), ["10.2.0.0/16 10.1.0.1", "10.4.0.0/16 shielded"]);
+    }
+
     #[test]
     fn each_remote_prefix_prefers_our_own_address_inside_the_local_selector() {
         let own: Vec<IpAddr> = ["10.1.0.1", "127.0.0.1", "198.51.100.4", "2001:db8:1::1", "fe80::1"]
@@ -337,16 +393,8 @@ mod tests {
                 rule(("2001:db8:1::", "2001:db8:1::ffff"), ("2001:db8:2::", "2001:db8:2::ffff")),
             ],
         };
-        let plan = plan(&rules, &own).unwrap();
-        let lines: Vec<_> = plan
-            .iter()
-            .map(|(prefix, source)| {
-                let source = source.map_or_else(|| "any".to_owned(), |source| source.to_string());
-                format!("{}/{} {source}", prefix.address, prefix.length)
-            })
-            .collect();
         assert_eq!(
-            lines,
+            lines(&plan(&rules, &[], &own).unwrap()),
             [
                 "10.2.0.0/16 10.1.0.1",
                 "10.3.0.0/24 any",
@@ -363,6 +411,6 @@ mod tests {
             rule(("10.1.0.0", "10.1.255.255"), (&first.to_string(), &last.to_string()))
         };
         let rules = RuleSet { transport: Vec::new(), tunnel: (0..6000).map(scattered).collect() };
-        assert!(matches!(plan(&rules, &[]), Err(Error::TooManyRoutes(_))));
+        assert!(matches!(plan(&rules, &[], &[]), Err(Error::TooManyRoutes(_))));
     }
 }

@@ -51,7 +51,6 @@ impl PhaseOneKeys {
     }
 
     /// SKEYID = prf(Ni_b | Nr_b, g^xy): authentication with signatures.
-    #[cfg(test)]
     pub(crate) fn from_signature_nonces(
         proposal: IkeProposal,
         (initiator_nonce, responder_nonce): (&[u8], &[u8]),
@@ -129,6 +128,47 @@ impl PhaseOneKeys {
     /// HASH(3) = prf(SKEYID_a, 0 | M-ID | Ni_b | Nr_b).
     pub(crate) fn hash_3(&self, message_id: u32, initiator_nonce: &[u8], responder_nonce: &[u8]) -> Wiped {
         prf(self.hash, &self.skeyid_a, &[&[0], &message_id.to_be_bytes(), initiator_nonce, responder_nonce])
+    }
+}
+
+/// The key of the proofs of base mode that are computed without g^xy (REQUIREMENTS A1).
+pub(crate) struct BaseKey {
+    hash: Hash,
+    key: Wiped,
+}
+
+impl BaseKey {
+    /// SKEYID = prf(pre-shared-key, Ni_b | Nr_b).
+    pub(crate) fn from_secret(hash: Hash, secret: &[u8], (initiator, responder): (&[u8], &[u8])) -> Self {
+        Self { hash, key: prf(hash, secret, &[initiator, responder]) }
+    }
+
+    /// hash(Ni_b | Nr_b): authentication with signatures.
+    pub(crate) fn from_nonces(hash: Hash, (initiator, responder): (&[u8], &[u8])) -> Self {
+        Self { hash, key: Zeroizing::new(digest(hash, &[initiator, responder])) }
+    }
+
+    /// HASH_I = prf(key, g^xi | CKY-I | CKY-R | SAi_b | IDii_b).
+    pub(crate) fn hash_i(
+        &self,
+        initiator_public: &[u8],
+        cookies: Cookies,
+        sa: &[u8],
+        identity: &[u8],
+    ) -> Wiped {
+        let (i, r) = (&cookies.initiator, &cookies.responder);
+        prf(self.hash, &self.key, &[initiator_public, i, r, sa, identity])
+    }
+
+    /// With signatures HASH_R = prf(key, g^xi | g^xr | CKY-I | CKY-R | SAi_b | IDii_b): the initiator's identity,
+    /// for the responder's stands in its certificate.
+    pub(crate) fn signed_hash_r(&self, parts: &PhaseOneParts<'_>, initiator_identity: &[u8]) -> Wiped {
+        let (i, r) = (&parts.cookies.initiator, &parts.cookies.responder);
+        prf(
+            self.hash,
+            &self.key,
+            &[parts.initiator_public, parts.responder_public, i, r, parts.sa, initiator_identity],
+        )
     }
 }
 

@@ -6,13 +6,13 @@ mod keys;
 mod modp;
 mod prf;
 mod primes;
+mod signature;
 
 pub(crate) use cbc::{BLOCK_OCTETS, Cipher, Iv};
-#[cfg(test)]
-pub(crate) use dh::public_octets;
-pub(crate) use dh::{KeyExchange, is_public_value};
-pub(crate) use keys::{Cookies, PhaseOneKeys, PhaseOneParts, initial_iv, keymat, message_iv};
+pub(crate) use dh::{KeyExchange, is_public_value, public_octets};
+pub(crate) use keys::{BaseKey, Cookies, PhaseOneKeys, PhaseOneParts, initial_iv, keymat, message_iv};
 pub(crate) use prf::{digest, is_equal, prf};
+pub(crate) use signature::{AuthMethod, Curve, KeyError, PrivateKey, PublicKey};
 
 /// Octets that are wiped when dropped.
 pub(crate) type Wiped = zeroize::Zeroizing<Vec<u8>>;

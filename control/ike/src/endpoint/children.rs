@@ -365,6 +365,12 @@ impl Endpoint {
 
     /// Where an authentic message came from is where the peer is.
     pub(super) fn adopt_path(&mut self, isakmp: &mut Isakmp, path: Path) {
+        if mem::replace(&mut isakmp.is_nat_open, false)
+            && let Some(sa) = isakmp.sa_mut()
+        {
+            sa.settle_nat(path);
+            isakmp.path = path;
+        }
         if isakmp.path == path {
             return;
         }

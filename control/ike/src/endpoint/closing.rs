@@ -10,12 +10,12 @@ use crate::v1::exchange::State;
 use crate::v1::informational::{SPIS_PER_DELETE, delete_esp, delete_isakmp};
 use crate::v1::transaction::{Awaits, Dialogue, Question};
 use crate::wire::Chain;
-use crate::{ChildConfig, Down, Failure, Notice, Output, PeerConfig};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use crate::{ChildConfig, Down, Failure, Notice, Output, PeerConfig, RemoteIdentity};
+use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
-use warren_policy::{PeerId, RuleId};
+use warren_policy::{Identity, PeerId, RuleId};
 use warren_seam::{SaId, Spi};
 
 impl Endpoint {
@@ -36,8 +36,13 @@ impl Endpoint {
     }
 
     /// Deletes every pair and every ISAKMP SA of the peer, and gives up what is being negotiated.
+    /// With a template, those that came under it go too.
     pub fn close_peer(&mut self, _now: Duration, peer: PeerId) {
+        for dynamic in self.of_template(peer) {
+            self.end_peer(dynamic, (Down::Closed, Failure::Closed));
+        }
         self.end_peer(peer, (Down::Closed, Failure::Closed));
+        self.sweep();
     }
 
     fn end_peer(&mut self, peer: PeerId, (down, failure): (Down, Failure)) {
@@ -72,27 +77,53 @@ impl Endpoint {
     /// Replaces the configuration. SAs whose peer and child are unchanged stay; the others are closed.
     pub fn reconfigure(&mut self, _now: Duration, peers: Vec<PeerConfig>, children: Vec<ChildConfig>) {
         let reason = (Down::Reconfigured, Failure::Reconfigured);
-        let wanted: HashMap<RuleId, &ChildConfig> = children.iter().map(|new| (new.rule, new)).collect();
-        let changed: Vec<RuleId> = (self.rules.values())
-            .filter(|old| wanted.get(&old.rule).is_none_or(|new| **new != ***old))
-            .map(|old| old.rule)
-            .collect();
-        for rule in changed {
-            self.end_rule(rule);
+        let changed = self.changed_rules(&children);
+        for rule in &changed {
+            self.end_rule(*rule);
         }
-        let wanted: HashMap<PeerId, &PeerConfig> = peers.iter().map(|new| (new.id, new)).collect();
-        let gone: Vec<PeerId> = (self.peers.values())
-            .filter(|old| wanted.get(&old.config.id).is_none_or(|new| !new.is_unchanged(&old.config)))
-            .map(|old| old.config.id)
-            .collect();
-        for peer in gone {
+        for peer in self.changed_peers(&peers) {
+            for dynamic in self.of_template(peer) {
+                self.end_peer(dynamic, reason);
+                self.remove_dynamic(dynamic);
+            }
             self.end_peer(peer, reason);
             self.peers.remove(&peer);
         }
+        self.sweep();
         self.by_remote.clear();
+        self.from_anywhere.clear();
+        let stays: Vec<ChildConfig> = (self.rules.values())
+            .filter(|old| self.is_dynamic(old.peer) && children.iter().all(|new| new.rule != old.rule))
+            .map(|old| ChildConfig::clone(old))
+            .collect();
         self.rules.clear();
         self.by_selector.clear();
-        self.configure(peers, children);
+        self.configure(peers, [children, stays].concat());
+    }
+
+    fn is_dynamic(&self, peer: PeerId) -> bool {
+        self.peers.get(&peer).is_some_and(|held| held.template.is_some())
+    }
+
+    /// Rules that are no longer what they were. Those of peers under a template are nobody's to list: they stay as
+    /// long as the peer, unless they are listed otherwise.
+    fn changed_rules(&self, children: &[ChildConfig]) -> Vec<RuleId> {
+        let wanted: HashMap<RuleId, &ChildConfig> = children.iter().map(|new| (new.rule, new)).collect();
+        let is_changed = |old: &&Arc<ChildConfig>| match wanted.get(&old.rule) {
+            Some(new) => **new != ***old,
+            None => !self.is_dynamic(old.peer),
+        };
+        self.rules.values().filter(is_changed).map(|old| old.rule).collect()
+    }
+
+    /// Configured peers under which nothing that was negotiated is good any more.
+    fn changed_peers(&self, peers: &[PeerConfig]) -> Vec<PeerId> {
+        let wanted: HashMap<PeerId, &PeerConfig> = peers.iter().map(|new| (new.id, new)).collect();
+        let is_changed = |old: &&super::Peer| {
+            old.template.is_none()
+                && wanted.get(&old.config.id).is_none_or(|new| !new.is_unchanged(&old.config))
+        };
+        self.peers.values().filter(is_changed).map(|old| old.config.id).collect()
     }
 
     /// Everything that was negotiated, or is being negotiated, for one rule.
@@ -129,24 +160,19 @@ impl Endpoint {
     pub(super) fn configure(&mut self, peers: Vec<PeerConfig>, children: Vec<ChildConfig>) {
         for config in peers {
             let (peer, config) = (config.id, Arc::new(config));
-            if let Some(remote) = config.remote.host() {
-                self.by_remote.entry(remote).or_default().push(peer);
+            match config.remote.host() {
+                Some(remote) => self.by_remote.entry(remote).or_default().push(Arc::clone(&config)),
+                None => self.from_anywhere.push(Arc::clone(&config)),
             }
             match self.peers.get_mut(&peer) {
                 Some(held) => held.config = config,
                 None => {
-                    let held = super::Peer {
-                        config,
-                        isakmps: Vec::new(),
-                        current: None,
-                        pending: VecDeque::new(),
-                        is_up: false,
-                        doomed: None,
-                        children: BTreeSet::new(),
-                    };
-                    self.peers.insert(peer, held);
+                    self.peers.insert(peer, super::Peer::new(config));
                 }
             }
+        }
+        for here in self.by_remote.values_mut().chain([&mut self.from_anywhere]) {
+            here.sort_by_key(|config| config.remote_identity == RemoteIdentity::Any);
         }
         for child in children {
             let child = Arc::new(child);
@@ -218,7 +244,7 @@ impl Endpoint {
             return;
         }
         if !self.peer(peer).pending.is_empty() && !self.is_initiating(peer) {
-            self.begin_main_mode(now, peer);
+            self.begin_phase_one(now, peer);
         }
         if self.is_negotiating(peer) {
             self.peer_mut(peer).doomed = Some(reason);
@@ -227,7 +253,7 @@ impl Endpoint {
         }
     }
 
-    /// A main mode ended without an SA; `reason` is for rules that now have none to wait for.
+    /// A phase 1 ended without an SA; `reason` is for rules that now have none to wait for.
     pub(super) fn after_failed_main_mode(&mut self, now: Duration, peer: PeerId, reason: Failure) {
         if let Some(current) = self.peer(peer).current {
             self.with_isakmp(current, |_, isakmp| {
@@ -264,6 +290,7 @@ impl Endpoint {
         if mem::replace(&mut held.is_up, false) {
             self.outbox.push_back(Output::PeerDown { peer, reason });
         }
+        self.leaving.push(peer);
     }
 
     /// The peer does not answer: all its SAs are dead, and nobody is there to be told.
@@ -288,12 +315,15 @@ impl Endpoint {
     }
 
     /// The peer restarted: what it had before this negotiation began, it has no more. SAs that were set up
-    /// meanwhile are not meant: both sides may have begun at once.
-    pub(super) fn initial_contact(&mut self, isakmp: &Isakmp) {
+    /// meanwhile are not meant: both sides may have begun at once. Nor are those of anybody else (REQUIREMENTS F-3).
+    pub(super) fn initial_contact(&mut self, isakmp: &Isakmp, identity: &Identity) {
         let (peer, since) = (isakmp.peer, isakmp.started_at);
         let reason = (Down::InitialContact, Failure::PeerDown);
         let old: Vec<IsakmpId> = (self.established(peer))
-            .filter(|other| other.established().is_some_and(|established| established.at < since))
+            .filter(|other| {
+                let earlier = other.established().filter(|established| established.at < since);
+                earlier.is_some_and(|established| established.sa.identity == *identity)
+            })
             .map(|other| other.id)
             .collect();
         for id in old {

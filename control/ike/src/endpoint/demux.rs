@@ -1,6 +1,6 @@
 //! Which negotiation a datagram belongs to, cheapest question first.
 
-use super::isakmp::{IsakmpId, Phase};
+use super::isakmp::{Isakmp, IsakmpId, Phase};
 use super::{Endpoint, Handler};
 use crate::crypto::Cookies;
 use crate::limits::MESSAGE_OCTETS_MAX;
@@ -27,6 +27,11 @@ impl<'a> Message<'a> {
         } else {
             octets
         };
+        Self::of(octets)
+    }
+
+    /// One message without a marker.
+    pub(super) fn of(octets: &'a [u8]) -> Result<Self, Discard> {
         let (header, _) = Header::decode(octets).map_err(|_| Discard::Malformed)?;
         if header.major() != 1 {
             return Err(Discard::UnsupportedVersion);
@@ -43,7 +48,7 @@ impl<'a> Message<'a> {
         Cookies { initiator: self.header.cookie_i, responder: self.header.cookie_r }
     }
 
-    /// The payloads of a message of main mode that travels in clear.
+    /// The payloads of a message of phase 1 that travels in clear.
     pub(super) fn clear_body(&self) -> Result<Body<'a>, Discard> {
         if self.header.is_encrypted() {
             return Err(Discard::UnexpectedEncryption);
@@ -56,22 +61,35 @@ impl<'a> Message<'a> {
 impl Endpoint {
     pub(super) fn receive(&mut self, now: Duration, path: Path, octets: &[u8]) -> Result<(), Discard> {
         let message = Message::decode(path, octets)?;
+        match message.header.next_payload {
+            PayloadType::FRAGMENT => self.fragment(now, path, &message),
+            _ => self.dispatch(now, path, &message),
+        }
+    }
+
+    /// A whole message, as it came or put together from fragments.
+    pub(super) fn dispatch(
+        &mut self,
+        now: Duration,
+        path: Path,
+        message: &Message<'_>,
+    ) -> Result<(), Discard> {
         let cookies = message.cookies();
         if cookies.initiator == [0; 8] {
             return Err(Discard::UnknownCookies);
         }
-        let awaiting_responder = Cookies { responder: [0; 8], ..cookies };
         if cookies.responder == [0; 8] {
             // Our own first message, reflected.
             if self.by_cookies.contains_key(&cookies) {
                 return Err(Discard::Duplicate);
             }
-            return self.first_message(now, path, &message);
+            return self.first_message(now, path, message);
         }
-        let known = self.by_cookies.get(&cookies).or_else(|| self.by_cookies.get(&awaiting_responder));
-        match known {
-            Some(&id) => self.known(now, path, id, &message),
-            None if self.admission.is_ours(path, cookies) => self.third_message(now, path, &message),
+        match self.known_isakmp(cookies).map(|isakmp| isakmp.id) {
+            Some(id) => self.known(now, path, id, message),
+            None if self.admission.is_ours(path, cookies) || self.is_floated(path, message) => {
+                self.third_message(now, path, message)
+            }
             None if message.header.exchange == ExchangeType::INFORMATIONAL
                 && !message.header.is_encrypted() =>
             {
@@ -79,6 +97,20 @@ impl Endpoint {
             }
             None => Err(Discard::UnknownCookies),
         }
+    }
+
+    /// The negotiation of these cookies, also while we wait for the responder's.
+    pub(super) fn known_isakmp(&self, cookies: Cookies) -> Option<&Isakmp> {
+        let awaiting_responder = Cookies { responder: [0; 8], ..cookies };
+        let id = self.by_cookies.get(&cookies).or_else(|| self.by_cookies.get(&awaiting_responder))?;
+        self.isakmps.get(id)
+    }
+
+    /// Whether it is the third message of an aggressive mode that floated with it.
+    fn is_floated(&self, path: Path, message: &Message<'_>) -> bool {
+        path.has_marker()
+            && message.header.exchange == ExchangeType::AGGRESSIVE
+            && self.admission.floated(message.cookies()).is_some()
     }
 
     fn known(
@@ -89,16 +121,14 @@ impl Endpoint {
         message: &Message<'_>,
     ) -> Result<(), Discard> {
         let isakmp = self.isakmps.get(&id).ok_or(Discard::UnknownCookies)?;
-        // A peer for any address of ours learns ours from the first answer.
-        let same_local = isakmp.path.local.ip() == path.local.ip() || isakmp.path.local.ip().is_unspecified();
-        let same_hosts = same_local && isakmp.path.remote.ip() == path.remote.ip();
-        // Only where a NAT was found may the peer speak from elsewhere; that it is the peer is proved later.
-        if !same_hosts && !isakmp.nat().float {
+        if !isakmp.may_come_by(path) {
             return Err(Discard::WrongPath);
         }
         let is_established = isakmp.sa().is_some();
         match message.header.exchange {
-            ExchangeType::MAIN if message.header.message_id == 0 => self.main_message(now, path, id, message),
+            exchange if exchange == isakmp.exchange && message.header.message_id == 0 => {
+                self.phase_one_message(now, path, id, message)
+            }
             ExchangeType::INFORMATIONAL if !message.header.is_encrypted() => self.hint(id, message),
             ExchangeType::INFORMATIONAL if is_established => {
                 self.take(now, path, id, message, Self::informational_message)
@@ -144,7 +174,7 @@ impl Endpoint {
         result.unwrap_or(Err(Discard::UnknownCookies))
     }
 
-    fn main_message(
+    fn phase_one_message(
         &mut self,
         now: Duration,
         path: Path,
@@ -157,7 +187,10 @@ impl Endpoint {
                 Repetition::Silence => return Err(Discard::Duplicate),
                 Repetition::Answer(response) => {
                     let response = response.to_vec();
-                    endpoint.transmit(isakmp.path, &response);
+                    // Base mode ends before both sides float.
+                    let is_base = isakmp.exchange == ExchangeType::BASE;
+                    let back = if is_base { path } else { isakmp.path };
+                    endpoint.transmit(back, &response);
                     return Err(Discard::Retransmitted);
                 }
             }
@@ -166,6 +199,9 @@ impl Endpoint {
                 Phase::ExpectKe(_) => endpoint.fourth_message(now, path, isakmp, message),
                 Phase::ExpectAuth(_) => endpoint.fifth_message(now, path, isakmp, message),
                 Phase::ExpectLast(_) => endpoint.sixth_message(now, path, isakmp, message),
+                Phase::ExpectAnswer(_) => endpoint.aggressive_answer(now, path, isakmp, message),
+                Phase::ExpectBaseSa(_) => endpoint.base_second(now, path, isakmp, message),
+                Phase::ExpectBaseLast(_) => endpoint.base_fourth(now, path, isakmp, message),
                 Phase::Established(_) | Phase::Gone => Err(Discard::UnexpectedExchange),
             }
         });

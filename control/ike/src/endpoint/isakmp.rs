@@ -6,8 +6,10 @@ use crate::v1::dpd::DeadPeerDetection;
 use crate::v1::exchange::Exchange;
 use crate::v1::isakmp_sa::IsakmpSa;
 use crate::v1::nat::Nat;
-use crate::v1::{initiator, responder};
+use crate::v1::{aggressive_mode, base_mode, initiator, responder};
+use crate::wire::ExchangeType;
 use crate::{Path, Role};
+use std::mem;
 use std::time::Duration;
 use warren_policy::PeerId;
 
@@ -18,6 +20,12 @@ pub(super) type IsakmpId = u64;
 pub(super) enum Phase {
     ExpectSa(initiator::ExpectSa),
     ExpectKe(Box<initiator::ExpectKe>),
+    /// As initiator of aggressive mode, message 2.
+    ExpectAnswer(Box<aggressive_mode::ExpectAnswer>),
+    /// As initiator of base mode, message 2.
+    ExpectBaseSa(Box<base_mode::ExpectSa>),
+    /// As initiator of base mode, message 4.
+    ExpectBaseLast(Box<base_mode::ExpectLast>),
     /// As initiator, message 6.
     ExpectLast(Box<initiator::ExpectAuth>),
     /// As responder, message 5.
@@ -45,18 +53,27 @@ pub(super) struct Isakmp {
     pub(super) id: IsakmpId,
     pub(super) peer: PeerId,
     pub(super) role: Role,
+    /// Of phase 1.
+    pub(super) exchange: ExchangeType,
     pub(super) path: Path,
     pub(super) cookies: Cookies,
     pub(super) started_at: Duration,
     pub(super) phase: Phase,
-    /// Our last main mode message as initiator.
+    /// Our last message of phase 1 as initiator.
     pub(super) retransmission: Option<Retransmission>,
-    /// The last main mode message that we accepted.
+    /// The last message of phase 1 that we accepted.
     pub(super) answered: Answered,
     /// An unauthenticated error notify: no reason to stop, but worth telling when nothing else comes.
     pub(super) hint: Option<u16>,
     /// Whether `SecretsDiffer` was said.
     pub(super) is_suspicious: bool,
+    /// As initiator of aggressive mode: nobody said yet that message 3 has arrived.
+    pub(super) is_unconfirmed: bool,
+    /// Whether long messages go to it in fragments.
+    pub(super) fragments: bool,
+    /// As responder of base mode: whether both sides float is for the port of the peer's first message under the SA
+    /// to say. NAT-D payloads are not authenticated, and nothing of phase 1 has come from there yet.
+    pub(super) is_nat_open: bool,
     /// When an unfinished negotiation as responder is forgotten.
     pub(super) ends_at: Option<Duration>,
 }
@@ -67,7 +84,15 @@ impl Isakmp {
     }
 
     pub(super) const fn is_initiating(&self) -> bool {
-        matches!(self.phase, Phase::ExpectSa(_) | Phase::ExpectKe(_) | Phase::ExpectLast(_))
+        match self.phase {
+            Phase::ExpectSa(_)
+            | Phase::ExpectKe(_)
+            | Phase::ExpectLast(_)
+            | Phase::ExpectAnswer(_)
+            | Phase::ExpectBaseSa(_)
+            | Phase::ExpectBaseLast(_) => true,
+            Phase::ExpectAuth(_) | Phase::Established(_) | Phase::Gone => false,
+        }
     }
 
     pub(super) fn established(&self) -> Option<&Established> {
@@ -98,12 +123,29 @@ impl Isakmp {
             Phase::ExpectLast(state) => state.nat(),
             Phase::ExpectAuth(state) => state.nat(),
             Phase::Established(established) => established.sa.nat,
-            Phase::ExpectSa(_) | Phase::ExpectKe(_) | Phase::Gone => Nat::default(),
+            Phase::ExpectSa(_)
+            | Phase::ExpectKe(_)
+            | Phase::ExpectAnswer(_)
+            | Phase::ExpectBaseSa(_)
+            | Phase::ExpectBaseLast(_)
+            | Phase::Gone => Nat::default(),
         }
+    }
+
+    /// Whether its messages may come by that path. Only where a NAT was found may the peer speak from elsewhere; that
+    /// it is the peer is proved later.
+    pub(super) fn may_come_by(&self, path: Path) -> bool {
+        // A peer for any address of ours learns ours from the first answer.
+        let same_local = self.path.local.ip() == path.local.ip() || self.path.local.ip().is_unspecified();
+        let same_hosts = same_local && self.path.remote.ip() == path.remote.ip();
+        same_hosts || self.nat().float
     }
 
     /// Something authentic came from the peer.
     pub(super) fn heard(&mut self, now: Duration) {
+        if mem::replace(&mut self.is_unconfirmed, false) {
+            self.retransmission = None;
+        }
         if let Some(dpd) = self.established_mut().and_then(|established| established.dpd.as_mut()) {
             dpd.heard(now);
         }

@@ -2,19 +2,25 @@
 //!
 //! ```text
 //! demux     datagram -> cookies -> first message | negotiation | ISAKMP SA
-//! main      main mode, both roles                children  quick mode, both roles, and what it leaves
+//! initiator, responder  phase 1 in all modes     children  quick mode, both roles, and what it leaves
+//! establish what phase 1 becomes                 templates peers that no configuration names
 //! notify    informational exchanges              timeouts  repetition, renewal, DPD, keepalives, expiry
 //! closing   the ways an SA ends                  status    what dpctl shows
 //! transaction  configuration, pulled and pushed  xauth     extended authentication before it
+//! fragments messages that do not fit a packet
 //! ```
 
 mod children;
 mod closing;
 mod demux;
+mod establish;
+mod fragments;
+mod initiator;
 mod isakmp;
-mod main;
 mod notify;
+mod responder;
 mod status;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -24,10 +30,12 @@ mod xauth;
 use crate::admission::Admission;
 use crate::config::{ChildConfig, PeerConfig};
 use crate::crypto::Cookies;
-use crate::limits::PENDING_CHILDREN_MAX;
+use crate::limits::{FRAGMENT_PACKET_OCTETS, PENDING_CHILDREN_MAX};
 use crate::spi::SaNames;
 use crate::timers::Timers;
+use crate::v1::fragment::Reassembler;
 use crate::v1::xauth::Guesses;
+use crate::wire::ExchangeType;
 use crate::{Counters, Discard, Down, Entropy, Failure, Notice, Output, Path};
 use children::Child;
 use demux::Message;
@@ -36,15 +44,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use warren_policy::{PeerId, RuleId, Selector};
+use warren_policy::{Identity, PeerId, RuleId, Selector};
 use warren_seam::SaId;
+
+#[cfg(test)]
+pub(crate) use tests::peer_configs;
 
 /// What handles a message under an established SA.
 type Handler = fn(&mut Endpoint, Duration, Path, &mut Isakmp, &Message<'_>) -> Result<(), Discard>;
 
-/// What we hold about one configured peer.
+/// What we hold about one peer.
 struct Peer {
     config: Arc<PeerConfig>,
+    /// The template that it came under, where no configuration names it.
+    template: Option<PeerId>,
     /// Negotiations and ISAKMP SAs, oldest first.
     isakmps: Vec<IsakmpId>,
     /// The ISAKMP SA that new exchanges use.
@@ -58,13 +71,39 @@ struct Peer {
     children: BTreeSet<SaId>,
 }
 
+impl Peer {
+    fn new(config: Arc<PeerConfig>) -> Self {
+        Self {
+            config,
+            template: None,
+            isakmps: Vec::new(),
+            current: None,
+            pending: VecDeque::new(),
+            is_up: false,
+            doomed: None,
+            children: BTreeSet::new(),
+        }
+    }
+}
+
 /// The IKE half of a gateway. Inputs are methods; after each, take outputs with [`Endpoint::poll_output`].
 pub struct Endpoint {
     entropy: Box<dyn Entropy>,
     counters: Counters,
     outbox: VecDeque<Output>,
     peers: BTreeMap<PeerId, Peer>,
-    by_remote: HashMap<IpAddr, Vec<PeerId>>,
+    /// Configured peers with one address; it finds candidates, and tells nobody apart. Those of an exact identity
+    /// come first.
+    by_remote: HashMap<IpAddr, Vec<Arc<PeerConfig>>>,
+    /// Configured peers without one, in the same order.
+    from_anywhere: Vec<Arc<PeerConfig>>,
+    /// Peers that came under a template, by it and by who they are.
+    dynamic: HashMap<(PeerId, Identity), PeerId>,
+    last_dynamic: u32,
+    /// Peers of templates that may have nothing left.
+    leaving: Vec<PeerId>,
+    /// The time of day at `now` zero.
+    unix_offset: Duration,
     rules: HashMap<RuleId, Arc<ChildConfig>>,
     by_selector: HashMap<(PeerId, Selector), RuleId>,
     /// Rules that `open_child` began and that have neither a pair nor a failure yet.
@@ -82,6 +121,11 @@ pub struct Endpoint {
     children: BTreeMap<SaId, Child>,
     names: SaNames,
     timers: Timers<IsakmpId>,
+    reassembler: Reassembler,
+    /// Whose long messages are sent in fragments, under which exchange.
+    fragmenting: HashMap<IsakmpId, ExchangeType>,
+    /// The longest packet that is sent to them.
+    packet_octets: usize,
 }
 
 impl Endpoint {
@@ -95,6 +139,11 @@ impl Endpoint {
             outbox: VecDeque::new(),
             peers: BTreeMap::new(),
             by_remote: HashMap::new(),
+            from_anywhere: Vec::new(),
+            dynamic: HashMap::new(),
+            last_dynamic: 0,
+            leaving: Vec::new(),
+            unix_offset: Duration::ZERO,
             rules: HashMap::new(),
             by_selector: HashMap::new(),
             opening: HashSet::new(),
@@ -107,9 +156,21 @@ impl Endpoint {
             children: BTreeMap::new(),
             names: SaNames::new(),
             timers: Timers::new(),
+            reassembler: Reassembler::default(),
+            fragmenting: HashMap::new(),
+            packet_octets: FRAGMENT_PACKET_OCTETS,
         };
         endpoint.configure(peers, children);
         endpoint
+    }
+
+    /// What time of day it is, since 1970: certificates have dates. Without it none is valid.
+    pub fn set_unix_time(&mut self, now: Duration, unix: Duration) {
+        self.unix_offset = unix.saturating_sub(now);
+    }
+
+    fn unix_time(&self, now: Duration) -> Duration {
+        self.unix_offset + now
     }
 
     /// An IKE datagram. On port 4500 the four octets of the non-ESP marker are still in front.
@@ -118,6 +179,7 @@ impl Endpoint {
         if let Err(discard) = self.receive(now, path, octets) {
             self.counters.discard(discard);
         }
+        self.sweep();
     }
 
     /// A deadline may have come.
@@ -125,6 +187,7 @@ impl Endpoint {
         while let Some(id) = self.timers.take_due(now) {
             self.isakmp_due(now, id);
         }
+        self.sweep();
     }
 
     /// When to call [`Endpoint::handle_timeout`].
@@ -139,7 +202,7 @@ impl Endpoint {
         self.outbox.pop_front()
     }
 
-    /// Negotiates a pair of SAs for the rule, with a main mode first if there is no ISAKMP SA. Ignored while a
+    /// Negotiates a pair of SAs for the rule, with phase 1 first if there is no ISAKMP SA. Ignored while a
     /// negotiation of ours for this rule is under way. Ends in `ChildUp` or `ChildFailed`.
     pub fn open_child(&mut self, now: Duration, rule: RuleId) {
         if self.opening.contains(&rule) {
@@ -160,9 +223,10 @@ impl Endpoint {
             Some(id) => {
                 self.with_isakmp(id, |endpoint, isakmp| endpoint.drain_pending(now, isakmp));
             }
-            None if !self.is_initiating(peer) => self.begin_main_mode(now, peer),
+            None if !self.is_initiating(peer) => self.begin_phase_one(now, peer),
             None => {}
         }
+        self.sweep();
     }
 
     /// Authentic ESP came from the peer: dead peer detection need not ask (RFC 3706 §5).
@@ -210,6 +274,7 @@ impl Endpoint {
         let result = action(self, &mut isakmp);
         if isakmp.is_gone() {
             self.timers.set(id, None);
+            self.fragmenting.remove(&id);
         } else {
             self.timers.set(id, isakmp.deadline());
             self.isakmps.insert(id, isakmp);
@@ -218,8 +283,7 @@ impl Endpoint {
     }
 
     fn transmit(&mut self, path: Path, message: &[u8]) {
-        let marker: &[u8] = if path.has_marker() { &[0; 4] } else { &[] };
-        self.send(path, [marker, message].concat());
+        self.transmit_in_pieces(path, self.fragments_of(message), message);
     }
 
     fn send(&mut self, path: Path, octets: Vec<u8>) {
@@ -235,12 +299,12 @@ impl Endpoint {
         self.peer(peer).config.name.clone()
     }
 
-    /// Whether a main mode that we began is under way, first or renewal.
+    /// Whether a phase 1 that we began is under way, first or renewal.
     fn is_initiating(&self, peer: PeerId) -> bool {
         self.peer(peer).isakmps.iter().filter_map(|id| self.isakmps.get(id)).any(Isakmp::is_initiating)
     }
 
-    /// Whether any main mode with the peer is under way.
+    /// Whether any phase 1 with the peer is under way.
     fn is_negotiating(&self, peer: PeerId) -> bool {
         self.peer(peer).isakmps.iter().filter_map(|id| self.isakmps.get(id)).any(|i| i.sa().is_none())
     }

@@ -70,9 +70,13 @@ impl Endpoint {
             NotifyType::R_U_THERE => self.asked(now, path, isakmp, notify),
             NotifyType::R_U_THERE_ACK => self.answered(now, path, isakmp, notify),
             NotifyType::INITIAL_CONTACT => {
-                self.initial_contact(isakmp);
+                if let Some(identity) = isakmp.sa().map(|sa| sa.identity.clone()) {
+                    self.initial_contact(isakmp, &identity);
+                }
                 Ok(())
             }
+            // That it came, and from where, is all it says.
+            NotifyType::CONNECTED => Ok(()),
             NotifyType::RESPONDER_LIFETIME => {
                 self.lifetime_notified(now, isakmp, notify);
                 Ok(())

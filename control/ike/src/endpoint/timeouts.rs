@@ -15,7 +15,7 @@ impl Endpoint {
     /// One of the clocks of this negotiation or SA has come.
     pub(super) fn isakmp_due(&mut self, now: Duration, id: IsakmpId) {
         self.with_isakmp(id, |endpoint, isakmp| {
-            endpoint.repeat_main(now, isakmp);
+            endpoint.repeat_phase_one(now, isakmp);
             endpoint.repeat_exchanges(now, isakmp);
             endpoint.xauth_due(now, isakmp);
             if isakmp.is_gone() {
@@ -28,7 +28,7 @@ impl Endpoint {
         });
     }
 
-    fn repeat_main(&mut self, now: Duration, isakmp: &mut Isakmp) {
+    fn repeat_phase_one(&mut self, now: Duration, isakmp: &mut Isakmp) {
         if isakmp.ends_at.is_some_and(|at| at <= now) {
             let peer = isakmp.peer;
             self.forget(isakmp);
@@ -44,12 +44,18 @@ impl Endpoint {
             self.transmit(path, octets);
             return;
         }
+        if isakmp.sa().is_some() {
+            // The third message of aggressive mode: whether it arrived, the first exchange under the SA will show.
+            isakmp.retransmission = None;
+            return;
+        }
         let reason = isakmp.hint.map_or(Failure::NoAnswer, Failure::Hinted);
         self.main_mode_failed(now, isakmp, reason);
     }
 
     fn repeat_exchanges(&mut self, now: Duration, isakmp: &mut Isakmp) {
-        let (path, peer) = (isakmp.path, isakmp.peer);
+        let (path, peer, is_unconfirmed) = (isakmp.path, isakmp.peer, isakmp.is_unconfirmed);
+        let mut is_void = false;
         let Some(sa) = isakmp.sa_mut() else { return };
         let mut is_user_silent = false;
         let due = sa.exchanges.iter().filter(|(_, exchange)| exchange.deadline() <= now);
@@ -64,9 +70,14 @@ impl Endpoint {
                 if matches!(exchange.state, State::Responder { .. }) {
                     self.counters.discard(Discard::Unconfirmed);
                 }
+                is_void |= is_unconfirmed && exchange.awaits_answer();
                 is_user_silent |= exchange.asks_user();
                 self.end_exchange(peer, exchange.state, (Down::Unconfirmed, Failure::NoAnswer));
             }
+        }
+        if is_void {
+            // The peer may never have known of this SA.
+            return self.close_isakmp(now, isakmp, Down::DeadPeer, false);
         }
         if is_user_silent {
             self.user_refused(now, isakmp);
@@ -113,7 +124,7 @@ impl Endpoint {
         }
         established.renew_at = None;
         if self.peer(peer).current == Some(id) && !self.is_initiating(peer) {
-            self.begin_main_mode(now, peer);
+            self.begin_phase_one(now, peer);
         }
     }
 

@@ -26,7 +26,7 @@ impl Endpoint {
         if held.current.is_none() {
             self.connecting.insert(peer);
             if !self.is_initiating(peer) {
-                self.begin_main_mode(now, peer);
+                self.begin_phase_one(now, peer);
             }
         }
     }
@@ -177,7 +177,7 @@ impl Endpoint {
     }
 
     /// Our own answer to a question of the peer's.
-    pub(super) fn answer(
+    pub(super) fn answer_transaction(
         &mut self,
         now: Duration,
         isakmp: &mut Isakmp,

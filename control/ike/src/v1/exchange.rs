@@ -58,6 +58,12 @@ impl Exchange {
         )
     }
 
+    /// Whether we asked and the peer has not answered.
+    pub(crate) const fn awaits_answer(&self) -> bool {
+        self.is_ours()
+            || matches!(&self.state, State::Transaction(Dialogue { awaits: Awaits::Answer(_), .. }))
+    }
+
     pub(crate) const fn is_ours(&self) -> bool {
         matches!(self.state, State::Initiator(_))
     }

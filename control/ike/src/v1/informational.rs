@@ -7,6 +7,12 @@ use warren_seam::Spi;
 /// SPIs in one Delete payload: the message stays below the usual MTU.
 pub(crate) const SPIS_PER_DELETE: usize = 256;
 
+/// A notify about the ISAKMP SA that has nothing to add.
+pub(crate) fn status(kind: NotifyType, cookies: Cookies) -> Chain {
+    let notify = Notify::isakmp(kind, cookies.initiator, cookies.responder, &[]);
+    Chain::new().with(PayloadType::NOTIFY, &notify.encode())
+}
+
 /// R-U-THERE or its answer (RFC 3706 §5.3).
 pub(crate) fn dpd(kind: NotifyType, cookies: Cookies, sequence: u32) -> Chain {
     let sequence = sequence.to_be_bytes();

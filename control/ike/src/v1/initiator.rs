@@ -1,9 +1,13 @@
 //! Main mode as initiator: three states, each named for what it waits for.
 
 use super::isakmp_sa::IsakmpSa;
-use super::main_mode::{Authentic, Half, PeerHalf, Secured, Setup, Vendors, sa_message};
+use super::main_mode::{key_message, sa_message};
+use super::method::method;
 use super::nat::Nat;
 use super::phase_one;
+use super::proof::{Judges, Unproved};
+use super::secured::{Authentic, Half, PeerHalf, Secured, Setup};
+use super::vendors::Vendors;
 use crate::crypto::Cookies;
 use crate::wire::{Body, Header, PayloadType};
 use crate::{Discard, Entropy, NatTraversal, Path, PeerConfig, Role};
@@ -20,7 +24,7 @@ pub(crate) struct ExpectSa {
 impl ExpectSa {
     /// A new negotiation and its first message.
     pub(crate) fn begin(config: Arc<PeerConfig>, cookie: [u8; 8]) -> (Self, Vec<u8>) {
-        let sa = phase_one::offer(&config.proposals, config.lifetime);
+        let sa = phase_one::offer(&config.proposals, method(&config, Role::Initiator), config.lifetime);
         let cookies = Cookies { initiator: cookie, responder: [0; 8] };
         let message = sa_message(&config, cookies, &sa, config.nat_traversal != NatTraversal::Off);
         (Self { config, cookie, sa }, message)
@@ -35,18 +39,18 @@ impl ExpectSa {
         entropy: &mut dyn Entropy,
     ) -> Result<(ExpectKe, Vec<u8>), Discard> {
         let answer = body.first(PayloadType::SA).ok_or(Discard::MissingPayload)?;
-        let agreed = phase_one::accept(&self.config.proposals, self.config.lifetime, answer.body)?;
-        let mut vendors = Vendors::of(body);
-        vendors.nat_traversal &= self.config.nat_traversal != NatTraversal::Off;
+        let config = &self.config;
+        let number = method(config, Role::Initiator);
+        let agreed = phase_one::accept(&config.proposals, number, config.lifetime, answer.body)?;
         let setup = Setup {
-            config: Arc::clone(&self.config),
+            config: Arc::clone(config),
             cookies: Cookies { initiator: self.cookie, responder: header.cookie_r },
             agreed,
             sa: self.sa.clone(),
-            vendors,
+            vendors: Vendors::of(body).for_config(config),
         };
-        let half = Half::generate(&setup, entropy);
-        let message = half.message(&setup, path);
+        let half = Half::generate(setup.agreed.proposal.group, entropy);
+        let message = key_message(&setup, &half, path);
         Ok((ExpectKe { setup, half }, message))
     }
 }
@@ -64,11 +68,11 @@ impl ExpectKe {
         body: &Body<'_>,
         path: Path,
         initial_contact: bool,
+        entropy: &mut dyn Entropy,
     ) -> Result<(ExpectAuth, Vec<u8>), Discard> {
         let peer = PeerHalf::of(body)?;
-        let setup = Setup { config: Arc::clone(&self.setup.config), sa: self.setup.sa.clone(), ..self.setup };
-        let mut secured = Secured::new(setup, Role::Initiator, &self.half, &peer, path)?;
-        let message = secured.auth_message(Role::Initiator, initial_contact);
+        let mut secured = Secured::new(self.setup.clone(), Role::Initiator, &self.half, &peer, path)?;
+        let message = secured.auth_message(Role::Initiator, initial_contact, entropy)?;
         Ok((ExpectAuth { secured }, message))
     }
 }
@@ -83,20 +87,23 @@ impl ExpectAuth {
         self.secured.nat
     }
 
-    /// Decryption and HASH_R. Refusing costs nothing and moves nothing.
-    pub(crate) fn open(&self, header: &Header, datagram: &[u8]) -> Result<Authentic, Discard> {
-        self.secured.open(Role::Responder, header, datagram)
+    /// Decryption and the proof. Refusing costs nothing and moves nothing.
+    pub(crate) fn open(
+        &self,
+        header: &Header,
+        datagram: &[u8],
+        judges: Judges<'_>,
+    ) -> Result<Authentic, Unproved> {
+        self.secured.open(Role::Responder, (header, datagram), judges)
     }
 
     /// Consumes the state: the peer knows the secret, and is whom we wanted or nobody. On refusal gives who it
     /// said it is.
     pub(crate) fn handle(mut self, authentic: Authentic) -> Result<IsakmpSa, Option<Identity>> {
         self.secured.accept(&authentic);
-        match authentic.identity {
-            Some(identity) if self.secured.setup.config.remote_identity.accepts(&identity) => {
-                Ok(self.secured.into_sa(Role::Initiator, identity))
-            }
-            other => Err(other),
+        match (authentic.proved.identity, authentic.proved.config) {
+            (Some(identity), Some(_)) => Ok(self.secured.into_sa(Role::Initiator, identity)),
+            (other, _) => Err(other),
         }
     }
 }

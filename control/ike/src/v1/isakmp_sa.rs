@@ -1,15 +1,16 @@
 //! An established ISAKMP SA: keys, the IV that exchanges start from, and the message IDs that were used.
 
 use super::exchange::Exchange;
-use super::main_mode::{Vendors, header};
+use super::main_mode::header;
 use super::nat::Nat;
 use super::transaction::Tally;
+use super::vendors::Vendors;
 use super::xauth;
 use super::{informational, phase_one, protection};
 use crate::crypto::{Cookies, Iv, PhaseOneKeys, Wiped, is_equal, message_iv};
 use crate::limits::{EXCHANGES_MAX, MESSAGE_IDS_MAX};
 use crate::wire::{Body, Chain, ExchangeType, Header, NotifyType, PayloadType};
-use crate::{Discard, Entropy, PeerConfig, Role};
+use crate::{Discard, Entropy, Path, PeerConfig, Role};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use warren_policy::Identity;
@@ -68,6 +69,11 @@ impl IsakmpSa {
             last_block,
             used: HashSet::new(),
         }
+    }
+
+    /// Where both sides float only after phase 1: the port of the initiator's message says whether.
+    pub(crate) fn settle_nat(&mut self, path: Path) {
+        self.nat = self.nat.settled(path.has_marker() && self.vendors.nat_traversal);
     }
 
     pub(crate) const fn keys(&self) -> &PhaseOneKeys {

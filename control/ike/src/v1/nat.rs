@@ -16,6 +16,13 @@ pub(crate) struct Nat {
     pub(crate) float: bool,
 }
 
+impl Nat {
+    /// What remains once the initiator has decided whether to float.
+    pub(crate) fn settled(self, float: bool) -> Self {
+        if float { Self { float, ..self } } else { Self::default() }
+    }
+}
+
 /// HASH(CKY-I | CKY-R | IP | Port) with the hash of phase 1.
 fn hash(algorithm: Hash, cookies: Cookies, socket: SocketAddr) -> Vec<u8> {
     let port = socket.port().to_be_bytes();

@@ -133,6 +133,12 @@ pub mod ike_attribute {
     pub const RSA_SIGNATURES: u16 = 3;
     /// Authentication: pre-shared key, then the responder asks for XAuth.
     pub const XAUTH_INIT_PRE_SHARED: u16 = 65_001;
+    /// Authentication: pre-shared key, then the initiator asks for XAuth.
+    pub const XAUTH_RESP_PRE_SHARED: u16 = 65_002;
+    /// Authentication: RSA signatures, then the responder asks for XAuth.
+    pub const XAUTH_INIT_RSA: u16 = 65_005;
+    /// Authentication: RSA signatures, then the initiator asks for XAuth.
+    pub const XAUTH_RESP_RSA: u16 = 65_006;
     /// Life type: seconds.
     pub const SECONDS: u16 = 1;
     /// Life type: kilobytes.

@@ -6,6 +6,7 @@ use super::malformed::Malformed;
 use super::reader::Reader;
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use warren_policy::identity::is_sequence;
 use warren_policy::{AddressRange, Identity, PortRange, Protocol, Selector};
 
 /// An identification. Its data have the length that its type demands; what they mean is asked for.
@@ -67,6 +68,7 @@ impl<'a> Identification<'a> {
             Identity::Fqdn(name) => (IdType::FQDN, name.as_bytes().into()),
             Identity::UserFqdn(name) => (IdType::USER_FQDN, name.as_bytes().into()),
             Identity::KeyId(octets) => (IdType::KEY_ID, octets.as_slice().into()),
+            Identity::Dn(der) => (IdType::DER_ASN1_DN, der.as_slice().into()),
         };
         Self { kind, protocol: 0, port: 0, data }
     }
@@ -84,6 +86,7 @@ impl<'a> Identification<'a> {
             IdType::FQDN => text(&self.data).map(Identity::Fqdn),
             IdType::USER_FQDN => text(&self.data).map(Identity::UserFqdn),
             IdType::KEY_ID => Ok(Identity::KeyId(self.data.to_vec())),
+            IdType::DER_ASN1_DN if is_sequence(&self.data) => Ok(Identity::Dn(self.data.to_vec())),
             _ => Err(Malformed::IdNotEntity),
         }
     }
@@ -269,6 +272,10 @@ mod tests {
             ("u@a.test", "03000000 7540612e74657374"),
             ("2001:db8::1", "05000000 20010db8000000000000000000000001"),
             ("keyid:00ff", "0b000000 00ff"),
+            (
+                "dn:30143112301006035504030c096c6566742e74657374",
+                "09000000 30143112301006035504030c096c6566742e74657374",
+            ),
         ] {
             let identity: Identity = text.parse().unwrap();
             assert_eq!(Identification::of_identity(&identity).encode(), octets(body), "{text}");
@@ -337,6 +344,7 @@ mod tests {
             ("03000000 ff40ff", Malformed::IdNotText),
             ("04000000 0a010000 ffff0000", Malformed::IdNotEntity),
             ("09000000 3000", Malformed::IdNotEntity),
+            ("09000000 30143112", Malformed::IdNotEntity),
         ] {
             let body = octets(body);
             assert_eq!(Identification::decode(&body).unwrap().identity(), Err(reason), "{body:?}");

@@ -98,10 +98,26 @@ malformed! {
     DeleteTruncated = "delete-truncated",
     /// A Delete payload whose number and size of SPIs do not give its length, or with SPIs of no size.
     DeleteLength = "delete-length",
+    /// A fragment with nothing of a message in it.
+    FragmentTruncated = "fragment-truncated",
+    /// A fragment with the number zero: the first is one.
+    FragmentNumber = "fragment-number",
     /// A NAT-OA payload whose length its address type does not allow.
     NatOaLength = "nat-oa-length",
     /// A NAT-OA payload with neither an IPv4 nor an IPv6 address.
     NatOaType = "nat-oa-type",
+    /// A discovery message whose header is none of its kind: version, exchange, message ID, encryption or cookies.
+    TedHeader = "ted-header",
+    /// A discovery payload that is missing or shorter than its fields.
+    TedTruncated = "ted-truncated",
+    /// Octets behind the last field of a discovery payload.
+    TedTrailingOctets = "ted-trailing-octets",
+    /// A summary of another maker or version.
+    TedVersion = "ted-version",
+    /// An IP version that is neither 4 nor 6, or two that differ.
+    TedFamily = "ted-family",
+    /// A response without an entry, or with more than [`ENTRIES_MAX`](super::ted::ENTRIES_MAX).
+    TedEntries = "ted-entries",
 }
 
 #[cfg(test)]

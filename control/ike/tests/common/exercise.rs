@@ -4,8 +4,8 @@
 use warren_ike::wire::nat::{decode_original_address, encode_original_address};
 use warren_ike::wire::vendor::Vendor;
 use warren_ike::wire::{
-    Attribute, Body, ConfigAttribute, Delete, HEADER_OCTETS, Header, Identification, Malformed, Notify,
-    PayloadType, Sa, SetMessage, SplitForm, Traffic, Transaction, Value,
+    Attribute, Body, ConfigAttribute, Delete, Fragment, HEADER_OCTETS, Header, Identification, Malformed,
+    Notify, PayloadType, Sa, SetMessage, SplitForm, Traffic, Transaction, Value,
 };
 
 /// A datagram without non-ESP marker. The result is for counting; every property is asserted.
@@ -44,12 +44,20 @@ pub(crate) fn payload(kind: PayloadType, body: &[u8]) -> Result<(), Malformed> {
         PayloadType::DELETE => delete(body),
         PayloadType::ATTRIBUTES => configuration(body),
         PayloadType::NAT_OA => original_address(body),
+        PayloadType::FRAGMENT => fragment(body),
         PayloadType::VENDOR_ID => {
             let _ = Vendor::of(body);
             Ok(())
         }
         _ => Ok(()),
     }
+}
+
+/// The body of a fragment payload. Unknown flags are not kept, so values are compared.
+pub(crate) fn fragment(body: &[u8]) -> Result<(), Malformed> {
+    let decoded = Fragment::decode(body)?;
+    assert_eq!(Fragment::decode(&decoded.encode()), Ok(decoded));
+    Ok(())
 }
 
 /// The body of an SA payload. Two reserved octets of each transform are not kept, so values are compared.

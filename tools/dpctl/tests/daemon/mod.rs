@@ -8,8 +8,10 @@ use std::process::{Command as Process, Output};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use warren_api::{
-    Answer, Command, DropCount, Port, Refusal, RefusalWord, Response, Rule, RuleClass, Rules, Sa,
-    SaDirection, Stats, Totals, Tunnel, TunnelState, VersionInfo, Worker, decode_request, encode_response,
+    Answer, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lease, LeaseState, Leases, Policies,
+    PolicySetRow, Pool, Port, PullState, PulledPolicy, Refusal, RefusalWord, Response, Rule, RuleClass,
+    Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow, SetState, Stats, Totals, Tunnel, TunnelState,
+    VersionInfo, Worker, decode_request, encode_response,
 };
 
 pub(crate) struct Daemon {
@@ -75,6 +77,18 @@ fn answer(command: &Command, looks: &AtomicU64) -> Result<Answer, Refusal> {
             Err(Refusal::new(RefusalWord::UnknownTunnel, format!("no tunnel rule is called `{name}`")))
         }
         Command::TunnelUp { .. } | Command::TunnelDown { .. } => Ok(Answer::Done),
+        Command::PolicyList => Ok(Answer::Policies(Box::new(policies()))),
+        Command::LeaseList => Ok(Answer::Leases(leases())),
+        Command::ClientList => Ok(Answer::Clients(Box::new(clients()))),
+        Command::PolicyPull { name } | Command::ClientClose { name } if name != "server" => {
+            Err(Refusal::new(RefusalWord::UnknownPeer, format!("there is no peer `{name}`")))
+        }
+        Command::LeaseRelease { pool, holder } if pool != "visitors" => {
+            Err(Refusal::new(RefusalWord::UnknownLease, format!("pool `{pool}` has no lease of `{holder}`")))
+        }
+        Command::PolicyPull { .. } | Command::ClientClose { .. } | Command::LeaseRelease { .. } => {
+            Ok(Answer::Done)
+        }
     }
 }
 
@@ -243,4 +257,148 @@ pub(crate) fn drops(look: u64) -> Vec<DropCount> {
         drop("replayed", "Seen before, or left of the window.", 2),
         drop("selector-mismatch", mismatch, 0),
     ]
+}
+
+fn set(id: u16, name: &str, state: SetState) -> PolicySetRow {
+    PolicySetRow {
+        id: Some(id),
+        name: name.into(),
+        state,
+        selectors: vec![format!("10.99.0.1/32 -> 10.{id}.0.0/16")],
+        transforms: vec!["aes256gcm16-esn".into()],
+        lifetime_s: Some(3600),
+        rules: vec![format!("server/{name}")],
+        parent: None,
+        gateway: None,
+        reason: None,
+    }
+}
+
+fn refused(id: u16, name: &str, reason: &str) -> PolicySetRow {
+    PolicySetRow {
+        selectors: Vec::new(),
+        transforms: Vec::new(),
+        lifetime_s: None,
+        rules: Vec::new(),
+        reason: Some(reason.into()),
+        ..set(id, name, SetState::Refused)
+    }
+}
+
+fn pulled() -> PulledPolicy {
+    let nested = PolicySetRow {
+        transforms: Vec::new(),
+        lifetime_s: None,
+        rules: Vec::new(),
+        parent: Some(2),
+        gateway: Some("203.0.113.9".into()),
+        ..set(7, "inner", SetState::NestedNotBuilt)
+    };
+    PulledPolicy {
+        peer: "server".into(),
+        server: "198.51.100.2".into(),
+        state: PullState::Configured,
+        since_s: 310,
+        speaks_policy: true,
+        addresses: vec!["10.99.0.1".into()],
+        dns: vec!["10.2.0.53".into()],
+        domain: Some("example.net".into()),
+        split_dns: vec!["example.net".into()],
+        banner: Some("Be kind.\u{1b}[31m".into()),
+        sets: vec![
+            set(2, "offices", SetState::Executed),
+            nested,
+            refused(9, "everything", "0.0.0.0/0 is not inside what the ceiling allows\u{1b}[31m"),
+        ],
+        refused: 3,
+        ceiling: CeilingRow {
+            remote: vec!["10.0.0.0/8".into(), "fc00::/7".into()],
+            local: Vec::new(),
+            weakest: "aes128-sha256".into(),
+            sets: 16,
+        },
+        shielded: Vec::new(),
+        server_error: None,
+        last_error: None,
+    }
+}
+
+pub(crate) fn policies() -> Policies {
+    let served = ServedSetRow {
+        name: "offices".into(),
+        source: vec!["10.2.0.0/16".into(), "10.3.0.0/16".into()],
+        destination: vec!["lease".into()],
+        traffic: "tcp port 443 -> any".into(),
+        proposals: vec!["aes256gcm16-esn".into(), "aes256gcm16".into()],
+        lifetime_s: 3600,
+        parent: None,
+        gateway: None,
+    };
+    let policy = ServedPolicyRow {
+        name: "visitors".into(),
+        peers: vec!["any".into()],
+        pools: vec!["visitors".into()],
+        dns: vec!["10.2.0.53".into()],
+        domain: Some("example.net".into()),
+        split_dns: Vec::new(),
+        banner: None,
+        sets: vec![
+            served.clone(),
+            ServedSetRow { parent: Some("offices".into()), name: "inner".into(), ..served },
+        ],
+        clients: 2,
+    };
+    Policies { served: vec![policy], pulled: vec![pulled()] }
+}
+
+pub(crate) fn leases() -> Leases {
+    let lease = |holder: &str, address: &str, state, is_static| Lease {
+        pool: "visitors".into(),
+        holder: holder.into(),
+        address: address.into(),
+        state,
+        is_static,
+    };
+    let pool = Pool {
+        name: "visitors".into(),
+        addresses: "10.99.0.0/24".into(),
+        total: 254,
+        used: 3,
+        active: 2,
+        exhausted: 0,
+    };
+    Leases {
+        pools: vec![pool],
+        leases: vec![
+            lease("user:alice", "10.99.0.1", LeaseState::Active, false),
+            lease("bob@right.test", "10.99.0.2", LeaseState::Inactive, false),
+            lease("printer.right.test", "10.99.0.250", LeaseState::Active, true),
+        ],
+    }
+}
+
+pub(crate) fn clients() -> Clients {
+    let alice = ConnectedClient {
+        peer: "any/laptop.test".into(),
+        identity: "laptop.test".into(),
+        user: Some("alice".into()),
+        remote: "203.0.113.77".into(),
+        since_s: 310,
+        policy: "visitors".into(),
+        served: true,
+        speaks_policy: true,
+        addresses: vec!["10.99.0.1".into()],
+        sets: vec![set(1, "offices", SetState::Executed), refused(2, "inner", "its parent is refused")],
+        error: None,
+    };
+    let bob = ConnectedClient {
+        identity: "bob@right.test".into(),
+        user: None,
+        served: false,
+        addresses: Vec::new(),
+        sets: Vec::new(),
+        error: Some("pool visitors has no address left".into()),
+        ..alice.clone()
+    };
+    Clients { connected: vec![alice, bob], own: vec![pulled()] }
 }

@@ -3,13 +3,13 @@
 use crate::testing::Seeded;
 use crate::wire::ConfigAttribute;
 use crate::{
-    ChildConfig, ConfigExchange, Counters, Discard, Down, Endpoint, Failure, NatTraversal, Output, Path,
-    PeerConfig, Retransmit, Role,
+    ChildConfig, ConfigExchange, Counters, Discard, Down, Endpoint, Failure, Mode, NatTraversal, Output,
+    Path, PeerConfig, Retransmit, Role,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
 use warren_policy::selector::AddressRange;
-use warren_policy::{Lifetime, PeerId, RuleId, Secret, Selector};
+use warren_policy::{Identity, Lifetime, PeerId, RuleId, Secret, Selector};
 use warren_seam::{InboundSa, OutboundSa, SaId};
 
 pub(crate) const fn secs(seconds: u64) -> Duration {
@@ -36,7 +36,7 @@ fn peer(side: u8) -> PeerConfig {
         remote: crate::Remote::Host([192, 0, 2, remote].into()),
         local_identity: name(local).parse().unwrap(),
         remote_identity: crate::RemoteIdentity::Exactly(name(remote).parse().unwrap()),
-        mode: crate::Mode::Main,
+        mode: Mode::Main,
         authentication: crate::Authentication::PreSharedKey(Secret::new(b"warren-test-psk".to_vec())),
         xauth: crate::Xauth::Off,
         config_mode: crate::ConfigMode::Off,
@@ -89,6 +89,10 @@ pub(crate) struct Side {
     pub(crate) down: Vec<(RuleId, SaId, Down)>,
     pub(crate) failed: Vec<(RuleId, Failure)>,
     pub(crate) peer_ups: usize,
+    /// Which peer, under which template, and who it is.
+    pub(crate) came: Vec<(PeerId, Option<PeerId>, Identity)>,
+    /// Which peer.
+    pub(crate) went: Vec<PeerId>,
     pub(crate) peer_downs: Vec<Down>,
     pub(crate) moves: Vec<(SaId, warren_seam::Encapsulation)>,
     pub(crate) notices: Vec<String>,
@@ -116,6 +120,8 @@ impl Side {
             down: Vec::new(),
             failed: Vec::new(),
             peer_ups: 0,
+            came: Vec::new(),
+            went: Vec::new(),
             peer_downs: Vec::new(),
             moves: Vec::new(),
             notices: Vec::new(),
@@ -165,8 +171,14 @@ impl Side {
                 }
                 Output::ChildFailed { rule, reason } => self.failed.push((rule, reason)),
                 Output::ChildDown { rule, inbound, reason, .. } => self.down.push((rule, inbound, reason)),
-                Output::PeerUp { .. } => self.peer_ups += 1,
-                Output::PeerDown { reason, .. } => self.peer_downs.push(reason),
+                Output::PeerUp { peer, template, identity, .. } => {
+                    self.peer_ups += 1;
+                    self.came.push((peer, template, identity));
+                }
+                Output::PeerDown { peer, reason } => {
+                    self.went.push(peer);
+                    self.peer_downs.push(reason);
+                }
                 Output::MovePeer { sa, encapsulation, .. } => self.moves.push((sa, encapsulation)),
                 Output::Configurable { speaks_policy, user, .. } => {
                     self.order.push("configurable");
@@ -238,6 +250,8 @@ pub(crate) struct Pair {
     pub(crate) sides: [Side; 2],
     pub(crate) network: Network,
     pub(crate) nat: Option<NatBox>,
+    /// The left side's address, where it leaves it to the kernel.
+    pub(crate) unspecified: Option<[u8; 4]>,
     /// Everything sent, by number: sender, path as sent, octets.
     pub(crate) sent: Vec<(usize, Path, Vec<u8>)>,
     wire: Vec<Flying>,
@@ -260,6 +274,7 @@ impl Pair {
             sides: [Side::new(vec![left], lefts, 1), Side::new(vec![right], rights, 2)],
             network: Box::new(|_, _, _| Fate::Deliver),
             nat: None,
+            unspecified: None,
             sent: Vec::new(),
             wire: Vec::new(),
         }
@@ -267,6 +282,11 @@ impl Pair {
 
     pub(crate) fn new() -> Self {
         Self::with(1, |_, _| {})
+    }
+
+    /// Two gateways whose phase 1 is in that mode.
+    pub(crate) fn in_mode(mode: Mode) -> Self {
+        Self::with(1, |peers, _| peers.iter_mut().for_each(|peer| peer.mode = mode))
     }
 
     pub(crate) fn left(&self) -> &Side {
@@ -302,6 +322,9 @@ impl Pair {
 
     fn put(&mut self, from: usize, path: Path, mut octets: Vec<u8>, fate: Fate) {
         let mut seen = Path { local: path.remote, remote: path.local };
+        if let Some(address) = self.unspecified.filter(|_| path.local.ip().is_unspecified()) {
+            seen.remote.set_ip(address.into());
+        }
         if let Some(nat) = self.nat {
             if from == 0 {
                 seen.remote = nat.out(path.local);

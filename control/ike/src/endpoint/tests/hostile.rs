@@ -12,9 +12,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 use warren_policy::PeerId;
 
+/// RFC 2409 App. A.
+const PSK: u16 = 1;
+
 fn first_message(cookie: u64, proposal: &str) -> Vec<u8> {
     let cookies = Cookies { initiator: cookie.to_be_bytes(), responder: [0; 8] };
-    sa_message(&peer_configs()[0], cookies, &offer(&[proposal.parse().unwrap()], 3600), true)
+    sa_message(&peer_configs()[0], cookies, &offer(&[proposal.parse().unwrap()], PSK, 3600), true)
 }
 
 fn path(remote: IpAddr) -> Path {
@@ -209,9 +212,9 @@ fn a_forged_second_message_leaves_the_state_able_to_finish() {
     let cookies = Cookies { initiator: cookie, responder: [3; 8] };
     let seen = Path { local: "192.0.2.1:500".parse().unwrap(), remote: "192.0.2.2:500".parse().unwrap() };
     let forged = sa_message(
-        &peer_configs()[0],
+        &peer_configs()[1],
         cookies,
-        &offer(&["aes256-sha512-ecp521".parse().unwrap()], 3600),
+        &offer(&["aes256-sha512-ecp521".parse().unwrap()], PSK, 3600),
         true,
     );
     pair.inject(0, seen, &forged);

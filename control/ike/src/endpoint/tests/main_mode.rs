@@ -103,7 +103,7 @@ fn an_identity_of_another_kind_with_the_same_text_never_connects() {
 #[test]
 fn a_wrong_secret_is_counted_and_leaves_nothing_behind() {
     let mut pair = Pair::with(1, |peers, _| {
-        peers[1].authentication = crate::Authentication::PreSharedKey(Secret::new(b"another".to_vec()))
+        peers[1].authentication = crate::Authentication::PreSharedKey(Secret::new(b"another".to_vec()));
     });
     pair.open(0, 0);
     pair.run(secs(120));

@@ -1,9 +1,10 @@
 //! Extended authentication between two of us.
 
 use super::{Fate, Pair, secs};
+use crate::credentials::tests::{NOW, credentials};
 use crate::limits::{GUESSES_PER_USER_MAX, GUESSES_WINDOW, XAUTH_PATIENCE};
 use crate::wire::{ConfigAttribute, NotifyType};
-use crate::{ConfigMode, Discard, Down, Failure, PeerConfig, Xauth};
+use crate::{Authentication, ConfigMode, Discard, Down, Failure, PeerConfig, Xauth};
 use std::sync::Arc;
 use warren_policy::{PeerId, Secret};
 
@@ -27,6 +28,18 @@ fn with(user: Xauth, change: impl FnOnce(&mut [PeerConfig; 2])) -> Pair {
         change(peers);
     });
     pair.sides[1].says = Some(vec![ConfigAttribute::Ip4Address(Some([10, 3, 0, 10].into()))]);
+    pair
+}
+
+/// The same where phase 1 does not say whether there is a user: no number of an ECDSA method does.
+fn unsaid(user: Xauth, change: impl FnOnce(&mut [PeerConfig; 2])) -> Pair {
+    let signed = |name| Authentication::Signature(Arc::new(credentials(name)));
+    let mut pair = with(user, |peers| {
+        peers[0].authentication = signed("p256-left");
+        peers[1].authentication = signed("p256-right");
+        change(peers);
+    });
+    (0..2).for_each(|side| pair.call(side, |endpoint, now| endpoint.set_unix_time(now, NOW)));
     pair
 }
 
@@ -119,7 +132,7 @@ fn guessing_is_limited_even_for_the_right_password() {
 #[test] // DC-6
 fn nobody_gets_anything_before_the_user_is_known() {
     // A client that does not answer for a user, and goes on at once.
-    let mut pair = with(Xauth::Off, |_| {});
+    let mut pair = unsaid(Xauth::Off, |_| {});
     pair.open(0, 0);
     pair.run(secs(1));
     pull(&mut pair);
@@ -178,14 +191,14 @@ fn children_survive_that_the_user_is_asked_again() {
 
 #[test]
 fn a_client_goes_on_when_the_server_does_not_ask() {
-    let mut pair = with(client("alice", "wonderland"), |peers| peers[1].xauth = Xauth::Off);
+    let mut pair = unsaid(client("alice", "wonderland"), |peers| peers[1].xauth = Xauth::Off);
     connect(&mut pair);
     pair.run(secs(2));
     assert!(pair.left().configurable.is_empty());
     pair.run(XAUTH_PATIENCE);
     assert_eq!(pair.left().configurable, [(true, None)]);
     // One that is configured at once need not wait.
-    let mut pair = with(client("alice", "wonderland"), |peers| peers[1].xauth = Xauth::Off);
+    let mut pair = unsaid(client("alice", "wonderland"), |peers| peers[1].xauth = Xauth::Off);
     connect(&mut pair);
     pair.run(secs(1));
     pair.sides[0].says = Some(Vec::new());
