@@ -446,6 +446,7 @@ impl Judged {
                 proposals: proposals.clone(),
                 lifetime: set.lifetime,
                 window_packets: client.config.window_packets,
+                permits: true,
             }));
         }
         self.sets.push(SetStatus {

@@ -60,6 +60,8 @@ pub(crate) struct Wish {
     pub(crate) proposals: Vec<EspProposal>,
     pub(crate) lifetime: Lifetime,
     pub(crate) window_packets: u32,
+    /// Whether all of its traffic may pass; otherwise only what other wishes permit does.
+    pub(crate) permits: bool,
 }
 
 impl Wish {
@@ -133,6 +135,7 @@ impl<N: Negotiator> Tunnels<N> {
             });
             if let Some(tunnel) = rule.and_then(|rule| self.tunnels.get_mut(&rule)) {
                 tunnel.name.clone_from(&wish.name);
+                tunnel.permits = wish.permits;
             }
             rules.push(rule);
         }
@@ -200,11 +203,13 @@ impl<N: Negotiator> Tunnels<N> {
     pub(crate) fn compose(&self) -> RuleSet {
         let mut rules = self.own_rules.clone();
         for holding in self.holdings.values() {
-            for rule in &holding.rules {
+            for rule in self.in_order(holding) {
                 let tunnel = &self.tunnels[rule];
                 let (name, selector) = (tunnel.name.clone(), tunnel.config.child.selector);
                 let action = TransportAction::Permit;
-                rules.transport.push(TransportRule { name: name.clone(), selector, action });
+                if tunnel.permits {
+                    rules.transport.push(TransportRule { name: name.clone(), selector, action });
+                }
                 let (peer, gateway) = (tunnel.config.child.peer, holding.gateway);
                 rules.tunnel.push(TunnelRule { id: *rule, name, selector, peer, gateway });
             }
@@ -224,6 +229,17 @@ impl<N: Negotiator> Tunnels<N> {
             }
         }
         rules
+    }
+
+    /// The rules of a peer as they are tried. A tunnel for everything comes first as long as it is up, because the
+    /// peer takes it for everything, and last while it is not.
+    fn in_order<'a>(&'a self, holding: &'a Holding) -> impl Iterator<Item = &'a RuleId> {
+        let place = |rule: &&RuleId| match &self.tunnels[*rule] {
+            tunnel if tunnel.permits => 1,
+            tunnel if tunnel.bound.is_some() => 0,
+            _ => 2,
+        };
+        (0..3).flat_map(move |wanted| holding.rules.iter().filter(move |rule| place(rule) == wanted))
     }
 
     /// Children of every tunnel, as the negotiator knows them.

@@ -221,8 +221,14 @@ impl<N: Negotiator> Tunnels<N> {
         let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
         let wanted = tunnel.best().map(|at| tunnel.pairs[at].outbound.id);
         if tunnel.bound != wanted {
+            let changes_place = !tunnel.permits && tunnel.bound.is_some() != wanted.is_some();
+            let peer = tunnel.config.child.peer;
             tunnel.bound = wanted;
             self.command(Command::Bind { rule, stack: wanted.into_iter().collect() });
+            // While the rules of a peer are being changed they are renewed in any case.
+            if changes_place && self.holdings.contains_key(&peer) {
+                self.renew_rules();
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 use warren_ike::wire::{ConfigAttribute, SetMessage};
 use warren_ike::{ConfigExchange, Failure, Path};
-use warren_policy::{CompiledSet, Identity, PeerId, Pool, ServedPolicy};
+use warren_policy::{AddressRange, CompiledSet, Identity, PeerId, Pool, Selector, ServedPolicy};
 
 /// A peer that is connected to us.
 pub(crate) struct Guest {
@@ -252,8 +252,11 @@ impl<N: Negotiator> Tunnels<N> {
         self.take_over(now, peer, &addresses);
         let compiled = policy.compile(&addresses);
         let name = self.peer_name(peer);
-        let wishes: Vec<Wish> =
+        let mut wishes: Vec<Wish> =
             compiled.iter().filter(|set| set.is_ours()).flat_map(|set| wish(&name, set)).collect();
+        if self.guests.get(&peer).is_some_and(|guest| !guest.speaks_policy) {
+            wishes.extend(everything(&name, &addresses, &wishes));
+        }
         let changed = self.change_dynamic(now, (peer, remote), &wishes, Start::OnTraffic);
         let mut rules = changed.rules.iter();
         let mut sets: Vec<SetStatus> = compiled.iter().map(status_of).collect();
@@ -341,6 +344,38 @@ fn wish<'a>(name: &'a str, compiled: &'a CompiledSet) -> impl Iterator<Item = Wi
         proposals: compiled.proposals.clone(),
         lifetime: compiled.set.lifetime,
         window_packets: compiled.window_packets,
+        permits: true,
+    })
+}
+
+/// Clients of Cisco's school take the networks that they are told of for routes, and negotiate one SA between their
+/// address and 0.0.0.0/0 for all of them. It permits no more than the sets do, and none may be protected worse by it
+/// than by itself.
+fn everything(name: &str, addresses: &[IpAddr], wishes: &[Wish]) -> Option<Wish> {
+    let address = *addresses.iter().find(|address| address.is_ipv4())?;
+    let selector = Selector::between(AddressRange::any(false), AddressRange::single(address))?;
+    if wishes.iter().any(|wish| wish.selector == selector) {
+        return None;
+    }
+    let mut sets = wishes.iter().filter(|wish| wish.selector.destination == selector.destination);
+    let first = sets.next()?;
+    let (mut proposals, mut lifetime) = (first.proposals.clone(), first.lifetime);
+    for set in sets {
+        proposals.retain(|proposal| set.proposals.contains(proposal));
+        lifetime.seconds = lifetime.seconds.min(set.lifetime.seconds);
+        lifetime.kilobytes = match (lifetime.kilobytes, set.lifetime.kilobytes) {
+            (Some(own), Some(other)) => Some(own.min(other)),
+            (own, other) => own.or(other),
+        };
+    }
+    let (name, window_packets) = (format!("{name}/everything"), first.window_packets);
+    (!proposals.is_empty()).then_some(Wish {
+        name,
+        selector,
+        proposals,
+        lifetime,
+        window_packets,
+        permits: false,
     })
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Tunnel {
     /// The operator's name for it, or the server's.
     pub(crate) name: String,
     pub(crate) config: TunnelConfig,
+    /// Whether its rule lets all of its traffic pass.
+    pub(crate) permits: bool,
     pub(crate) pairs: Vec<Pair>,
     /// Outbound SA that the engine was told to use.
     pub(crate) bound: Option<SaId>,
@@ -44,6 +46,7 @@ impl Tunnel {
         Self {
             name,
             config,
+            permits: true,
             pairs: Vec::new(),
             bound: None,
             negotiation: None,
