@@ -10,8 +10,9 @@ const LOCAL_ACCEPTED: &str =
     "an IPv4 or IPv6 address of one host; `0.0.0.0` or `::` for any of ours of that family";
 const ADDRESS_ACCEPTED: &str = "an IPv4 or IPv6 address of one host";
 const REMOTE_ACCEPTED: &str = "an IPv4 or IPv6 address of one host, or `any`";
-const LOCAL_IDENTITY_ACCEPTED: &str = "an address, a host name, `user@host` or `keyid:HEX`";
-const IDENTITY_ACCEPTED: &str = "an address, a host name, `user@host`, `keyid:HEX` or `any`";
+const LOCAL_IDENTITY_ACCEPTED: &str =
+    "an address, a host name, `user@host`, `keyid:HEX` or a name as a certificate has it, `CN=gw, O=Example`";
+const IDENTITY_ACCEPTED: &str = "an address, a host name, `user@host`, `keyid:HEX`, a name as a certificate has it, `CN=gw, O=Example`, or `any`";
 
 /// What a `[[peer]]` says of addresses and identities. Each part is `None` only after an error.
 pub(crate) struct Addresses {

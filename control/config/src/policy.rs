@@ -298,7 +298,8 @@ fn with_parents(mut read: Vec<ReadSet<'_>>, report: &mut Report<'_>) -> Option<V
     for at in 0..read.len() {
         let above = |set: &usize| read[*set].set.parent;
         let depth = std::iter::successors(Some(at), above).take(read.len() + 1).count();
-        let Some((_, span)) = read[at].parent.as_ref().filter(|_| depth > STACK_DEPTH_MAX) else { continue };
+        let too_deep = depth > STACK_DEPTH_MAX.min(read.len());
+        let Some((_, span)) = read[at].parent.as_ref().filter(|_| too_deep) else { continue };
         let message = if depth > read.len() {
             format!("`{}` is below itself, or below sets that are", names[at])
         } else {

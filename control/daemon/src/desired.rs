@@ -3,7 +3,9 @@
 use crate::surroundings::Surroundings;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use warren_config::{Authentication as Configured, Config, IkeMode, Peer, Start as ConfiguredStart};
+use warren_config::{
+    Authentication as Configured, Certificate, Config, IkeMode, Peer, Start as ConfiguredStart,
+};
 use warren_ike::{
     Authentication, ChildConfig, ConfigMode, Credentials, CredentialsError, Dpd, Mode, NatTraversal,
     PeerConfig, Remote, RemoteIdentity, Retransmit, Xauth,
@@ -135,17 +137,42 @@ fn peer(
 }
 
 fn authentication(peer: &Peer, local_identity: &Identity) -> Result<Authentication, Undesirable> {
-    let files = match &peer.authentication {
-        Configured::PreSharedKey(secret) => return Ok(Authentication::PreSharedKey(secret.clone())),
-        Configured::Certificate(files) => files,
-    };
+    match &peer.authentication {
+        Configured::PreSharedKey(secret) => Ok(Authentication::PreSharedKey(secret.clone())),
+        Configured::Certificate(files) => {
+            let credentials = credentials(peer, files, Some(local_identity))?;
+            Ok(Authentication::Signature(Arc::new(credentials)))
+        }
+    }
+}
+
+fn credentials(
+    peer: &Peer,
+    files: &Certificate,
+    local_identity: Option<&Identity>,
+) -> Result<Credentials, Undesirable> {
     let name = || peer.name.clone();
     let credentials = Credentials::new(files.chain.clone(), files.key.clone(), files.authorities.clone())
         .map_err(|why| Undesirable::Credentials { peer: name(), why })?;
-    if !credentials.names(local_identity) {
-        return Err(Undesirable::NotOurName { peer: name(), identity: local_identity.clone() });
+    match local_identity {
+        Some(identity) if !credentials.names(identity) => {
+            Err(Undesirable::NotOurName { peer: name(), identity: identity.clone() })
+        }
+        _ => Ok(credentials),
     }
-    Ok(Authentication::Signature(Arc::new(credentials)))
+}
+
+/// Whether every certificate of the file can be used, as far as that can be told without a network.
+///
+/// # Errors
+/// The first that cannot.
+pub(crate) fn check(config: &Config) -> Result<(), Undesirable> {
+    for peer in &config.peers {
+        if let Configured::Certificate(files) = &peer.authentication {
+            credentials(peer, files, peer.local_identity.as_ref())?;
+        }
+    }
+    Ok(())
 }
 
 const fn of_address(address: std::net::IpAddr) -> Identity {

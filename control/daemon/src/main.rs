@@ -51,6 +51,10 @@ fn main() -> ExitCode {
         }
     };
     if arguments.check {
+        if let Err(why) = desired::check(&config) {
+            say(&mut std::io::stderr(), &format!("error: {}: {why}", file.display()));
+            return ExitCode::FAILURE;
+        }
         report(&file, &config);
         return ExitCode::SUCCESS;
     }

@@ -135,16 +135,7 @@ pub(crate) async fn start(file: PathBuf, mut config: Config, clock: Clock) -> Re
     tunnels.set_unix_time(clock.now(), Clock::unix());
     let crew = Crew::start(workers, clock.started()).map_err(StartError::io("worker threads"))?;
     let tun = route_tun(&config, &found, &view, netlink.clone()).await?;
-    let mut sockets = Sockets::default();
-    for error in sockets.listen(ike_addresses(&config, &view), MARK) {
-        if !error.may_pass() {
-            return Err(error.into());
-        }
-        tracing::warn!("{error}; it is tried again when an address comes");
-    }
-    for address in sockets.addresses() {
-        tracing::debug!("IKE listens on {address}");
-    }
+    let sockets = listen(&config, &view)?;
     let path = &config.gateway.control_socket;
     let (server, questions) = Server::open(path).map_err(StartError::io(path.display().to_string()))?;
     Control::new(crate::control::Parts {
@@ -257,6 +248,20 @@ async fn route_tun(
     let routes = TunRoutes::install(netlink.clone(), &tun, plan).await?;
     let addresses = TunAddresses::clean(netlink, routes.link()).await?;
     Ok(TunSide::new(routes, addresses, MARK))
+}
+
+fn listen(config: &Config, view: &View) -> Result<Sockets, StartError> {
+    let mut sockets = Sockets::default();
+    for error in sockets.listen(ike_addresses(config, view), MARK) {
+        if !error.may_pass() {
+            return Err(error.into());
+        }
+        tracing::warn!("{error}; it is tried again when an address comes");
+    }
+    for address in sockets.addresses() {
+        tracing::debug!("IKE listens on {address}");
+    }
+    Ok(sockets)
 }
 
 /// Our addresses that peers are configured with; all of the family for those that leave it open.

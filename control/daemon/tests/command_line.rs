@@ -64,6 +64,30 @@ fn a_good_file_is_said_to_be_good_with_what_is_in_it() {
     assert!(text(&said.stdout).contains("good: 1 ports, 1 peers, 1 transport rules, 1 tunnels"));
 }
 
+#[test] // DC-16
+fn two_lines_are_a_good_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = files(folder.path(), "peer = \"192.0.2.2\"\nsecret = \"other.psk\"\n");
+    let said = warrend(&["--check", file.to_str().unwrap()]);
+    assert!(said.status.success(), "{}", text(&said.stderr));
+    assert!(text(&said.stdout).contains("good: 0 ports, 1 peers, 0 transport rules, 0 tunnels"));
+}
+
+#[test]
+fn a_certificate_that_is_none_is_found_before_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let pem = |what: &str| format!("-----BEGIN {what}-----\nAQEB\n-----END {what}-----\n");
+    std::fs::write(folder.path().join("gw.pem"), pem("CERTIFICATE")).unwrap();
+    let key = folder.path().join("gw.key");
+    std::fs::write(&key, pem("PRIVATE KEY")).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let proof = "authentication = \"certificate\"\ncertificate = \"gw.pem\"\nprivate_key = \"gw.key\"\nauthority = \"gw.pem\"";
+    let file = files(folder.path(), &GOOD.replace("secret = \"other.psk\"", proof));
+    let said = warrend(&["--check", file.to_str().unwrap()]);
+    assert_eq!(said.status.code(), Some(1));
+    assert!(text(&said.stderr).contains("peer other: certificate 1"), "{}", text(&said.stderr));
+}
+
 #[test] // F-33
 fn a_bad_file_is_refused_with_line_and_column_and_without_the_secret() {
     let folder = tempfile::tempdir().unwrap();

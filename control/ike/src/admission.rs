@@ -47,16 +47,6 @@ pub(crate) struct HalfOpen {
 }
 
 impl HalfOpen {
-    /// The exchange under which long messages go to the peer in fragments, if they may.
-    pub(crate) const fn fragments(&self) -> Option<ExchangeType> {
-        let (setup, exchange) = match &self.state {
-            Waiting::Main(state) => (state.setup(), ExchangeType::MAIN),
-            Waiting::Base(state) => (state.setup(), ExchangeType::BASE),
-            Waiting::Aggressive(state) => (state.setup(), ExchangeType::AGGRESSIVE),
-        };
-        if setup.vendors.fragmentation { Some(exchange) } else { None }
-    }
-
     /// Who the initiator says it is, where the first message says that in a way that we take.
     pub(crate) fn identity(&self) -> Option<Identity> {
         let identity = match &self.state {
@@ -65,6 +55,16 @@ impl HalfOpen {
             Waiting::Aggressive(state) => state.identity(),
         };
         Identification::decode(identity).and_then(|identity| identity.identity()).ok()
+    }
+
+    /// The exchange under which long messages go to the peer in fragments, if they may.
+    pub(crate) const fn fragments(&self) -> Option<ExchangeType> {
+        let (setup, exchange) = match &self.state {
+            Waiting::Main(state) => (state.setup(), ExchangeType::MAIN),
+            Waiting::Base(state) => (state.setup(), ExchangeType::BASE),
+            Waiting::Aggressive(state) => (state.setup(), ExchangeType::AGGRESSIVE),
+        };
+        if setup.vendors.fragmentation { Some(exchange) } else { None }
     }
 }
 

@@ -126,7 +126,7 @@ pub struct Counters {
     pub transmitted: u64,
     /// Messages repeated because no answer came.
     pub retransmissions: u64,
-    /// Main modes completed.
+    /// Phase 1 exchanges completed.
     pub peers_established: u64,
     /// Quick modes completed.
     pub children_established: u64,

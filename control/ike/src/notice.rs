@@ -168,7 +168,9 @@ impl fmt::Display for Notice {
                 write!(f, "{peer}: rule {}: quick mode failed: {reason}", rule.0)
             }
             Self::Refused { peer, reason } => write!(f, "{peer}: message refused: {}", reason.word()),
-            Self::SignatureRefused { peer, reason } => write!(f, "{peer}: refused: {reason}"),
+            Self::SignatureRefused { peer, reason } => {
+                write!(f, "{peer}: message refused: {}: {reason}", reason.discard().word())
+            }
             Self::SecretsDiffer { peer } => {
                 write!(f, "{peer}: cannot verify who it is; do the pre-shared keys differ?")
             }

@@ -10,7 +10,7 @@ use warren_seam::{SaId, Spi};
 pub enum PeerState {
     /// No ISAKMP SA and no negotiation.
     Idle,
-    /// The first main mode is under way.
+    /// The first phase 1 is under way.
     Negotiating,
     /// There is an ISAKMP SA.
     Established,
@@ -18,7 +18,7 @@ pub enum PeerState {
     Renewing,
 }
 
-/// One configured peer. What belongs to an ISAKMP SA is of the one in use.
+/// One peer, configured or come under a template. What belongs to an ISAKMP SA is of the one in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
     /// The peer.
@@ -29,7 +29,7 @@ pub struct PeerStatus {
     pub state: PeerState,
     /// Between which sockets.
     pub path: Option<Path>,
-    /// Who began the main mode.
+    /// Who began phase 1.
     pub role: Option<Role>,
     /// The initiator's cookie.
     pub initiator_cookie: [u8; 8],

@@ -3,7 +3,7 @@
 
 use crate::crypto::{Cookies, Iv, PhaseOneKeys, PhaseOneParts, initial_iv, keymat, message_iv};
 use crate::testing::{Seeded, vector, vector_octets};
-use crate::v1::{esp_sa, phase_one, protection};
+use crate::v1::{esp_sa, nat, phase_one, protection};
 use crate::wire::{Body, ExchangeType, Header, PayloadType, Sa};
 use crate::{Discard, Endpoint, NatTraversal, Output, Path, PeerConfig, Retransmit};
 use serde_json::Value;
@@ -357,6 +357,23 @@ fn aggressive_mode_of_strongswan_comes_out_down_to_its_quick_mode() {
         &known("dh"),
     );
     assert_eq!(heard[..2], ["skeyid_e", "ka"].map(known));
+}
+
+#[test] // RFC 3947 §4
+fn the_nat_d_payloads_of_the_third_aggressive_message_name_the_ports_it_travels_between() {
+    let transcript = vector("transcripts/d03-ikev1-aggressive-psk-aes256-sha256.json");
+    let cookies =
+        Cookies { initiator: cookie(&transcript["cky_i"]), responder: cookie(&transcript["cky_r"]) };
+    let path =
+        |local: &str, remote: &str| Path { local: local.parse().unwrap(), remote: remote.parse().unwrap() };
+    let on_500 = path("10.9.0.2:500", "10.9.0.1:500");
+    let on_4500 = path("10.9.0.1:500", "10.9.0.2:500").floated();
+    for (message, path) in [(1, on_500), (2, on_4500)] {
+        let payloads = transcript["messages"][message]["payloads"].as_array().unwrap();
+        let nat_d = payloads.iter().find(|payload| payload["type"] == 20).unwrap();
+        let [destination, _] = nat::payloads(warren_policy::Hash::Sha256, cookies, path, NatTraversal::Auto);
+        assert_eq!(octets(&nat_d["body"]), destination, "message {}", message + 1);
+    }
 }
 
 #[test] // F-1: what a stranger gets in aggressive mode is enough to try secrets

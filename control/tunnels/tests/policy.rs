@@ -53,7 +53,7 @@ fn assert_no_loss(world: &World<Endpoint>) {
     }
 }
 
-#[test] // DC-1, DC-2, DC-4, DC-6, DC-7, DC-10…DC-16, DC-22
+#[test] // DC-1, DC-2, DC-4, DC-6, DC-7, DC-10, DC-11, DC-12, DC-13, DC-14, DC-15, DC-16, DC-22
 fn a_peer_and_a_secret_bring_up_working_tunnels() {
     for seed in 0..10 {
         let mut world = world(office(), seed);
@@ -230,4 +230,66 @@ fn a_client_that_is_closed_says_goodbye_and_comes_back_when_it_is_wanted() {
     world.drain(0);
     world.run(seconds(5));
     assert!(all_up(&world, 0, 2) && all_up(&world, 1, 2));
+}
+
+/// The server of anybody who holds the secret.
+fn anybody(sets: Vec<ServedSet>) -> TunnelsConfig {
+    server(sets, "10.99.0.0/24")
+}
+
+#[test] // DC-2, DC-15, DC-16, DC-22
+fn whoever_holds_the_secret_of_a_template_gets_its_policy_and_leaves_nothing_behind() {
+    for seed in 0..5 {
+        let mut world = World::over_ike_with([client(), anybody(office())], seed);
+        world.run(seconds(5));
+        assert!(all_up(&world, 0, 2) && all_up(&world, 1, 2));
+        traffic(&mut world, &[0, 1], 10);
+        assert_no_loss(&world);
+        let served = world.sides[1].tunnels.served().remove(0);
+        assert_eq!((served.server, served.name.as_str()), (PEER, "other"));
+        assert_ne!(served.peer, PEER, "the template is nobody");
+        assert_eq!(world.sides[1].tunnels.peer_name(served.peer), "other/left.test");
+        // What changes is pushed; what does not stays, although the file speaks of the template only.
+        let bound = world.sides[1].engine.bound.get(&RuleId(0)).copied();
+        let mut sets = office();
+        sets[1] = served_store();
+        world.sides[1].tunnels.reconfigure(world.now, reloaded(anybody(sets)));
+        world.drain(1);
+        traffic(&mut world, &[0], 20);
+        assert_no_loss(&world);
+        assert_eq!(world.sides[1].engine.bound.get(&RuleId(0)).copied(), bound);
+        assert!(all_up(&world, 0, 2) && world.sides[1].tunnels.status().len() == 2);
+        assert!(world.sides[0].tunnels.close_client(world.now, PEER));
+        world.drain(0);
+        world.run(seconds(30));
+        let server = &world.sides[1];
+        assert!(server.engine.is_empty() && server.tunnels.served().is_empty());
+        assert!(server.tunnels.rules().tunnel.is_empty());
+        assert_eq!(server.leases.len(), 1, "the lease is kept for its holder");
+        assert!(!server.tunnels.leases()[0].active);
+    }
+}
+
+fn served_store() -> ServedSet {
+    served("store", &["10.3.0.0/16"])
+}
+
+/// As the daemon would read it: with what the world adds to every peer.
+fn reloaded(mut config: TunnelsConfig) -> TunnelsConfig {
+    config.peers[0].dpd = Some(Dpd { delay: seconds(10), timeout: seconds(30) });
+    config
+}
+
+#[test] // DC-26, F-24
+fn a_server_that_drops_a_template_disconnects_who_came_under_it() {
+    let mut world = World::over_ike_with([client(), anybody(office())], 11);
+    world.run(seconds(5));
+    assert!(all_up(&world, 0, 2));
+    world.sides[1].tunnels.reconfigure(world.now, TunnelsConfig::default());
+    world.drain(1);
+    world.run(seconds(5));
+    assert!(world.sides.iter().all(|side| side.engine.is_empty()));
+    assert!(world.sides[1].tunnels.served().is_empty() && world.sides[1].tunnels.rules().tunnel.is_empty());
+    assert_eq!(world.sides[0].tunnels.shielded().len(), 2);
+    assert!(world.sides[0].addresses.is_empty());
 }

@@ -4,8 +4,9 @@ use super::mirror::{Mirror, Roles, View};
 use super::neighbours::Neighbours;
 use super::sysctl::Sysctl;
 use super::tables::{ConfiguredPort, Reachability};
+use super::tun_addresses::TunAddresses;
 use super::tun_routes::{Fate, Prefix, Tun, TunRoutes};
-use super::{connect, guard, links};
+use super::{connect, guard, links, way};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::net::IpAddr;
@@ -326,6 +327,59 @@ fn own_traffic_enters_the_tunnel_unless_it_is_marked_and_never_leaves_in_clear_a
         }
         assert!(lab.ip("gw", "rule show").contains("0x7"), "somebody else's rule stays");
         assert!(lab.ip("gw", "route show table 220").contains("192.0.2.0/24 via 10.2.0.2 dev out"));
+    });
+}
+
+#[test] // DC-24
+fn leased_addresses_are_on_the_device_alone_and_what_a_dead_daemon_left_goes() {
+    let Some(lab) = Lab::new("lease") else { return };
+    lab.ip("gw", "tuntap add dev warren0 mode tun");
+    lab.ip("gw", "link set warren0 up");
+    lab.ip("gw", "addr add 10.77.0.1/32 dev warren0");
+    let shown = || lab.ip("gw", "addr show dev warren0");
+    lab.in_gateway(async |_| {
+        let handle = connect().unwrap();
+        let link = links::find(&handle, "warren0").await.unwrap().index;
+        let mut addresses = TunAddresses::clean(handle.clone(), link).await.unwrap();
+        for text in ["10.99.0.7", "2001:db8:99::7", "10.99.0.7"] {
+            addresses.add(address(text)).await.unwrap();
+        }
+        assert!(shown().contains("inet 10.99.0.7/32") && shown().contains("inet6 2001:db8:99::7/128"));
+        assert!(!shown().contains("tentative"), "usable at once: {}", shown());
+        addresses.remove(address("10.99.0.7")).await.unwrap();
+        addresses.remove(address("10.77.0.1")).await.unwrap();
+        assert!(!shown().contains("10.99.0.7") && shown().contains("10.77.0.1"), "{}", shown());
+        assert_eq!(addresses.addresses().collect::<Vec<_>>(), [address("2001:db8:99::7")]);
+
+        drop(addresses);
+        let next = TunAddresses::clean(handle, link).await.unwrap();
+        assert!(!shown().contains("2001:db8:99::7"), "a killed daemon's: {}", shown());
+        assert!(shown().contains("10.77.0.1"), "the operator's: {}", shown());
+        assert_eq!(next.addresses().count(), 0);
+    });
+}
+
+#[test]
+fn the_way_to_a_peer_is_the_one_of_what_never_enters_a_tunnel() {
+    let Some(lab) = Lab::new("way") else { return };
+    lab.ip("gw", "tuntap add dev warren0 mode tun");
+    lab.ip("gw", "link set warren0 up");
+    lab.ip("gw", "route add default via 10.2.0.2");
+    lab.ip("gw", "rule add not fwmark 0x57 pref 220 table 220");
+    lab.ip("gw", "route add 198.51.100.0/24 dev warren0 table 220");
+    lab.in_gateway(async |_| {
+        let handle = connect().unwrap();
+        let interface =
+            async |to: &str, mark| way::interface_towards(&handle, address(to), mark).await.unwrap();
+        assert_eq!(interface("198.51.100.2", 0x57).await.as_deref(), Some("out"));
+        assert_eq!(interface("198.51.100.2", 0).await.as_deref(), Some("warren0"), "without the mark");
+        assert_eq!(interface("10.1.0.2", 0x57).await.as_deref(), Some("in"));
+        assert_eq!(interface("2001:db8:2::2", 0x57).await.as_deref(), Some("out"));
+        assert_eq!(interface("10.1.0.1", 0x57).await.as_deref(), Some("lo"), "ourselves");
+        assert_eq!(interface("2001:db8:77::1", 0x57).await, None);
+        assert_eq!(way::source_towards(address("198.51.100.2"), 0x57).unwrap(), address("10.2.0.1"));
+        assert_eq!(way::source_towards(address("2001:db8:1::2"), 0x57).unwrap(), address("2001:db8:1::1"));
+        assert!(way::source_towards(address("2001:db8:77::1"), 0x57).is_err());
     });
 }
 

@@ -60,8 +60,8 @@ impl Endpoint {
             hint: None,
             is_suspicious: false,
             is_unconfirmed: false,
-            fragments: false,
             is_nat_open: false,
+            fragments: false,
             ends_at: None,
         };
         self.add_isakmp(isakmp);

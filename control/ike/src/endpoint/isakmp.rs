@@ -69,11 +69,11 @@ pub(super) struct Isakmp {
     pub(super) is_suspicious: bool,
     /// As initiator of aggressive mode: nobody said yet that message 3 has arrived.
     pub(super) is_unconfirmed: bool,
-    /// Whether long messages go to it in fragments.
-    pub(super) fragments: bool,
     /// As responder of base mode: whether both sides float is for the port of the peer's first message under the SA
     /// to say. NAT-D payloads are not authenticated, and nothing of phase 1 has come from there yet.
     pub(super) is_nat_open: bool,
+    /// Whether long messages go to it in fragments.
+    pub(super) fragments: bool,
     /// When an unfinished negotiation as responder is forgotten.
     pub(super) ends_at: Option<Duration>,
 }

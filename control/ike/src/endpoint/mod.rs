@@ -6,8 +6,8 @@
 //! establish what phase 1 becomes                 templates peers that no configuration names
 //! notify    informational exchanges              timeouts  repetition, renewal, DPD, keepalives, expiry
 //! closing   the ways an SA ends                  status    what dpctl shows
-//! transaction  configuration, pulled and pushed  xauth     extended authentication before it
 //! fragments messages that do not fit a packet
+//! transaction  configuration, pulled and pushed  xauth     extended authentication before it
 //! ```
 
 mod children;

@@ -266,8 +266,8 @@ impl Endpoint {
             hint: None,
             is_suspicious: false,
             is_unconfirmed: false,
-            fragments: record.fragments().is_some(),
             is_nat_open: false,
+            fragments: record.fragments().is_some(),
             ends_at: None,
         }
     }

@@ -6,7 +6,7 @@ use crate::v1::nat::Nat;
 use crate::{ChildStatus, PeerState, PeerStatus};
 
 impl Endpoint {
-    /// Every configured peer.
+    /// Every peer: those configured, and those that came under a template.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerStatus> {
         self.peers

@@ -70,7 +70,7 @@ impl Endpoint {
                 if matches!(exchange.state, State::Responder { .. }) {
                     self.counters.discard(Discard::Unconfirmed);
                 }
-                is_void |= is_unconfirmed && exchange.awaits_answer();
+                is_void |= is_unconfirmed && (exchange.is_ours() || exchange.awaits_answer());
                 is_user_silent |= exchange.asks_user();
                 self.end_exchange(peer, exchange.state, (Down::Unconfirmed, Failure::NoAnswer));
             }
@@ -80,7 +80,7 @@ impl Endpoint {
             return self.close_isakmp(now, isakmp, Down::DeadPeer, false);
         }
         if is_user_silent {
-            self.user_refused(now, isakmp);
+            return self.user_refused(now, isakmp);
         }
         self.drain_pending(now, isakmp);
     }

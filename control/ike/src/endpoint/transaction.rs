@@ -177,7 +177,7 @@ impl Endpoint {
     }
 
     /// Our own answer to a question of the peer's.
-    pub(super) fn answer_transaction(
+    pub(super) fn respond(
         &mut self,
         now: Duration,
         isakmp: &mut Isakmp,

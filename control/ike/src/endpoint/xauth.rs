@@ -61,7 +61,7 @@ impl Endpoint {
             ConfigType::REQUEST => xauth::answer(&heard.transaction, user, password),
             _ => xauth::acknowledgement(),
         };
-        self.answer_transaction(now, isakmp, heard, attributes);
+        self.respond(now, isakmp, heard, attributes);
         let sa = isakmp.sa_mut().ok_or(Discard::UnexpectedExchange)?;
         match (heard.transaction.kind, judged) {
             (ConfigType::REQUEST, _) if !sa.xauth.is_over() => {

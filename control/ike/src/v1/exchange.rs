@@ -49,6 +49,11 @@ impl Exchange {
         matches!(self.state, State::Done | State::Transaction(Dialogue { awaits: Awaits::Nothing, .. }))
     }
 
+    /// Whether a question of ours has no answer yet.
+    pub(crate) const fn awaits_answer(&self) -> bool {
+        matches!(self.state, State::Transaction(Dialogue { awaits: Awaits::Answer(_), .. }))
+    }
+
     /// Whether a question of extended authentication has no answer yet.
     pub(crate) const fn asks_user(&self) -> bool {
         use super::transaction::Question::{AskUser, TellUser};
@@ -56,12 +61,6 @@ impl Exchange {
             self.state,
             State::Transaction(Dialogue { awaits: Awaits::Answer(AskUser | TellUser(_)), .. })
         )
-    }
-
-    /// Whether we asked and the peer has not answered.
-    pub(crate) const fn awaits_answer(&self) -> bool {
-        self.is_ours()
-            || matches!(&self.state, State::Transaction(Dialogue { awaits: Awaits::Answer(_), .. }))
     }
 
     pub(crate) const fn is_ours(&self) -> bool {

@@ -102,9 +102,9 @@ impl Judges<'_> {
         let signature = body.first(PayloadType::SIGNATURE).ok_or(Discard::MissingPayload)?.body;
         let certificates: Vec<&[u8]> =
             body.all(PayloadType::CERTIFICATE).map(|payload| payload.body).collect();
-        // A distinguished name has no text of ours: the certificate says who that is.
-        let possible =
-            |config: &&Arc<PeerConfig>| named.is_none_or(|identity| config.remote_identity.accepts(identity));
+        let possible = |config: &&Arc<PeerConfig>| {
+            named.is_some_and(|identity| config.remote_identity.accepts(identity))
+        };
         // All have the same certificate and authorities, so that one verification speaks for them all.
         let judge = self.configs.iter().find(possible).ok_or(Discard::IdentityMismatch)?;
         let Authentication::Signature(credentials) = &judge.authentication else {

@@ -13,6 +13,7 @@ pub(crate) struct Vendors {
     pub(crate) xauth: bool,
     /// Our private attributes in the configuration exchange.
     pub(crate) policy: bool,
+    /// Cisco's attributes there.
     pub(crate) unity: bool,
 }
 

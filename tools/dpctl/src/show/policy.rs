@@ -1,5 +1,6 @@
 //! `dpctl policy`: what is served, and what servers gave us.
 
+use crate::limits::WIDTH_WIDE;
 use crate::numbers::duration;
 use crate::table::{Left, Right, printable, table};
 use warren_api::{Answer, PolicySetRow, PulledPolicy, ServedPolicyRow, ServedSetRow, SetState};
@@ -65,6 +66,7 @@ fn served(policy: &ServedPolicyRow, width: u16) -> String {
         Right("LIFETIME"),
         Left("BELOW, VIA"),
     ];
+    text.push('\n');
     text + &table(&columns, &policy.sets.iter().map(row).collect::<Vec<_>>(), width)
 }
 
@@ -92,6 +94,7 @@ fn pulled(policy: &PulledPolicy, width: u16) -> String {
         ("last failure", policy.last_error.clone().unwrap_or_default()),
     ];
     text += &facts(&lines);
+    text.push('\n');
     text += &sets(&policy.sets, width);
     let shown = policy.sets.iter().filter(|set| set.state == SetState::Refused).count() as u64;
     if policy.refused > shown {
@@ -100,32 +103,31 @@ fn pulled(policy: &PulledPolicy, width: u16) -> String {
     text
 }
 
-/// A table of sets, and below it why some were refused.
-pub(crate) fn sets(sets: &[PolicySetRow], width: u16) -> String {
+/// A table of sets, and below it why some were refused. Narrow terminals leave out what SAs agree to.
+fn sets(sets: &[PolicySetRow], width: u16) -> String {
+    let wide = width >= WIDTH_WIDE;
+    let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     let row = |set: &PolicySetRow| {
-        let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
         let parent = set.parent.map(|parent| format!("set {parent}"));
-        vec![
+        let mut row = vec![
             set.id.map_or_else(|| "-".to_owned(), |id| id.to_string()),
             or_dash(set.name.clone()),
             set.state.word().to_owned(),
             or_dash(set.selectors.join(" ")),
-            or_dash(set.transforms.join(" ")),
-            set.lifetime_s.map_or_else(|| "-".to_owned(), |lifetime| duration(lifetime.into())),
-            or_dash(set.rules.join(" ")),
-            beyond(parent.as_deref(), set.gateway.as_deref()),
-        ]
+        ];
+        if wide {
+            row.push(or_dash(set.transforms.join(" ")));
+            row.push(set.lifetime_s.map_or_else(|| "-".to_owned(), |lifetime| duration(lifetime.into())));
+        }
+        row.push(or_dash(set.rules.join(" ")));
+        row.push(beyond(parent.as_deref(), set.gateway.as_deref()));
+        row
     };
-    let columns = [
-        Right("ID"),
-        Left("SET"),
-        Left("STATE"),
-        Left("TRAFFIC"),
-        Left("TRANSFORMS"),
-        Right("LIFETIME"),
-        Left("RULES"),
-        Left("BELOW, VIA"),
-    ];
+    let mut columns = vec![Right("ID"), Left("SET"), Left("STATE"), Left("TRAFFIC")];
+    if wide {
+        columns.extend([Left("TRANSFORMS"), Right("LIFETIME")]);
+    }
+    columns.extend([Left("RULES"), Left("BELOW, VIA")]);
     let mut text = table(&columns, &sets.iter().map(row).collect::<Vec<_>>(), width);
     for set in sets {
         let Some(reason) = &set.reason else { continue };

@@ -94,18 +94,24 @@ fn exchanges(pair: &Pair, from: usize) -> Vec<(u8, [u8; 4])> {
     pair.sent[from..].iter().map(|(_, _, octets)| field(octets)).collect()
 }
 
-fn sa(pair: &Pair, side: usize) -> &IsakmpSa {
+pub(super) fn sa(pair: &Pair, side: usize) -> &IsakmpSa {
     pair.sides[side].endpoint.isakmps.values().find_map(|isakmp| isakmp.sa()).unwrap()
 }
 
 /// How side `to` sees the other.
-fn seen(to: usize) -> Path {
+pub(super) fn seen(to: usize) -> Path {
     let socket = |side: usize| ([192, 0, 2, side as u8 + 1], 500).into();
     Path { local: socket(to), remote: socket(1 - to) }
 }
 
 /// Side `from`, hostile but with all keys, says anything under any message ID.
-fn say(pair: &mut Pair, from: usize, message_id: u32, kind: ConfigType, attributes: Vec<Attribute<'_>>) {
+pub(super) fn say(
+    pair: &mut Pair,
+    from: usize,
+    message_id: u32,
+    kind: ConfigType,
+    attributes: Vec<Attribute<'_>>,
+) {
     let transaction = Transaction { kind, identifier: 1, attributes };
     let iv = match sa(pair, 1 - from).exchanges.get(&message_id) {
         Some(exchange) => exchange.iv,
@@ -325,6 +331,8 @@ fn what_does_not_fit_one_message_is_not_sent_in_part() {
     pair.call(1, |endpoint, now| endpoint.push_config(now, PEER, hundred.clone()));
     pair.run(secs(1));
     assert_eq!(pair.left().received[1].1, hundred);
+    // In fragments: no packet of it is longer than any path carries.
+    assert!(pair.sent.iter().all(|(.., octets)| octets.len() + 28 <= crate::limits::FRAGMENT_PACKET_OCTETS));
 }
 
 #[test] // DC-5

@@ -199,12 +199,14 @@ impl Side {
     /// Answers every question that came since the last time.
     fn answer(&mut self, now: Duration) {
         let Some(says) = self.says.clone() else { return };
+        // The peer that came last: under a template it has a name of its own.
+        let Some((peer, ..)) = self.came.last() else { return };
         let (asked, received) = self.said;
         for (exchange, _) in &self.asked[asked..] {
-            self.endpoint.reply_config(now, PeerId(0), *exchange, says.clone());
+            self.endpoint.reply_config(now, *peer, *exchange, says.clone());
         }
         for exchange in self.received[received..].iter().filter_map(|(exchange, _)| *exchange) {
-            self.endpoint.acknowledge_config(now, PeerId(0), exchange, says.clone());
+            self.endpoint.acknowledge_config(now, *peer, exchange, says.clone());
         }
         self.said = (self.asked.len(), self.received.len());
     }

@@ -102,7 +102,7 @@ fn a_certificate_of_somebody_else_connects_in_no_mode() {
             pair.open(0, 0);
             pair.run(secs(120));
             assert_eq!(pair.left().failed.len(), 1, "{mode}, {side}");
-            assert!(pair.sides[1 - side].discarded(Discard::BadSignature) >= 1, "{mode}, {side}");
+            assert!(pair.sides[1 - side].discarded(Discard::CertificateName) >= 1, "{mode}, {side}");
             assert!(pair.sides.iter().all(|side| side.inbound.is_empty()), "{mode}, {side}");
         }
     }
@@ -116,7 +116,7 @@ fn without_the_time_of_day_no_certificate_is_believed() {
         pair.open(0, 0);
         pair.run(secs(120));
         assert!(pair.left().inbound.is_empty() && pair.right().inbound.is_empty(), "{mode}");
-        assert!(pair.right().discarded(Discard::BadSignature) >= 1, "{mode}");
+        assert!(pair.right().discarded(Discard::CertificateDate) >= 1, "{mode}");
         let said = pair.right().notices.iter().filter(|notice| notice.contains("not valid yet"));
         assert_eq!(said.count(), 1, "{mode}: once, however often it is tried");
     }

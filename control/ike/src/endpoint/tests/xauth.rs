@@ -1,10 +1,11 @@
 //! Extended authentication between two of us.
 
+use super::config::{sa, say, seen};
 use super::{Fate, Pair, secs};
-use crate::credentials::tests::{NOW, credentials};
 use crate::limits::{GUESSES_PER_USER_MAX, GUESSES_WINDOW, XAUTH_PATIENCE};
-use crate::wire::{ConfigAttribute, NotifyType};
-use crate::{Authentication, ConfigMode, Discard, Down, Failure, PeerConfig, Xauth};
+use crate::wire::iana::config_class;
+use crate::wire::{Attribute, Chain, ConfigAttribute, ConfigType, ExchangeType, NotifyType, PayloadType};
+use crate::{ConfigMode, Discard, Down, Failure, Mode, PeerConfig, Remote, RemoteIdentity, Xauth};
 use std::sync::Arc;
 use warren_policy::{PeerId, Secret};
 
@@ -28,18 +29,6 @@ fn with(user: Xauth, change: impl FnOnce(&mut [PeerConfig; 2])) -> Pair {
         change(peers);
     });
     pair.sides[1].says = Some(vec![ConfigAttribute::Ip4Address(Some([10, 3, 0, 10].into()))]);
-    pair
-}
-
-/// The same where phase 1 does not say whether there is a user: no number of an ECDSA method does.
-fn unsaid(user: Xauth, change: impl FnOnce(&mut [PeerConfig; 2])) -> Pair {
-    let signed = |name| Authentication::Signature(Arc::new(credentials(name)));
-    let mut pair = with(user, |peers| {
-        peers[0].authentication = signed("p256-left");
-        peers[1].authentication = signed("p256-right");
-        change(peers);
-    });
-    (0..2).for_each(|side| pair.call(side, |endpoint, now| endpoint.set_unix_time(now, NOW)));
     pair
 }
 
@@ -129,25 +118,38 @@ fn guessing_is_limited_even_for_the_right_password() {
     assert_eq!((pair.left().configurable.len(), pair.right().configurable.len()), (1, 1));
 }
 
+/// Loses what that side says in transaction exchanges.
+fn silence(pair: &mut Pair, silent: usize) {
+    pair.network = Box::new(move |_, side, octets| match octets.get(18) {
+        Some(6) if side == silent => Fate::Drop,
+        _ => Fate::Deliver,
+    });
+}
+
 #[test] // DC-6
 fn nobody_gets_anything_before_the_user_is_known() {
-    // A client that does not answer for a user, and goes on at once.
-    let mut pair = unsaid(Xauth::Off, |_| {});
-    pair.open(0, 0);
+    let mut pair = with(client("alice", "wonderland"), |_| {});
+    silence(&mut pair, 0);
+    connect(&mut pair);
     pair.run(secs(1));
-    pull(&mut pair);
-    pair.run(secs(10));
-    assert!(pair.right().discarded(Discard::XauthPending) >= 2);
+    // A hostile client goes on at once.
+    say(&mut pair, 0, 7, ConfigType::REQUEST, vec![Attribute::short(config_class::POLICY_VERSION, 1)]);
+    let client = sa(&pair, 0);
+    let chain = Chain::new().with(PayloadType::NONCE, &[1; 16]).with_front(PayloadType::HASH, &[7; 32]);
+    let (quick, _) = client.seal(ExchangeType::QUICK, 8, client.first_iv(8), &chain);
+    pair.inject(1, seen(1), &quick);
+    assert_eq!(pair.right().discarded(Discard::XauthPending), 2);
+    // Our own server begins nothing either.
+    pair.open(1, 0);
+    pair.call(1, |endpoint, now| endpoint.push_config(now, PEER, Vec::new()));
+    pair.run(secs(20));
     assert!(pair.right().asked.is_empty() && pair.right().inbound.is_empty());
-    assert!(pair.left().discarded(Discard::UnexpectedExchange) >= 1);
-    // And the server does not wait for ever.
-    pair.run(secs(30));
+    assert_eq!(pair.right().config_failed, [Failure::PeerDown]);
+    assert!(shape(&pair, 32).is_empty());
+    // And it does not wait for ever.
+    pair.run(secs(20));
     assert_eq!(pair.right().peer_downs, [Down::Unauthenticated]);
     assert!(pair.right().configurable.is_empty() && pair.left().up.is_empty());
-    assert!(
-        pair.left().config_failed.contains(&Failure::PeerDown)
-            || pair.left().config_failed.contains(&Failure::NoAnswer)
-    );
 }
 
 #[test] // F-6
@@ -191,21 +193,57 @@ fn children_survive_that_the_user_is_asked_again() {
 
 #[test]
 fn a_client_goes_on_when_the_server_does_not_ask() {
-    let mut pair = unsaid(client("alice", "wonderland"), |peers| peers[1].xauth = Xauth::Off);
+    let mut pair = with(client("alice", "wonderland"), |_| {});
+    silence(&mut pair, 1);
     connect(&mut pair);
     pair.run(secs(2));
     assert!(pair.left().configurable.is_empty());
     pair.run(XAUTH_PATIENCE);
     assert_eq!(pair.left().configurable, [(true, None)]);
+    // Asked after all, it still answers.
+    pair.network = Box::new(|_, _, _| Fate::Deliver);
+    pair.run(secs(20));
+    assert_eq!(pair.right().configurable, [(true, Some("alice".to_owned()))]);
+    assert_eq!(pair.left().configurable.len(), 1);
     // One that is configured at once need not wait.
-    let mut pair = unsaid(client("alice", "wonderland"), |peers| peers[1].xauth = Xauth::Off);
+    let mut pair = with(client("alice", "wonderland"), |_| {});
+    silence(&mut pair, 1);
     connect(&mut pair);
     pair.run(secs(1));
-    pair.sides[0].says = Some(Vec::new());
-    pair.call(1, |endpoint, now| {
-        endpoint.push_config(now, PEER, vec![ConfigAttribute::PolicyVersion(Some(1))]);
-    });
+    say(&mut pair, 1, 7, ConfigType::SET, vec![Attribute::short(config_class::POLICY_VERSION, 1)]);
     pair.run(secs(1));
     assert_eq!((pair.left().configurable.len(), pair.left().received.len()), (1, 1));
-    assert_eq!(pair.right().acknowledged.len(), 1);
+}
+
+#[test] // DC-2, DC-6, DC-7
+fn a_server_of_everybody_knows_each_client_by_a_name_of_its_own() {
+    for mode in [Mode::Main, Mode::Aggressive, Mode::Base] {
+        let mut pair = with(client("alice", "wonderland"), |peers| {
+            peers.iter_mut().for_each(|peer| peer.mode = mode);
+            (peers[1].remote, peers[1].remote_identity) = (Remote::Any, RemoteIdentity::Any);
+        });
+        connect(&mut pair);
+        pair.run(secs(2));
+        let [(own, Some(PEER), _)] = &pair.right().came[..] else { panic!("one peer under the template") };
+        assert_ne!(*own, PEER, "{mode}");
+        assert_eq!(pair.right().configurable, [(true, Some("alice".to_owned()))], "{mode}");
+        pull(&mut pair);
+        pair.run(secs(1));
+        assert_eq!(pair.left().received.len(), 1, "{mode}");
+        pair.call(0, |endpoint, now| endpoint.close_peer(now, PEER));
+        pair.run(secs(1));
+        assert_eq!(pair.right().peer_downs, [Down::DeletedByPeer], "{mode}");
+        // The wrong password leaves no peer behind.
+        let mut pair = with(client("alice", "rabbit-hole"), |peers| {
+            peers.iter_mut().for_each(|peer| peer.mode = mode);
+            (peers[1].remote, peers[1].remote_identity) = (Remote::Any, RemoteIdentity::Any);
+        });
+        connect(&mut pair);
+        pair.run(secs(60));
+        assert_eq!(pair.right().discarded(Discard::XauthRefused), 1, "{mode}");
+        assert!(
+            pair.right().endpoint.isakmps.is_empty() && pair.right().endpoint.dynamic.is_empty(),
+            "{mode}"
+        );
+    }
 }
