@@ -116,6 +116,7 @@ fn a_client_that_is_not_warren_gets_addresses_and_networks_and_the_same_children
     let subnets = reply.iter().filter(|attribute| matches!(attribute, ConfigAttribute::Ip4Subnet(Some(_))));
     assert_eq!(subnets.count(), 2);
     assert!(!reply.iter().any(|attribute| matches!(attribute, ConfigAttribute::Banner(_))), "not asked for");
+<<<<<<< HEAD
     // Besides the sets' there is one SA for everything, which permits nothing that they do not.
     let rules = theatre.tunnels.rules();
     let selectors: Vec<_> = rules.tunnel.iter().map(|rule| rule.selector.to_string()).collect();
@@ -123,6 +124,44 @@ fn a_client_that_is_not_warren_gets_addresses_and_networks_and_the_same_children
     assert_eq!(selectors[2], "0.0.0.0/0 -> 10.99.0.1/32", "tried last while it is not up");
     let permits = |rule: &&warren_policy::TransportRule| rule.selector.to_string() == selectors[2];
     assert!(!rules.transport.iter().any(|rule| permits(&rule)));
+=======
+    let sets = theatre.tunnels.served().remove(0).sets;
+    assert_eq!(sets.iter().flat_map(|set| set.rules.clone()).collect::<Vec<_>>(), [RuleId(0), RuleId(1)]);
+}
+
+#[test] // DC-24
+fn one_sa_for_everything_is_tried_first_while_it_is_up_and_permits_no_more_than_the_sets() {
+    let mut theatre = theatre(office());
+    let peer = PeerId(FIRST);
+    theatre.stage.borrow_mut().come(peer, Some(PEER), "bob@corp.test", "203.0.113.7");
+    theatre.say(Output::Configurable { peer, speaks_policy: false, user: None });
+    let attributes = vec![ConfigAttribute::SplitInclude(None)];
+    theatre.say(Output::ConfigAsked { peer, exchange: ConfigExchange(9), attributes });
+    let order = |theatre: &Theatre| {
+        let rules = theatre.tunnels.rules();
+        let sources = |rule: &warren_policy::TunnelRule| rule.selector.source.to_string();
+        (rules.tunnel.iter().map(sources).collect::<Vec<_>>(), rules.transport.len())
+    };
+    let own = theatre.tunnels.rules().transport.len() - 2;
+    let whole = RuleId(2);
+    assert_eq!(theatre.tunnels.child(whole).unwrap().selector.to_string(), "0.0.0.0/0 -> 10.99.0.1/32");
+    let (office, lab, any) = ("10.1.0.0/16".to_owned(), "10.2.0.0/16".to_owned(), "0.0.0.0/0".to_owned());
+    let last = (vec![office.clone(), lab.clone(), any.clone()], own + 2);
+    assert_eq!(order(&theatre), last);
+    assert!(theatre.tunnels.up(theatre.now, whole));
+    theatre.drain();
+    assert_eq!(order(&theatre), (vec![any, office, lab], own + 2));
+    assert!(theatre.tunnels.down(theatre.now, whole));
+    theatre.drain();
+    assert_eq!(order(&theatre), last);
+}
+
+#[test] // DC-24
+fn who_speaks_policy_gets_no_sa_for_everything() {
+    let mut theatre = theatre(office());
+    ask(&mut theatre, 0, "alice@corp.test", None);
+    assert_eq!(theatre.tunnels.rules().tunnel.len(), 2);
+>>>>>>> h-lab
 }
 
 #[test]

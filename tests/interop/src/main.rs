@@ -1,4 +1,5 @@
-//! Foreign-peer cases: Warren as initiator and as responder against strongSwan, and against a Linux kernel.
+//! Foreign-peer cases: Warren as initiator and as responder, as client and as server, against strongSwan, against vpnc,
+//! and against a Linux kernel.
 //!
 //! A case that a peer's absence makes impossible is *skipped, because …*, never passed. Before Warren meets a peer,
 //! the peer meets itself in the same lab: what fails there is no mistake of Warren's.

@@ -216,7 +216,7 @@ pub(crate) fn concluded(listener: Listener, remark: &str) -> Result<String, Fail
         let first = wire.first_leak.unwrap_or_default();
         return Err(Failure::new(format!("{} frames in clear, the first: {first}", wire.clear_text_leaks)));
     }
-    match wire.udp_esp {
+    match wire.protected() {
         0 => Err(Failure::new("no ESP was seen outside")),
         seen => Ok(format!("{remark}; {seen} ESP packets outside, none in clear")),
     }

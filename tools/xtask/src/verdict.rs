@@ -97,7 +97,8 @@ impl Outcome {
         }
         let drops: Vec<_> = self.drops.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
         let drops = if drops.is_empty() { "nothing".to_owned() } else { drops.join(", ") };
-        println!("  gateway 1 dropped {drops}");
+        let near = self.tunnels.first().and_then(|row| row["gateway"].as_str()).unwrap_or("gateway 1");
+        println!("  {near} dropped {drops}");
         let Wire { frames, ike, neighbour, other, missed, clear_text_leaks, .. } = &self.wire;
         println!(
             "  wire: {frames} frames: {} ESP, {ike} IKE, {neighbour} ARP or ND, {other} other; {clear_text_leaks} in clear; \
