@@ -116,6 +116,13 @@ fn a_client_that_is_not_warren_gets_addresses_and_networks_and_the_same_children
     let subnets = reply.iter().filter(|attribute| matches!(attribute, ConfigAttribute::Ip4Subnet(Some(_))));
     assert_eq!(subnets.count(), 2);
     assert!(!reply.iter().any(|attribute| matches!(attribute, ConfigAttribute::Banner(_))), "not asked for");
+    // Besides the sets' there is one SA for everything, which permits nothing that they do not.
+    let rules = theatre.tunnels.rules();
+    let selectors: Vec<_> = rules.tunnel.iter().map(|rule| rule.selector.to_string()).collect();
+    assert_eq!(selectors.len(), 3);
+    assert_eq!(selectors[2], "0.0.0.0/0 -> 10.99.0.1/32", "tried last while it is not up");
+    let permits = |rule: &&warren_policy::TransportRule| rule.selector.to_string() == selectors[2];
+    assert!(!rules.transport.iter().any(|rule| permits(&rule)));
     let sets = theatre.tunnels.served().remove(0).sets;
     assert_eq!(sets.iter().flat_map(|set| set.rules.clone()).collect::<Vec<_>>(), [RuleId(0), RuleId(1)]);
 }

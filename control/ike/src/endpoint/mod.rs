@@ -44,7 +44,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use warren_policy::{Identity, PeerId, RuleId, Selector};
+use templates::Who;
+use warren_policy::{PeerId, RuleId, Selector};
 use warren_seam::SaId;
 
 #[cfg(test)]
@@ -98,7 +99,7 @@ pub struct Endpoint {
     /// Configured peers without one, in the same order.
     from_anywhere: Vec<Arc<PeerConfig>>,
     /// Peers that came under a template, by it and by who they are.
-    dynamic: HashMap<(PeerId, Identity), PeerId>,
+    dynamic: HashMap<Who, PeerId>,
     last_dynamic: u32,
     /// Peers of templates that may have nothing left.
     leaving: Vec<PeerId>,

@@ -4,14 +4,35 @@
 //! proof under a template -> settle: (template, identity) known? that peer : a new one -> PeerUp … PeerDown -> sweep
 //! ```
 //!
-//! Addresses play no part: two clients behind one NAT are two peers, and one that moved is the same.
+//! Addresses play no part: two clients behind one NAT are two peers, and one that moved is the same. Only where many
+//! share one identity, a group's name with a secret of the group, are they told apart by where they are: who of them it
+//! is, extended authentication says, and that is later.
 
 use super::{Endpoint, Peer};
 use crate::limits::DYNAMIC_PEERS_MAX;
+use crate::{Authentication, Xauth};
 use crate::{Discard, Path, PeerConfig, Remote, RemoteIdentity};
 use std::mem;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use warren_policy::{Identity, PeerId};
+
+/// What makes a peer under a template this one and no other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Who {
+    template: PeerId,
+    identity: Identity,
+    /// Where it is, where its identity is a group's.
+    member: Option<SocketAddr>,
+}
+
+impl Who {
+    fn new(config: &PeerConfig, identity: &Identity, path: Path) -> Self {
+        let is_group = matches!(config.authentication, Authentication::PreSharedKey(_))
+            && matches!(config.xauth, Xauth::Server(_));
+        Self { template: config.id, identity: identity.clone(), member: is_group.then_some(path.remote) }
+    }
+}
 
 /// Where identifiers of such peers begin: no configuration has as many peers.
 const FIRST: u32 = 1 << 31;
@@ -28,14 +49,19 @@ impl Endpoint {
             return Ok(config);
         }
         let template = config.id;
-        let known = self.dynamic.get(&(template, identity.clone())).copied();
+        let who = Who::new(&config, identity, path);
+        let known = self.dynamic.get(&who).copied();
         if known.is_none() && self.dynamic.len() >= DYNAMIC_PEERS_MAX {
             return Err(Discard::PeersFull);
         }
         let id = known.unwrap_or_else(|| self.next_dynamic());
+        let name = match who.member {
+            Some(member) => format!("{}/{identity}/{member}", config.name),
+            None => format!("{}/{identity}", config.name),
+        };
         let own = Arc::new(PeerConfig {
             id,
-            name: format!("{}/{identity}", config.name),
+            name,
             remote: Remote::Host(path.remote.ip()),
             remote_identity: RemoteIdentity::Exactly(identity.clone()),
             ..PeerConfig::clone(&config)
@@ -45,7 +71,7 @@ impl Endpoint {
             None => {
                 let held = Peer { template: Some(template), ..Peer::new(Arc::clone(&own)) };
                 self.peers.insert(id, held);
-                self.dynamic.insert((template, identity.clone()), id);
+                self.dynamic.insert(who, id);
             }
         }
         // Should its negotiation still fail, it goes with the next sweep.
@@ -83,12 +109,10 @@ impl Endpoint {
 
     /// Nothing is left of it but its place; rules that name it go along.
     pub(super) fn remove_dynamic(&mut self, id: PeerId) {
-        let Some(held) = self.peers.remove(&id) else { return };
-        if let (Some(template), RemoteIdentity::Exactly(identity)) =
-            (held.template, &held.config.remote_identity)
-        {
-            self.dynamic.remove(&(template, identity.clone()));
+        if self.peers.remove(&id).is_none() {
+            return;
         }
+        self.dynamic.retain(|_, peer| *peer != id);
         self.rules.retain(|_, child| child.peer != id);
         self.by_selector.retain(|(peer, _), _| *peer != id);
     }

@@ -3,11 +3,13 @@
 use super::harness::{Side, peer_configs};
 use super::secs;
 use crate::limits::DYNAMIC_PEERS_MAX;
-use crate::{ChildConfig, Discard, Down, Mode, NatTraversal, Path, PeerConfig, Remote, RemoteIdentity};
+use crate::{
+    ChildConfig, Discard, Down, Mode, NatTraversal, Path, PeerConfig, Remote, RemoteIdentity, Xauth,
+};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use warren_policy::{Lifetime, PeerId};
+use warren_policy::{Lifetime, PeerId, Secret};
 
 const SERVER: [u8; 4] = [192, 0, 2, 2];
 const MODES: [Mode; 3] = [Mode::Main, Mode::Aggressive, Mode::Base];
@@ -159,6 +161,30 @@ fn the_same_identity_is_the_same_peer_wherever_it_comes_from() {
         assert_eq!(world.dynamic(), [PeerId(1 << 31)], "{mode}");
         let held = world.server.endpoint.peer(PeerId(1 << 31));
         assert_eq!(held.config.remote, Remote::Host(address(7).into()), "{mode}");
+    }
+}
+
+#[test] // DC-24
+fn members_of_a_group_that_share_one_identity_are_peers_of_their_own() {
+    let password = || Secret::new(b"wonderland".to_vec());
+    for mode in MODES {
+        let users = ["alice", "bob"].map(|user| (user.to_owned(), password()));
+        let group = PeerConfig { xauth: Xauth::Server(Arc::new(users.into())), ..template(mode) };
+        let mut world = World::new(vec![group]);
+        for (number, user) in [(1, "alice"), (2, "bob")] {
+            let xauth = Xauth::Client { user: user.to_owned(), password: password() };
+            let config = PeerConfig { xauth, ..client(mode, address(number), "group.test") };
+            let client = world.join(config, address(number), 0);
+            world.connect(client);
+        }
+        assert_eq!(world.dynamic().len(), 2, "{mode}");
+        // One of them renews: it is known again.
+        world.pass(secs(20));
+        world.connect(0);
+        assert_eq!(world.dynamic().len(), 2, "{mode}");
+        assert!(world.server.went.is_empty(), "{mode}");
+        let name = &world.server.endpoint.peer(world.server.came[0].0).config.name;
+        assert!(name.starts_with("staff/group.test/198.51.100.1:"), "{mode}: {name}");
     }
 }
 
