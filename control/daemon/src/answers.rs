@@ -111,6 +111,7 @@ impl Sources<'_> {
             ("peers-established", counters.peers_established),
             ("children-established", counters.children_established),
             ("key-exchanges", counters.key_exchanges),
+            ("unknown-attributes", counters.unknown_attributes),
         ];
         let discards = counters.discards().map(|(reason, count)| (reason.word().to_owned(), count));
         numbers.map(|(name, count)| (name.to_owned(), count)).into_iter().chain(discards).collect()
