@@ -46,7 +46,7 @@ pub enum Refused {
         /// What is wrong with them.
         why: BadKey,
     },
-    /// A rule's identifier is beyond [`RULE_IDS_MAX`](crate::limits::RULE_IDS_MAX).
+    /// A rule's identifier is beyond [`RULE_IDS_MAX`].
     #[error("the tunnel rule {0} is beyond every table")]
     BadRule(u32),
 }
