@@ -102,7 +102,7 @@ impl Endpoint {
     }
 
     fn is_dynamic(&self, peer: PeerId) -> bool {
-        self.peers.get(&peer).is_some_and(|held| held.template.is_some())
+        self.peers.get(&peer).is_some_and(|held| held.who.is_some())
     }
 
     /// Rules that are no longer what they were. Those of peers under a template are nobody's to list: they stay as
@@ -120,8 +120,7 @@ impl Endpoint {
     fn changed_peers(&self, peers: &[PeerConfig]) -> Vec<PeerId> {
         let wanted: HashMap<PeerId, &PeerConfig> = peers.iter().map(|new| (new.id, new)).collect();
         let is_changed = |old: &&super::Peer| {
-            old.template.is_none()
-                && wanted.get(&old.config.id).is_none_or(|new| !new.is_unchanged(&old.config))
+            old.who.is_none() && wanted.get(&old.config.id).is_none_or(|new| !new.is_unchanged(&old.config))
         };
         self.peers.values().filter(is_changed).map(|old| old.config.id).collect()
     }

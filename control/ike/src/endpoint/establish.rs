@@ -64,7 +64,7 @@ impl Endpoint {
         self.choose_current(now, isakmp);
         let held = self.peer_mut(peer);
         held.doomed = None;
-        let template = held.template;
+        let template = held.who.as_ref().map(|who| who.template);
         if !mem::replace(&mut held.is_up, true) {
             self.outbox.push_back(Output::PeerUp { peer, template, identity, path: isakmp.path });
         }
@@ -79,7 +79,7 @@ impl Endpoint {
         let [random] = self.entropy.octets::<1>();
         let percent = u32::from(random % 8) + if isakmp.role == Role::Initiator { 76 } else { 88 };
         // Who came to us under a template comes again by itself.
-        let renews = self.peer(isakmp.peer).template.is_none();
+        let renews = self.peer(isakmp.peer).who.is_none();
         let sequence = u32::from_be_bytes(self.entropy.octets());
         let dpd = sa.config.dpd.filter(|_| sa.vendors.dpd);
         Established {

@@ -32,7 +32,7 @@ impl Endpoint {
     /// Message 1. A peer that came to us under a template cannot be called: it has no address of its own.
     pub(super) fn begin_phase_one(&mut self, now: Duration, peer: PeerId) {
         let config = Arc::clone(&self.peer(peer).config);
-        let remote = config.remote.host().filter(|_| self.peer(peer).template.is_none());
+        let remote = config.remote.host().filter(|_| self.peer(peer).who.is_none());
         let Some(remote) = remote else { return self.fail_pending(peer, Failure::PeerDown) };
         let path = Path {
             local: SocketAddr::new(config.local, PORT_ISAKMP),

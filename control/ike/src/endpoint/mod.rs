@@ -57,8 +57,8 @@ type Handler = fn(&mut Endpoint, Duration, Path, &mut Isakmp, &Message<'_>) -> R
 /// What we hold about one peer.
 struct Peer {
     config: Arc<PeerConfig>,
-    /// The template that it came under, where no configuration names it.
-    template: Option<PeerId>,
+    /// Which peer under which template it is, where no configuration names it.
+    who: Option<Who>,
     /// Negotiations and ISAKMP SAs, oldest first.
     isakmps: Vec<IsakmpId>,
     /// The ISAKMP SA that new exchanges use.
@@ -76,7 +76,7 @@ impl Peer {
     fn new(config: Arc<PeerConfig>) -> Self {
         Self {
             config,
-            template: None,
+            who: None,
             isakmps: Vec::new(),
             current: None,
             pending: VecDeque::new(),

@@ -20,7 +20,7 @@ use warren_policy::{Identity, PeerId};
 /// What makes a peer under a template this one and no other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Who {
-    template: PeerId,
+    pub(super) template: PeerId,
     identity: Identity,
     /// Where it is, where its identity is a group's.
     member: Option<SocketAddr>,
@@ -48,7 +48,6 @@ impl Endpoint {
         if !config.is_template() {
             return Ok(config);
         }
-        let template = config.id;
         let who = Who::new(&config, identity, path);
         let known = self.dynamic.get(&who).copied();
         if known.is_none() && self.dynamic.len() >= DYNAMIC_PEERS_MAX {
@@ -69,7 +68,7 @@ impl Endpoint {
         match self.peers.get_mut(&id) {
             Some(held) => held.config = Arc::clone(&own),
             None => {
-                let held = Peer { template: Some(template), ..Peer::new(Arc::clone(&own)) };
+                let held = Peer { who: Some(who.clone()), ..Peer::new(Arc::clone(&own)) };
                 self.peers.insert(id, held);
                 self.dynamic.insert(who, id);
             }
@@ -95,7 +94,7 @@ impl Endpoint {
     pub(super) fn sweep(&mut self) {
         for id in mem::take(&mut self.leaving) {
             let Some(held) = self.peers.get(&id) else { continue };
-            if held.template.is_some() && !held.is_up && held.isakmps.is_empty() {
+            if held.who.is_some() && !held.is_up && held.isakmps.is_empty() {
                 self.remove_dynamic(id);
             }
         }
@@ -103,16 +102,16 @@ impl Endpoint {
 
     /// The peers under that template.
     pub(super) fn of_template(&self, template: PeerId) -> Vec<PeerId> {
-        let of = |held: &&Peer| held.template == Some(template);
+        let of = |held: &&Peer| held.who.as_ref().is_some_and(|who| who.template == template);
         self.peers.values().filter(of).map(|held| held.config.id).collect()
     }
 
     /// Nothing is left of it but its place; rules that name it go along.
     pub(super) fn remove_dynamic(&mut self, id: PeerId) {
-        if self.peers.remove(&id).is_none() {
-            return;
+        let Some(held) = self.peers.remove(&id) else { return };
+        if let Some(who) = held.who {
+            self.dynamic.remove(&who);
         }
-        self.dynamic.retain(|_, peer| *peer != id);
         self.rules.retain(|_, child| child.peer != id);
         self.by_selector.retain(|(peer, _), _| *peer != id);
     }

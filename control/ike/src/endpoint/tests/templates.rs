@@ -108,7 +108,7 @@ impl World {
             .endpoint
             .peers
             .values()
-            .filter(|held| held.template.is_some())
+            .filter(|held| held.who.is_some())
             .map(|held| held.config.id)
             .collect()
     }
