@@ -99,7 +99,7 @@ impl ReadTunnel<'_> {
             name: part_name(self.name, at, several),
             selector: *selector,
             peer: self.policy.peer,
-            gateway,
+            gateway: gateway.into(),
         })
     }
 }

@@ -197,7 +197,7 @@ impl Sources<'_> {
         let towards = || peer.and_then(|peer| peer.path.as_ref()).map(|path| path.local.ip());
         let configured = || self.config.peer(rule.peer).map(|peer| peer.local);
         let local = bound.map(|pair| pair.outbound.local).or_else(towards).or_else(configured);
-        let remote = bound.map_or(rule.gateway, |pair| pair.outbound.remote);
+        let remote = bound.map_or(rule.gateway, |pair| pair.outbound.remote.into());
         Tunnel {
             name: rule.name.clone(),
             peer: peer.map_or_else(String::new, |peer| peer.name.clone()),

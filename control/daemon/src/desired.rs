@@ -49,6 +49,7 @@ pub(crate) fn tunnels(config: &Config, surroundings: &Surroundings) -> Result<Tu
             proposals: policy.esp.clone(),
             lifetime: policy.lifetime,
             window_packets: policy.window_packets,
+            is_divisible: rule.gateway == warren_policy::Gateway::Discover,
         },
         start: match policy.start {
             ConfiguredStart::OnTraffic => Start::OnTraffic,
@@ -68,6 +69,9 @@ pub(crate) fn tunnels(config: &Config, surroundings: &Surroundings) -> Result<Tu
         policies: config.policies.clone(),
         pools: config.pools.clone(),
         attached: surroundings.attached.clone(),
+        ted: warren_ike::ted::TedConfig::default(),
+        concealed: Vec::new(),
+        discovered_idle: std::time::Duration::ZERO,
     })
 }
 
@@ -133,6 +137,7 @@ fn peer(
             warren_config::NatTraversal::Off => NatTraversal::Off,
         },
         retransmit: Retransmit { first: peer.retransmit.first, tries: peer.retransmit.tries },
+        pad: None,
     })
 }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
-use warren_policy::{EspProposal, Identity, IkeProposal, Lifetime, PeerId, RuleId, Secret, Selector};
+use warren_policy::{EspProposal, Identity, IkeProposal, Lifetime, Pad, PeerId, RuleId, Secret, Selector};
 
 /// Whether ESP travels in UDP (RFC 3947).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -203,6 +203,9 @@ pub struct PeerConfig {
     pub nat_traversal: NatTraversal,
     /// Repetition of messages.
     pub retransmit: Retransmit,
+    /// What gateways under this template may protect, where discovery finds them: it makes the peer a template that
+    /// tells its peers apart by their addresses, for one address is one gateway (REQUIREMENTS Q-15).
+    pub pad: Option<Arc<Pad>>,
 }
 
 impl PeerConfig {
@@ -239,6 +242,7 @@ impl PeerConfig {
             && self.proposals == other.proposals
             && self.lifetime == other.lifetime
             && self.nat_traversal == other.nat_traversal
+            && self.pad == other.pad
     }
 }
 
@@ -257,4 +261,7 @@ pub struct ChildConfig {
     pub lifetime: Lifetime,
     /// Anti-replay window of the inbound SA.
     pub window_packets: u32,
+    /// It stands for all its parts and is never negotiated itself: a part that a peer of its template asks for becomes
+    /// a child of its own (`Output::ChildAsked`).
+    pub is_divisible: bool,
 }

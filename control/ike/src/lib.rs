@@ -28,6 +28,7 @@ mod retransmit;
 mod signed_capture;
 mod spi;
 mod status;
+pub mod ted;
 #[cfg(test)]
 mod testing;
 mod timers;
@@ -45,7 +46,7 @@ pub use credentials::{Credentials, CredentialsError, SignatureError};
 pub use endpoint::Endpoint;
 pub use entropy::Entropy;
 pub use notice::Notice;
-pub use output::{ConfigExchange, Down, Failure, Output, Role};
+pub use output::{Asked, ConfigExchange, Down, Failure, Output, Role};
 pub use path::Path;
 pub use pem::{PemError, certificates_from_pem, private_key_from_pem};
 pub use status::{ChildStatus, PeerState, PeerStatus};

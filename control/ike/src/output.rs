@@ -4,7 +4,7 @@ use crate::wire::ConfigAttribute;
 use crate::{Notice, Path};
 use std::fmt;
 use std::net::IpAddr;
-use warren_policy::{EspProposal, Identity, Lifetime, PeerId, RuleId};
+use warren_policy::{EspProposal, Identity, Lifetime, PeerId, RuleId, Selector};
 use warren_seam::{Encapsulation, InboundSa, OutboundSa, SaId};
 
 /// Who began the exchange.
@@ -49,6 +49,9 @@ pub enum Failure {
     /// IKEv1 identities cannot express the selector (a range of ports).
     #[error("IKEv1 cannot express the selector")]
     Inexpressible,
+    /// The peer proved to be somebody who may not protect these networks (REQUIREMENTS F-7).
+    #[error("the peer is not authorised for these networks")]
+    Unauthorised,
     /// What we have to say does not fit one message.
     #[error("the message would be too long")]
     TooLong,
@@ -95,6 +98,15 @@ pub enum Down {
     Unconfirmed,
 }
 
+/// A first message of a quick mode that is looked at again when its child exists. Nothing of it is kept anywhere else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// From where to where it came.
+    pub path: Path,
+    /// The message, without a non-ESP marker.
+    pub message: Vec<u8>,
+}
+
 /// One configuration exchange under an ISAKMP SA, for the answer to name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigExchange(pub u32);
@@ -133,6 +145,18 @@ pub enum Output {
         rule: RuleId,
         /// Why.
         reason: Failure,
+    },
+    /// A peer under a template asks for a part of a divisible child, and is authorised to. It waits until there is a child
+    /// for that part (`add_child`) and `Endpoint::grant_child` is called; without either, until it gives up.
+    ChildAsked {
+        /// The peer.
+        peer: PeerId,
+        /// The divisible child.
+        within: RuleId,
+        /// The part; source is our side.
+        selector: Selector,
+        /// What to give to `grant_child`.
+        asked: Asked,
     },
     /// A pair is gone. Also said of an inbound SA that was installed and never became part of a pair; then
     /// `outbound` names an SA that was never installed.

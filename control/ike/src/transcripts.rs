@@ -474,6 +474,7 @@ fn strongswan() -> PeerConfig {
         dpd: None,
         nat_traversal: NatTraversal::Auto,
         retransmit: Retransmit::default(),
+        pad: None,
     }
 }
 

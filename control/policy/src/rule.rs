@@ -3,7 +3,9 @@
 
 use crate::limits::RULES_MAX;
 use crate::selector::Selector;
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 /// A tunnel rule. Its place in the rule set says when it is tried, its identifier who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +37,58 @@ pub struct TransportRule {
     pub action: TransportAction,
 }
 
+/// Where a tunnel leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Gateway {
+    /// To this outer destination.
+    Address(IpAddr),
+    /// To whichever gateway discovery finds in front of a packet's destination (REQUIREMENTS TED-5). Nothing is ever
+    /// bound to such a rule: what is found becomes rules of its own in front of it.
+    Discover,
+}
+
+impl Gateway {
+    /// The address, where there is one.
+    #[must_use]
+    pub const fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Discover => None,
+        }
+    }
+}
+
+impl From<IpAddr> for Gateway {
+    fn from(address: IpAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl fmt::Display for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Discover => f.write_str("discover"),
+        }
+    }
+}
+
+/// Text that is no gateway.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no gateway: an address or `discover`")]
+pub struct NotAGateway(pub String);
+
+impl FromStr for Gateway {
+    type Err = NotAGateway;
+
+    fn from_str(text: &str) -> Result<Self, NotAGateway> {
+        match text {
+            "discover" => Ok(Self::Discover),
+            _ => text.parse().map(Self::Address).map_err(|_| NotAGateway(text.to_owned())),
+        }
+    }
+}
+
 /// A rule that says *protect*: through this gateway or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TunnelRule {
@@ -44,10 +98,10 @@ pub struct TunnelRule {
     pub name: String,
     /// Outbound direction: from our side to the far side.
     pub selector: Selector,
-    /// Whose tunnel it is.
+    /// Whose tunnel it is; of a rule that discovers, under whose template what is found must authenticate.
     pub peer: PeerId,
-    /// The outer destination of that tunnel.
-    pub gateway: IpAddr,
+    /// Where that tunnel leads.
+    pub gateway: Gateway,
 }
 
 /// All rules, in the order in which they are tried.

@@ -1,9 +1,11 @@
 //! What the operator wants, as far as tunnels are concerned.
 
 use std::net::IpAddr;
+use std::time::Duration;
+use warren_ike::ted::TedConfig;
 use warren_ike::{ChildConfig, PeerConfig};
 use warren_policy::selector::AddressRange;
-use warren_policy::{Ceiling, EspProposal, Lifetime, PeerId, Pool, RuleSet, ServedPolicy};
+use warren_policy::{Ceiling, EspProposal, Lifetime, PeerId, Pool, RuleId, RuleSet, ServedPolicy};
 
 /// When a tunnel is negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,12 @@ pub struct TunnelsConfig {
     pub policies: Vec<ServedPolicy>,
     /// Out of which addresses are leased.
     pub pools: Vec<Pool>,
+    /// Discovery, for rules whose gateway is [`warren_policy::Gateway::Discover`].
+    pub ted: TedConfig,
+    /// Rules that answer and never ask (REQUIREMENTS F-10).
+    pub concealed: Vec<RuleId>,
+    /// How long a discovered tunnel may be without traffic before it is not renewed any more.
+    pub discovered_idle: Duration,
     /// Networks that we are attached to: policy from elsewhere may not take them over.
     pub attached: Vec<AddressRange>,
 }

@@ -73,6 +73,7 @@ impl Wish {
             proposals: self.proposals.clone(),
             lifetime: self.lifetime,
             window_packets: self.window_packets,
+            is_divisible: false,
         }
     }
 }
@@ -211,6 +212,7 @@ impl<N: Negotiator> Tunnels<N> {
                     rules.transport.push(TransportRule { name: name.clone(), selector, action });
                 }
                 let (peer, gateway) = (tunnel.config.child.peer, holding.gateway);
+                let gateway = gateway.into();
                 rules.tunnel.push(TunnelRule { id: *rule, name, selector, peer, gateway });
             }
         }
@@ -224,7 +226,7 @@ impl<N: Negotiator> Tunnels<N> {
                     name: format!("{}/shield", client.name),
                     selector,
                     peer: client.config.peer,
-                    gateway: client.server,
+                    gateway: client.server.into(),
                 });
             }
         }

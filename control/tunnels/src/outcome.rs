@@ -63,6 +63,7 @@ impl<N: Negotiator> Tunnels<N> {
             Ike::ChildUp { rule, inbound, outbound, role, lifetime, transform: _ } => {
                 self.child_up(now, rule, (inbound, outbound), (role, lifetime));
             }
+            Ike::ChildAsked { .. } => todo!(),
             Ike::ChildFailed { rule, reason } => self.child_failed(now, rule, reason),
             Ike::ChildDown { rule, inbound, outbound, reason } => {
                 self.child_down(now, rule, (inbound, outbound), reason);

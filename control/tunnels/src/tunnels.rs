@@ -192,6 +192,7 @@ impl<N: Negotiator> Tunnels<N> {
                 }
             }
             Event::HardExpire(sa) => self.hard_expire(now, sa),
+            Event::Caught(_) => todo!(),
             Event::PeerMoved { sa, remote } => self.negotiator.peer_moved(now, sa, remote),
             Event::FirstInbound(sa) => {
                 if let Some(rule) = self.owner(sa) {

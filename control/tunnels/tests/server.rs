@@ -88,7 +88,7 @@ fn the_answer_leaves_when_lease_rules_and_children_are_there() {
     let effects = theatre.effects();
     assert!(matches!(effects[..2], [Effect::Keep(_), Effect::Engine("rules")]), "{effects:?}");
     let rule = &theatre.tunnels.rules().tunnel[0];
-    assert_eq!((rule.peer, rule.gateway), (peer, ip("203.0.113.7")));
+    assert_eq!((rule.peer, rule.gateway), (peer, ip("203.0.113.7").into()));
     let served = theatre.tunnels.served().remove(0);
     assert_eq!((served.server, served.policy.as_str()), (PEER, "warriors"));
     assert_eq!(served.sets[1].rules, [RuleId(1)]);

@@ -254,6 +254,7 @@ impl Handle {
                 self.may_ask_again(rule);
                 orders
             }
+            Command::Discovery(_) | Command::Inject(_) => todo!(),
             Command::Rearm(rule) => {
                 let orders = everyone(&|| Order::Rearm(rule));
                 self.may_ask_again(rule);

@@ -281,7 +281,7 @@ mod tests {
                     name: String::new(),
                     selector,
                     peer: PeerId(0),
-                    gateway: address(false, 1),
+                    gateway: address(false, 1).into(),
                 })
                 .collect(),
         })

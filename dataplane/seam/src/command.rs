@@ -1,5 +1,6 @@
 //! Control to workers.
 
+use crate::discovery::{Discovery, Injected};
 use crate::forwarding::ForwardingTable;
 use crate::sa::{Encapsulation, InboundSa, OutboundSa, SaId};
 use std::net::IpAddr;
@@ -24,6 +25,10 @@ pub enum Command {
         /// Outbound SAs, innermost first.
         stack: Vec<SaId>,
     },
+    /// Replaces what workers look out for.
+    Discovery(Discovery),
+    /// A packet that one worker sends on its way.
+    Inject(Box<Injected>),
     /// The rule may send another `Acquire` (after a failed negotiation's hold-down).
     Rearm(RuleId),
     /// The peer is reached elsewhere from now on (a NAT mapping moved); for SAs of both directions.

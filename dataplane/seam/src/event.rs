@@ -1,5 +1,6 @@
 //! Workers to control.
 
+use crate::discovery::Caught;
 use crate::forwarding::PortIndex;
 use crate::sa::SaId;
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +9,8 @@ use warren_policy::{FiveTuple, RuleId};
 /// Something a worker cannot settle alone. Lost events (a full ring) repeat, because the state that caused them stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A packet wants protection and no SA is bound to its rule. Once for each rule until `Bind` or `Rearm`.
+    /// A packet wants protection and no SA is bound to its rule. Once for each rule until `Bind` or `Rearm`; of a rule
+    /// that discovers ([`warren_policy::Gateway::Discover`]) once for each destination and short while, at a bounded rate.
     Acquire {
         /// The tunnel rule.
         rule: RuleId,
@@ -33,6 +35,8 @@ pub enum Event {
         /// Where the packet came from.
         remote: SocketAddr,
     },
+    /// A packet that control has to decide about.
+    Caught(Box<Caught>),
     /// First authentic packet on an inbound SA: the peer uses it.
     FirstInbound(SaId),
 }

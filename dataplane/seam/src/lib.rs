@@ -4,12 +4,14 @@
 //! so that the engine can become a process of its own. Time is a [`Duration`] since the start of the process.
 
 mod command;
+mod discovery;
 mod event;
 mod forwarding;
 pub mod limits;
 mod sa;
 
 pub use command::Command;
+pub use discovery::{Catch, Caught, Discovery, Entry, Injected};
 pub use event::Event;
 pub use forwarding::{ForwardingTable, MacAddress, Neighbour, PortIndex, PortInfo, Route, Side};
 pub use sa::{Encapsulation, InboundSa, OutboundSa, SaId, SaKeys, Spi, Volume};

@@ -10,3 +10,6 @@ pub const WINDOW_PACKETS_DEFAULT: u32 = 4096;
 pub const WINDOW_PACKETS_MAX: u32 = 65_536;
 /// AES blocks under one GCM key (REQUIREMENTS F-18): distinguishing advantage stays near 2^-51.
 pub const GCM_BLOCKS_MAX: u64 = 1 << 39;
+/// Octets of a packet that workers catch for control: the longest probe has 360 and an ICMP error at most 576 (RFC 1812
+/// §4.3.2.3) or 1280 (RFC 4443 §2.4). What is longer is no probe of any version that exists.
+pub const CAUGHT_OCTETS_MAX: usize = 1280;

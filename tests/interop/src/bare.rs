@@ -154,7 +154,7 @@ fn orders(forwarding: ForwardingTable, keys: Keys) -> Result<Vec<Order>, Failure
             name: "net".into(),
             selector,
             peer: PeerId(0),
-            gateway: remote,
+            gateway: remote.into(),
         }],
     };
     let Keys { transform, esn, sequence, outbound, inbound } = keys;

@@ -257,6 +257,7 @@ fn tunnels_config(plan: &Plan, end: End) -> TunnelsConfig {
         dpd: Some(Dpd { delay: Duration::from_secs(5), timeout: Duration::from_secs(20) }),
         nat_traversal: plan.nat_traversal,
         retransmit: Retransmit::default(),
+        pad: None,
     };
     let child = ChildConfig {
         rule,
@@ -265,6 +266,7 @@ fn tunnels_config(plan: &Plan, end: End) -> TunnelsConfig {
         proposals: vec![plan.esp],
         lifetime: Lifetime { seconds: plan.lifetime_s, kilobytes: None },
         window_packets: WINDOW_PACKETS_DEFAULT,
+        is_divisible: false,
     };
     let name = "site".to_owned();
     let gateway = plan.gateways[end.other().index()];
@@ -277,7 +279,13 @@ fn tunnels_config(plan: &Plan, end: End) -> TunnelsConfig {
                 selector: selector(plan, end),
                 action: TransportAction::Permit,
             }],
-            tunnel: vec![TunnelRule { id: RuleId(0), name, selector: selector(plan, end), peer, gateway }],
+            tunnel: vec![TunnelRule {
+                id: RuleId(0),
+                name,
+                selector: selector(plan, end),
+                peer,
+                gateway: gateway.into(),
+            }],
         },
         ..TunnelsConfig::default()
     }

@@ -54,7 +54,10 @@ fn accepted(config: &Config) {
     for (at, (rule, tunnel)) in config.rules.tunnel.iter().zip(&config.tunnels).enumerate() {
         let peer = config.peer(tunnel.peer).expect("every tunnel has its peer");
         assert!(!peer.is_template(), "no tunnel leads to a template");
-        assert_eq!((rule.peer, Some(rule.gateway), tunnel.rule.0 as usize), (tunnel.peer, peer.address, at));
+        assert_eq!(
+            (rule.peer, rule.gateway.address(), tunnel.rule.0 as usize),
+            (tunnel.peer, peer.address, at)
+        );
         assert!(
             !tunnel.esp.is_empty() && tunnel.window_packets.is_multiple_of(64) && tunnel.window_packets > 0
         );

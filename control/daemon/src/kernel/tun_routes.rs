@@ -349,7 +349,7 @@ mod tests {
 
     fn rule(local: (&str, &str), remote: (&str, &str)) -> TunnelRule {
         let selector = Selector::between(range(local.0, local.1), range(remote.0, remote.1)).unwrap();
-        let gateway = "203.0.113.1".parse().unwrap();
+        let gateway = IpAddr::from([203, 0, 113, 1]).into();
         TunnelRule { id: RuleId(0), name: "r".to_owned(), selector, peer: PeerId(0), gateway }
     }
 

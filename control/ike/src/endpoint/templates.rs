@@ -78,6 +78,26 @@ impl Endpoint {
         Ok(own)
     }
 
+    /// The peer at that address under a template with a [`Pad`](warren_policy::Pad): the one that is there, or a new one that
+    /// `open_child` can begin with. `None` when there is no such template, or there are too many peers. It stays until
+    /// `forget_peer`, and as long as there is an ISAKMP SA with it.
+    pub fn find_peer(&mut self, template: PeerId, gateway: std::net::IpAddr) -> Option<PeerId> {
+        let _ = (template, gateway);
+        todo!()
+    }
+
+    /// Nobody needs the peer of `find_peer` any more.
+    pub fn forget_peer(&mut self, now: std::time::Duration, peer: PeerId) {
+        let _ = (now, peer);
+        todo!()
+    }
+
+    /// The child that `Output::ChildAsked` asked for exists: its quick mode goes on.
+    pub fn grant_child(&mut self, now: std::time::Duration, asked: crate::Asked) {
+        let _ = (now, asked);
+        todo!()
+    }
+
     /// Counted upwards, so that an identifier is not soon another peer's.
     fn next_dynamic(&mut self) -> PeerId {
         loop {

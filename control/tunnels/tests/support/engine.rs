@@ -35,6 +35,7 @@ impl ModelEngine {
                 self.asked.retain(|id| ids.contains(id));
                 self.rules = rules;
             }
+            Command::Discovery(_) | Command::Inject(_) => {}
             Command::InstallInbound(sa) => {
                 assert!(self.ever.insert(sa.id), "an SA is installed once");
                 assert!(self.inbound.values().all(|spi| *spi != sa.spi), "SPIs of living SAs differ");

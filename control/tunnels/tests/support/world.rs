@@ -59,6 +59,7 @@ pub(crate) fn config(side: usize, rules: usize, start: Start) -> TunnelsConfig {
         dpd: None,
         nat_traversal: warren_ike::NatTraversal::Off,
         retransmit: Retransmit { first: scripted::FIRST, tries: scripted::TRIES },
+        pad: None,
     }];
     let transform = EspTransform::AesGcm16(KeyBits::B128);
     let child = |rule: usize| ChildConfig {
@@ -68,13 +69,14 @@ pub(crate) fn config(side: usize, rules: usize, start: Start) -> TunnelsConfig {
         proposals: vec![EspProposal { transform, pfs: None, esn: true }],
         lifetime: LIFETIME,
         window_packets: 4096,
+        is_divisible: false,
     };
     let tunnel = |rule: usize| TunnelRule {
         id: RuleId(rule as u32),
         name: format!("net-{rule}"),
         selector: selector(rule),
         peer,
-        gateway: address(1 - side),
+        gateway: address(1 - side).into(),
     };
     TunnelsConfig {
         peers,

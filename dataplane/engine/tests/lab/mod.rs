@@ -108,7 +108,7 @@ pub(crate) fn tunnel(id: u32, selector: Selector) -> TunnelRule {
         name: "tunnel".to_owned(),
         selector,
         peer: PeerId(0),
-        gateway: ip("192.0.2.2"),
+        gateway: ip("192.0.2.2").into(),
     }
 }
 

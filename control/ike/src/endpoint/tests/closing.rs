@@ -66,6 +66,7 @@ fn a_restarted_peer_says_so_and_old_sas_go() {
         proposals: vec!["aes128gcm16".parse().unwrap()],
         lifetime: warren_policy::Lifetime { seconds: 1200, kilobytes: None },
         window_packets: 4096,
+        is_divisible: false,
     };
     pair.sides[1] = Side::new(vec![right], (0..3).map(child).collect(), 77);
     pair.open(1, 0);

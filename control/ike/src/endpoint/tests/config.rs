@@ -204,6 +204,7 @@ fn quick_mode_waits_for_what_the_configuration_brings() {
         proposals: vec!["aes128gcm16".parse().unwrap()],
         lifetime: Lifetime { seconds: 1200, kilobytes: None },
         window_packets: 64,
+        is_divisible: false,
     };
     // Known to the client alone, the server refuses it.
     pair.call(0, |endpoint, now| {

@@ -46,6 +46,7 @@ fn peer(side: u8) -> PeerConfig {
         dpd: None,
         nat_traversal: NatTraversal::Auto,
         retransmit: Retransmit { first: Duration::from_millis(500), tries: 5 },
+        pad: None,
     }
 }
 
@@ -63,6 +64,7 @@ fn child(number: u32, side: usize) -> ChildConfig {
         proposals: vec!["aes128gcm16".parse().unwrap()],
         lifetime: Lifetime { seconds: 1200, kilobytes: None },
         window_packets: 4096,
+        is_divisible: false,
     }
 }
 
@@ -169,6 +171,7 @@ impl Side {
                     assert!(self.outbound.iter().any(|sa| sa.id == outbound), "outbound first");
                     self.up.push((rule, inbound, outbound, role, lifetime));
                 }
+                Output::ChildAsked { .. } => {}
                 Output::ChildFailed { rule, reason } => self.failed.push((rule, reason)),
                 Output::ChildDown { rule, inbound, reason, .. } => self.down.push((rule, inbound, reason)),
                 Output::PeerUp { peer, template, identity, .. } => {

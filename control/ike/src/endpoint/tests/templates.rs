@@ -232,6 +232,7 @@ fn child(rule: u32, peer: PeerId) -> ChildConfig {
         proposals: vec!["aes128gcm16".parse().unwrap()],
         lifetime: Lifetime { seconds: 1200, kilobytes: None },
         window_packets: 4096,
+        is_divisible: false,
     }
 }
 
