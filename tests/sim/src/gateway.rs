@@ -78,11 +78,15 @@ impl Gateway {
             tun: None,
         };
         let (handle, workers) = build(vec![parts], &Settings::default()).expect("two descriptors can be had");
+        let mut discovery = lots.clone();
+        discovery.set_stream(1);
+        let entropies: (Box<dyn Entropy>, Box<dyn Entropy>) =
+            (Box::new(Lots(lots)), Box::new(Lots(discovery)));
         let mut gateway = Self {
             end,
             stations: Stations::of(end),
             address: plan.gateways[end.index()],
-            tunnels: Tunnels::new(now, tunnels_config(plan, end), Vec::new(), Box::new(Lots(lots))),
+            tunnels: Tunnels::new(now, tunnels_config(plan, end), Vec::new(), entropies),
             handle,
             workers,
             inside,
