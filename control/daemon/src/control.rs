@@ -515,7 +515,8 @@ fn log(notice: &warren_tunnels::Notice) {
         | Notice::PolicyInForce { .. }
         | Notice::PolicyWithdrawn { shielded: false, .. }
         | Notice::Served { .. }
-        | Notice::ServedGone { .. } => tracing::info!("{notice}"),
+        | Notice::ServedGone { .. }
+        | Notice::Ted(_) => tracing::info!("{notice}"),
         Notice::Ike(ike) => log_ike(ike),
     }
 }

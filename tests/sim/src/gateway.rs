@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use warren_engine::{EnginePort, Handle, Settings, Worker, WorkerParts, build};
-use warren_ike::{ChildConfig, Dpd, Path, PeerConfig, Retransmit};
+use warren_ike::{ChildConfig, Dpd, Entropy, Path, PeerConfig, Retransmit};
 use warren_policy::{
     AddressRange, Identity, Lifetime, PeerId, RuleId, RuleSet, Secret, Selector, TransportAction,
     TransportRule, TunnelRule,
