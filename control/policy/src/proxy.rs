@@ -326,7 +326,8 @@ impl Proxy {
     }
 
     /// How many fields are pinned down: bits of both masks, then protocol and ports. The fewer, the larger the set.
-    fn pinned(&self) -> u32 {
+    #[must_use]
+    pub fn pinned(&self) -> u32 {
         let field = |is_pinned: bool, bits: u32| if is_pinned { bits } else { 0 };
         self.source.mask.count_ones()
             + self.destination.mask.count_ones()
