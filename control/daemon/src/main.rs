@@ -14,6 +14,7 @@ mod clock;
 mod control;
 mod crew;
 mod desired;
+mod discovery;
 mod entropy;
 mod hardening;
 mod kernel;
