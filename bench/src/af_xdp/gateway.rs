@@ -101,7 +101,7 @@ fn rules(selector: Selector, protect: bool) -> RuleSet {
         name: "far".to_owned(),
         selector,
         peer: PeerId(0),
-        gateway: std::net::IpAddr::from(GATEWAY).into(),
+        gateway: IpAddr::from(GATEWAY).into(),
     };
     RuleSet { transport, tunnel: if protect { vec![tunnel] } else { Vec::new() } }
 }

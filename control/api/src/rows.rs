@@ -69,6 +69,8 @@ pub enum TunnelState {
     Rekeying,
     /// The last negotiation failed; a pause before the next.
     HeldDown,
+    /// Never up itself: its traffic looks for a gateway, and what is found becomes tunnels of their own.
+    Discovers,
 }
 
 impl TunnelState {
@@ -82,6 +84,7 @@ impl TunnelState {
             Self::Up => "up",
             Self::Rekeying => "rekeying",
             Self::HeldDown => "held-down",
+            Self::Discovers => "discovers",
         }
     }
 }

@@ -9,15 +9,20 @@ use warren_policy::Identity;
 const LOCAL_ACCEPTED: &str =
     "an IPv4 or IPv6 address of one host; `0.0.0.0` or `::` for any of ours of that family";
 const ADDRESS_ACCEPTED: &str = "an IPv4 or IPv6 address of one host";
-const REMOTE_ACCEPTED: &str = "an IPv4 or IPv6 address of one host, or `any`";
+const REMOTE_ACCEPTED: &str = "an IPv4 or IPv6 address of one host, `any` or `discover`";
 const LOCAL_IDENTITY_ACCEPTED: &str =
     "an address, a host name, `user@host`, `keyid:HEX` or a name as a certificate has it, `CN=gw, O=Example`";
 const IDENTITY_ACCEPTED: &str = "an address, a host name, `user@host`, `keyid:HEX`, a name as a certificate has it, `CN=gw, O=Example`, or `any`";
+
+/// Instead of a gateway's address: wherever discovery finds it.
+pub(crate) const DISCOVER: &str = "discover";
 
 /// What a `[[peer]]` says of addresses and identities. Each part is `None` only after an error.
 pub(crate) struct Addresses {
     /// Ours, unspecified when left open; and the peer's, `None` for any.
     pub(crate) pair: Option<(IpAddr, Option<IpAddr>)>,
+    /// The peer is wherever discovery finds it; its address is then that of any.
+    pub(crate) is_discovered: bool,
     /// `None` for our address towards the peer, whichever that is.
     pub(crate) local_identity: Option<Option<Identity>>,
     /// `None` for any.
@@ -35,6 +40,7 @@ impl Addresses {
         });
         let field = section.required(report, "address", REMOTE_ACCEPTED);
         let span = field.as_ref().map_or_else(|| section.span.clone(), |field| field.span.clone());
+        let is_discovered = field.as_ref().is_some_and(|field| field.value.as_str() == Some(DISCOVER));
         let address = field.and_then(|field| remote_address(&field, report));
         let local = local_given.zip(address).map(|(local, address)| local.unwrap_or_else(|| open(address)));
         let local_identity = section.or("local_identity", local.and_then(of_local).map(Some), |field| {
@@ -64,7 +70,7 @@ impl Addresses {
             Some(None) => local.map(|_| None),
             None => None,
         };
-        Self { pair, local_identity, identity: identity.flatten(), span, identity_span }
+        Self { pair, is_discovered, local_identity, identity: identity.flatten(), span, identity_span }
     }
 }
 
@@ -90,7 +96,7 @@ pub(crate) const fn of_address(address: IpAddr) -> Identity {
 
 fn remote_address(field: &Field<'_>, report: &mut Report<'_>) -> Option<Option<IpAddr>> {
     field.parsed(report, REMOTE_ACCEPTED, |text| match text {
-        "any" => Ok(None),
+        "any" | DISCOVER => Ok(None),
         text => host(text, false).map(Some),
     })
 }

@@ -9,7 +9,7 @@ pub(crate) const VOLUME_ACCEPTED: &str = "a volume such as `512MiB`, `50GiB`, `1
 
 /// Units of time, in milliseconds.
 const DURATION_UNITS: &[(&str, u64)] =
-    &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    &[("ms", 1), ("s", 1000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Units of volume, in octets.
 const VOLUME_UNITS: &[(&str, u64)] = &[
@@ -56,6 +56,7 @@ mod tests {
     #[test]
     fn amounts_need_their_unit() {
         assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("10min"), duration("10m"));
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(volume("50GiB"), Ok(50 << 30));

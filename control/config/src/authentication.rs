@@ -161,8 +161,9 @@ fn check_sharing(
 ) {
     let any_address = matches!(addresses.pair, Some((_, None)));
     let any_identity = matches!(addresses.identity, Some(None));
-    // Main mode finds the key by the addresses alone (RFC 2409 §5.4): all peers of any address share one.
-    let shared = any_identity || (any_address && mode == IkeMode::Main);
+    // Main mode finds the key by the addresses alone (RFC 2409 §5.4): all peers of any address share one. Whom discovery
+    // finds is not known before, whatever it must be called.
+    let shared = any_identity || (any_address && mode == IkeMode::Main) || addresses.is_discovered;
     let with_users = !matches!(xauth, Xauth::Off);
     if !shared && !with_users {
         return;
@@ -170,6 +171,11 @@ fn check_sharing(
     let (why, accepted) = if with_users {
         (
             "with `xauth` the secret is one that many users hold: any of them can pretend to be the gateway and take the others' passwords",
+            "`authentication = \"certificate\"`, or `group_secret = true` to take that risk",
+        )
+    } else if addresses.is_discovered {
+        (
+            "one secret for whichever peer is discovered: whoever holds it can pretend to be any of them, and the gateway too",
             "`authentication = \"certificate\"`, or `group_secret = true` to take that risk",
         )
     } else {

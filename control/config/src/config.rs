@@ -4,9 +4,10 @@ use crate::diagnostic::Diagnostic;
 use crate::gateway::Gateway;
 use crate::peer::Peer;
 use crate::port::PortConfig;
+use crate::ted::Ted;
 use crate::tunnel::TunnelPolicy;
 use crate::user::User;
-use warren_policy::{PeerId, Pool, RuleId, RuleSet, ServedPolicy};
+use warren_policy::{PeerId, Pool, RuleId, RuleSet, ServedPolicy, TunnelRule};
 
 /// What one file says. Only this crate makes values of it, and only without errors.
 #[derive(Clone, Debug)]
@@ -29,6 +30,10 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// Who extended authentication believes.
     pub users: Vec<User>,
+    /// Discovery; the defaults where the file has no `[ted]`.
+    pub ted: Ted,
+    /// Whether discovery messages that pass through are recognised: there is a `[ted]`, or a tunnel is discovered.
+    pub is_ted_on: bool,
     /// To be logged at start-up: each names something weak, deprecated or without effect.
     pub warnings: Vec<Diagnostic>,
 }
@@ -38,6 +43,11 @@ impl Config {
     #[must_use]
     pub fn peer(&self, id: PeerId) -> Option<&Peer> {
         self.peers.get(id.0 as usize)
+    }
+
+    /// Each tunnel rule, and what the rule alone does not say.
+    pub fn tunnel_rules(&self) -> impl Iterator<Item = (&TunnelRule, &TunnelPolicy)> {
+        self.rules.tunnel.iter().zip(&self.tunnels)
     }
 
     /// The tunnel rules that `dpctl tunnel up NAME` means: the one of that name, or all parts `NAME#1`, `NAME#2`, …

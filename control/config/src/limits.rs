@@ -1,5 +1,7 @@
 //! Every maximum of this crate, with its reason.
 
+use std::time::Duration;
+
 /// Octets of a configuration file: room for 100 000 rules of each class, well below what a start-up can hold.
 pub const FILE_OCTETS_MAX: u64 = 64 << 20;
 /// Diagnostics shown at once; a file with more is beyond one sitting.
@@ -71,3 +73,30 @@ pub const BANNER_OCTETS_MAX: usize = 1024;
 pub const RANGES_MAX: usize = 1024;
 /// Octets of a directory that the daemon keeps its state in (`PATH_MAX` less what it adds).
 pub const STATE_PATH_OCTETS_MAX: usize = 4000;
+/// Entries of one peer's `authorised`: they are gone through in order at each negotiation with it.
+pub const AUTHORISED_MAX: usize = 4096;
+/// Shortest wait for the answer to a first probe: below it, an answer from the other side of the world comes too late.
+pub const FIRST_WAIT_MIN: Duration = Duration::from_millis(100);
+/// Longest wait for the answer to a first probe; it doubles with each further one.
+pub const FIRST_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Probes of one discovery; with doubling waits more would be minutes.
+pub const PROBE_TRIES_MAX: u32 = 6;
+/// Shortest rest after a discovery that found nothing: below it, a scan behind us becomes a stream of probes.
+pub const REST_MIN: Duration = Duration::from_secs(1);
+/// Longest rest: a gateway that is built today is found tomorrow.
+pub const REST_MAX: Duration = Duration::from_secs(86_400);
+/// Discoveries under way; each is a row in memory, and a scan fills them (REQUIREMENTS F-12).
+pub const DISCOVERIES_MAX: u32 = 100_000;
+/// Probes in a second: more would be a flood in the names of others.
+pub const PROBES_PER_SECOND_MAX: u32 = 10_000;
+/// Answers in a second: each goes to an address that nobody proved (REQUIREMENTS F-8).
+pub const ANSWERS_PER_SECOND_MAX: u32 = 10_000;
+/// Shortest prefix of IPv4 destinations that are one to discovery: a larger one has many gateways, and only one is asked
+/// for at a time.
+pub const GRANULE_IPV4_MIN: u8 = 8;
+/// The same for IPv6.
+pub const GRANULE_IPV6_MIN: u8 = 16;
+/// Shortest time without traffic after which a discovered tunnel is let go.
+pub const IDLE_MIN: Duration = Duration::from_secs(1);
+/// The longest: no SA lives longer.
+pub const IDLE_MAX: Duration = Duration::from_secs(86_400);

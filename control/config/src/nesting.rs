@@ -65,18 +65,20 @@ pub(crate) fn check(tunnels: &[ReadTunnel<'_>], peers: &KnownPeers<'_>, report: 
             return;
         }
         if let Some(own) = gateway(tunnel) {
-            check_one(tunnel, own, &gateways, report);
+            check_one(tunnel, Some(own), &gateways, report);
+        } else if tunnel.is_discovered {
+            check_one(tunnel, None, &gateways, report);
         }
     }
 }
 
 /// One error or one warning for each tunnel is enough.
-fn check_one(tunnel: &ReadTunnel<'_>, own: IpAddr, gateways: &Gateways<'_>, report: &mut Report<'_>) {
+fn check_one(tunnel: &ReadTunnel<'_>, own: Option<IpAddr>, gateways: &Gateways<'_>, report: &mut Report<'_>) {
     let mut contains_own = false;
     for selector in &tunnel.selectors {
         let destinations = selector.destination.first()..=selector.destination.last();
         for (other, sources) in gateways.range(destinations) {
-            if *other == own {
+            if Some(*other) == own {
                 contains_own = true;
             } else if let Some(inner) = sources.overlapping(selector) {
                 let message = format!(
@@ -84,14 +86,19 @@ fn check_one(tunnel: &ReadTunnel<'_>, own: IpAddr, gateways: &Gateways<'_>, repo
                      one, and this version builds no tunnel inside a tunnel",
                     tunnel.name, inner.name
                 );
-                let accepted =
-                    format!("a destination without {other}, for example {}", without(selector, *other));
+                let accepted = match tunnel.is_discovered {
+                    // Its destination is a list of prefixes, and the one without an address may be long.
+                    true => format!("a list of prefixes without {other}"),
+                    false => {
+                        format!("a destination without {other}, for example {}", without(selector, *other))
+                    }
+                };
                 report.error(&tunnel.destination_span, message, accepted);
                 return;
             }
         }
     }
-    if contains_own {
+    if let Some(own) = own.filter(|_| contains_own) {
         let message = format!(
             "the destination of `{}` contains its own gateway {own}; traffic to {own} itself goes into the tunnel",
             tunnel.name

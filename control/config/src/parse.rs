@@ -4,6 +4,7 @@ use crate::authentication::Xauth;
 use crate::checks;
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::discovery;
 use crate::gateway::Gateway;
 use crate::limits::{FILE_OCTETS_MAX, PEERS_MAX, POLICIES_MAX, POOLS_MAX, PORTS_MAX, USERS_MAX};
 use crate::name::Unique;
@@ -16,6 +17,7 @@ use crate::port::PortConfig;
 use crate::report::{Report, Span};
 use crate::secret::{SecretFiles, SecretSource};
 use crate::section::Section;
+use crate::ted::{ReadTed, Ted};
 use crate::transport::ReadTransport;
 use crate::tunnel::{ReadTunnel, TunnelPolicy};
 use crate::user::ReadUser;
@@ -76,15 +78,9 @@ pub fn parse(text: &str, file_name: &str, secrets: &dyn SecretSource) -> Result<
 
 /// `None` only after an error.
 fn read<'a>(mut top: Section<'a>, secrets: &dyn SecretSource, report: &mut Report<'_>) -> Option<Config> {
-    let gateway = match top.optional("gateway") {
+    let gateway = match table(&mut top, "gateway", "[gateway]", report) {
         None => Some(Gateway::default()),
-        Some(field) => match field.value {
-            DeValue::Table(entries) => Gateway::read(Section::new("[gateway]", field.span, entries), report),
-            _ => {
-                report.error(&field.span, "`gateway` is not a table here", "one `[gateway]`");
-                None
-            }
-        },
+        Some(section) => section.and_then(|section| Gateway::read(section, report)),
     };
     let port_sections = top.tables(report, "port", "[[port]]");
     let pools = pools(top.tables(report, "pool", "[[pool]]"), report);
@@ -103,6 +99,8 @@ fn read<'a>(mut top: Section<'a>, secrets: &dyn SecretSource, report: &mut Repor
     let automatic_ports =
         port_sections.is_empty() && peers.read.iter().any(|read| read.peer.as_ref().is_none_or(receives));
     let ports = if automatic_ports { Vec::new() } else { ports(port_sections, gateway.as_ref(), report) };
+    let ted = table(&mut top, "ted", "[ted]", report)
+        .map(|section| section.and_then(|section| ReadTed::read(section, &ports, report)));
     let transport_sections = top.tables(report, "transport", "[[transport]]");
     let transports: Vec<ReadTransport<'a>> =
         transport_sections.into_iter().filter_map(|section| ReadTransport::read(section, report)).collect();
@@ -113,12 +111,14 @@ fn read<'a>(mut top: Section<'a>, secrets: &dyn SecretSource, report: &mut Repor
 
     unique("transport rule named", transports.iter().map(|rule| (rule.name, &rule.name_span)), report);
     unique("tunnel rule named", tunnels.iter().map(|rule| (rule.name, &rule.name_span)), report);
+    discovery::check(ted.as_ref().and_then(Option::as_ref), &peers, &tunnels, report);
     nesting::check(&tunnels, &peers, report);
     checks::shadowed(&transports, &tunnels, report);
     checks::unreached(&transports, &tunnels, report);
     checks::family_twins(&transports, &tunnels, report);
     checks::sides(&ports, &tunnels, report);
 
+    let is_ted_on = ted.is_some() || tunnels.iter().any(|tunnel| tunnel.is_discovered);
     let (rules, tunnels) = rules(&transports, &tunnels, &peers)?;
     if !rules.fits() {
         report.error_of_file(
@@ -137,8 +137,25 @@ fn read<'a>(mut top: Section<'a>, secrets: &dyn SecretSource, report: &mut Repor
         policies: policies.into_iter().map(|read| read.policy).collect::<Option<_>>()?,
         pools: pools.whole()?,
         users: users.into_iter().map(|read| read.user).collect(),
+        is_ted_on,
+        ted: ted.map_or(Some(Ted::default()), |read| read.map(|read| read.ted))?,
         warnings: Vec::new(),
     })
+}
+
+/// The one table of that name: nothing when it is not there, and nothing inside after an error.
+fn table<'a>(
+    top: &mut Section<'a>,
+    key: &'static str,
+    title: &'static str,
+    report: &mut Report<'_>,
+) -> Option<Option<Section<'a>>> {
+    let field = top.optional(key)?;
+    let DeValue::Table(entries) = field.value else {
+        report.error(&field.span, format!("`{key}` is not a table here"), format!("one `{title}`"));
+        return Some(None);
+    };
+    Some(Some(Section::new(title, field.span, entries)))
 }
 
 fn unique<'a>(what: &'static str, names: impl Iterator<Item = (&'a str, &'a Span)>, report: &mut Report<'_>) {
@@ -256,7 +273,10 @@ fn rules(
     let mut tunnel = Vec::with_capacity(tunnels.len());
     let mut policies = Vec::with_capacity(tunnels.len());
     for read in tunnels {
-        let gateway = peers.read[read.peer].peer.as_ref()?.address?;
+        let gateway = match peers.read[read.peer].peer.as_ref()? {
+            peer if peer.is_discovered() => warren_policy::Gateway::Discover,
+            peer => peer.address?.into(),
+        };
         for rule in read.rules(gateway) {
             policies.push(TunnelPolicy { rule: RuleId(tunnel.len() as u32), ..read.policy.clone() });
             let id = RuleId(tunnel.len() as u32);

@@ -3,6 +3,7 @@
 use crate::addresses::{Addresses, host_address, of_address};
 use crate::amount::{DURATION_ACCEPTED, duration};
 use crate::authentication::{Authentication, ReadProof, Xauth, pre_shared_key};
+use crate::authorised;
 use crate::field::Field;
 use crate::limits::{IKE_LIFETIME_S_MAX, LIFETIME_S_MIN, RETRANSMIT_TRIES_MAX};
 use crate::name::name;
@@ -16,7 +17,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
-use warren_policy::{Identity, IkeProposal, PeerId};
+use warren_policy::{Identity, IkeProposal, Pad, PeerId};
 
 /// Which exchange opens the negotiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,13 +96,22 @@ pub struct Peer {
     pub receives: Option<Receives>,
     /// We give policy to it.
     pub serves: Option<Serves>,
+    /// What a gateway may protect that discovery found and that proved to be one of these (REQUIREMENTS F-7); `None`
+    /// for peers that are not discovered.
+    pub authorised: Option<Pad>,
 }
 
 impl Peer {
-    /// Whether it stands for many: no tunnel can lead to it.
+    /// Whether it stands for many: no tunnel can lead to it, unless it leads to whomever discovery finds.
     #[must_use]
     pub const fn is_template(&self) -> bool {
         self.address.is_none() || self.identity.is_none()
+    }
+
+    /// Whether it stands for gateways that discovery finds.
+    #[must_use]
+    pub const fn is_discovered(&self) -> bool {
+        self.authorised.is_some()
     }
 
     /// Whether the kernel's route tells our address towards it.
@@ -178,6 +188,7 @@ impl Peer {
         if let (Some(role), true) = (&role, matches!(proof.xauth, Some(Xauth::Server))) {
             role.check_users(&section.span, report);
         }
+        let authorised = authorised::read(&mut section, &addresses, report);
         section.finish(report);
         let name = name?;
         let (address_span, identity_span) = (addresses.span, addresses.identity_span);
@@ -202,6 +213,7 @@ impl Peer {
                 fragmentation: fragmentation?,
                 receives: role.receives,
                 serves: role.serves,
+                authorised: authorised?,
             })
         };
         let secret_span = proof.span.clone();
@@ -246,6 +258,7 @@ impl Peer {
                 fragmentation: true,
                 receives: Some(Receives::default()),
                 serves: None,
+                authorised: None,
             })
         };
         let span = || field.span.clone();

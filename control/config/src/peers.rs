@@ -1,5 +1,6 @@
 //! What peers must not have in common (RFC 2409 §5.4, REQUIREMENTS F-13).
 
+use crate::authentication::Xauth;
 use crate::peer::{IkeMode, KnownPeers, Peer, ReadPeer};
 use crate::report::Report;
 use std::collections::HashMap;
@@ -45,6 +46,10 @@ fn check_role(read: &ReadPeer<'_>, peer: &Peer, report: &mut Report<'_>) {
     if !peer.is_template() {
         return;
     }
+    if peer.is_discovered() {
+        check_discovered(read, peer, report);
+        return;
+    }
     let what = if peer.address.is_none() { "`address = \"any\"`" } else { "`identity = \"any\"`" };
     if peer.receives.is_some() {
         let message = format!("policy is not received from a peer with {what}: nobody knows whom to believe");
@@ -55,6 +60,23 @@ fn check_role(read: &ReadPeer<'_>, peer: &Peer, report: &mut Report<'_>) {
             read.name
         );
         report.warning(&read.address_span, message);
+    }
+}
+
+/// Gateways that find each other are equals: neither is the other's client, and either may begin.
+fn check_discovered(read: &ReadPeer<'_>, peer: &Peer, report: &mut Report<'_>) {
+    let mut refuse = |key: &str, why: &str| {
+        let message = format!("`{key}` has no place in a peer with `address = \"discover\"`: {why}");
+        report.error(&read.address_span, message, format!("the peer without `{key}`, or with an `address`"));
+    };
+    if peer.receives.is_some() {
+        refuse("receives", "nobody knows whom to believe");
+    }
+    if peer.serves.is_some() {
+        refuse("serves", "what is protected is said by both sides' rules");
+    }
+    if !matches!(peer.xauth, Xauth::Off) {
+        refuse("xauth", "either side may begin, and there is nobody to ask for a user");
     }
 }
 

@@ -10,6 +10,8 @@ use warren_policy::{AddressRange, PortRange, Protocol, Selector};
 
 pub(crate) const ADDRESSES_ACCEPTED: &str =
     "a prefix such as `10.1.0.0/16` or `2001:db8::/32`, an address, a range `10.1.0.1-10.1.0.9`, or `any`";
+pub(crate) const PREFIXES_ACCEPTED: &str =
+    "a prefix such as `10.1.0.0/16` or `2001:db8::/32`, an address, a list of them, or `any`";
 pub(crate) const PROTOCOL_ACCEPTED: &str =
     "`any`, `tcp`, `udp`, `icmp`, `icmpv6`, `sctp`, `gre` or a number from 0 to 255";
 pub(crate) const PORTS_ACCEPTED: &str = "a port such as `443`, a range \"8000-8999\", or \"any\"";

@@ -1,7 +1,9 @@
 //! `[[tunnel]]`: what is protected, through which peer and how.
 
+use crate::addresses::DISCOVER;
 use crate::amount::{VOLUME_ACCEPTED, volume};
-use crate::field::{listed, with_suggestion};
+use crate::discovery;
+use crate::field::{Field, listed, with_suggestion};
 use crate::limits::{
     ESP_LIFETIME_S_DEFAULT, ESP_LIFETIME_S_MAX, LIFETIME_KILOBYTES_MIN, LIFETIME_S_MIN,
     WINDOW_PACKETS_DEFAULT, WINDOW_PACKETS_MAX, WINDOW_PACKETS_STEP,
@@ -13,8 +15,9 @@ use crate::proposals;
 use crate::report::{Report, Span};
 use crate::section::Section;
 use crate::traffic::Traffic;
-use std::net::IpAddr;
-use warren_policy::{EspProposal, Lifetime, PeerId, PortRange, Protocol, RuleId, Selector, TunnelRule};
+use warren_policy::{
+    EspProposal, Gateway, Lifetime, PeerId, PortRange, Protocol, RuleId, Selector, TunnelRule,
+};
 
 /// When the tunnel is negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub struct TunnelPolicy {
     pub window_packets: u32,
     /// When it is negotiated.
     pub start: Start,
+    /// No probe may tell of its traffic: it answers, and never asks (REQUIREMENTS F-10). Only of rules that discover.
+    pub is_concealed: bool,
 }
 
 /// One `[[tunnel]]` as it was read.
@@ -47,6 +52,8 @@ pub(crate) struct ReadTunnel<'a> {
     pub(crate) name: &'a str,
     pub(crate) name_span: Span,
     pub(crate) destination_span: Span,
+    /// Through whichever gateway discovery finds.
+    pub(crate) is_discovered: bool,
     pub(crate) selectors: Vec<Selector>,
     /// The peer's place among those read.
     pub(crate) peer: usize,
@@ -68,12 +75,24 @@ impl<'a> ReadTunnel<'a> {
         if let Some(traffic) = &traffic {
             check_negotiable(traffic, report);
         }
-        let peer = peer(&mut section, peers, report);
+        let gateway = GatewayKeys::read(&mut section, report);
+        if let Some(traffic) = traffic.as_ref().filter(|_| gateway.is_discovered()) {
+            discovery::check_traffic(traffic, report);
+        }
+        let peer = peer(&mut section, peers, &gateway, report);
         let esp = esp(&mut section, report);
         let lifetime = lifetime(&mut section, report);
         let window = window(&mut section, report);
         let starts = [("traffic", Start::OnTraffic), ("immediately", Start::Immediately)];
-        let start = section.or("start", Start::OnTraffic, |field| field.word(report, &starts));
+        let start = section.or("start", Start::OnTraffic, |field| {
+            let start = field.word(report, &starts)?;
+            if start == Start::Immediately && gateway.is_discovered() {
+                let message =
+                    "nothing is negotiated immediately where a gateway is discovered: traffic says for whom";
+                report.error(&field.span, message, "`traffic`");
+            }
+            Some(start)
+        });
         section.finish(report);
         let traffic = traffic?;
         let peer = peer?;
@@ -84,22 +103,30 @@ impl<'a> ReadTunnel<'a> {
             lifetime: lifetime?,
             window_packets: window?,
             start: start?,
+            is_concealed: gateway.is_concealed?,
         };
-        let destination_span = traffic.destination_span;
-        Some(Self { name: name?, name_span, destination_span, selectors: traffic.selectors, peer, policy })
+        Some(Self {
+            name: name?,
+            name_span,
+            destination_span: traffic.destination_span,
+            is_discovered: gateway.is_discovered(),
+            selectors: traffic.selectors,
+            peer,
+            policy,
+        })
     }
 }
 
 impl ReadTunnel<'_> {
     /// The rules it stands for, towards that gateway.
-    pub(crate) fn rules(&self, gateway: IpAddr) -> impl Iterator<Item = TunnelRule> {
+    pub(crate) fn rules(&self, gateway: Gateway) -> impl Iterator<Item = TunnelRule> {
         let several = self.selectors.len() > 1;
         self.selectors.iter().enumerate().map(move |(at, selector)| TunnelRule {
             id: RuleId(0),
             name: part_name(self.name, at, several),
             selector: *selector,
             peer: self.policy.peer,
-            gateway: gateway.into(),
+            gateway,
         })
     }
 }
@@ -118,7 +145,50 @@ fn check_negotiable(traffic: &Traffic, report: &mut Report<'_>) {
     }
 }
 
-fn peer(section: &mut Section<'_>, peers: &KnownPeers<'_>, report: &mut Report<'_>) -> Option<usize> {
+/// `gateway` and `conceal`.
+struct GatewayKeys<'a> {
+    /// `gateway = "discover"`.
+    discover: Option<Field<'a>>,
+    /// `None` only after an error.
+    is_concealed: Option<bool>,
+}
+
+impl<'a> GatewayKeys<'a> {
+    fn read(section: &mut Section<'a>, report: &mut Report<'_>) -> Self {
+        let accepted = "`discover`; without `gateway`, the tunnel leads to the `address` of its `peer`";
+        let discover = section.optional("gateway").filter(|field| {
+            let text = field.text(report, accepted);
+            if let Some(text) = text.filter(|text| *text != DISCOVER) {
+                let message = with_suggestion(
+                    format!("`{text}` is not known for `gateway`"),
+                    nearest(text, [DISCOVER]),
+                );
+                report.error(&field.span, message, accepted);
+            }
+            text == Some(DISCOVER)
+        });
+        let is_concealed = section.or("conceal", false, |field| {
+            let is_concealed = field.boolean(report);
+            if discover.is_none() {
+                let message = "`conceal` has no effect here: only for `gateway = \"discover\"` is anything asked in clear";
+                report.error(&field.span, message, "both of them or neither");
+            }
+            is_concealed
+        });
+        Self { discover, is_concealed }
+    }
+
+    const fn is_discovered(&self) -> bool {
+        self.discover.is_some()
+    }
+}
+
+fn peer(
+    section: &mut Section<'_>,
+    peers: &KnownPeers<'_>,
+    gateway: &GatewayKeys<'_>,
+    report: &mut Report<'_>,
+) -> Option<usize> {
     let names = || peers.read.iter().map(|peer| peer.name);
     let accepted = match peers.read.len() {
         0 => "the name of a `[[peer]]`; there is none in this file".to_owned(),
@@ -133,7 +203,22 @@ fn peer(section: &mut Section<'_>, peers: &KnownPeers<'_>, report: &mut Report<'
         report.error(&field.span, message, accepted);
     }
     let peer = found.and_then(|at| peers.read[at].peer.as_ref());
-    if peer.is_some_and(Peer::is_template) {
+    match (&gateway.discover, peer.is_some_and(Peer::is_discovered)) {
+        (Some(discover), false) if peer.is_some() => {
+            let message = format!("`{name}` is not discovered: it has an `address` of its own");
+            let accepted = "a `peer` with `address = \"discover\"`, or no `gateway`";
+            report.error(&discover.span, message, accepted);
+            return None;
+        }
+        (None, true) => {
+            let message = format!("`{name}` is wherever discovery finds it, and this tunnel does not say so");
+            let accepted = "`gateway = \"discover\"` in this `[[tunnel]]`, or a peer with one `address`";
+            report.error(&field.span, message, accepted);
+            return None;
+        }
+        _ => {}
+    }
+    if !gateway.is_discovered() && peer.is_some_and(Peer::is_template) {
         let message = format!("`{name}` stands for peers of any address or identity: no tunnel leads to it");
         report.error(
             &field.span,

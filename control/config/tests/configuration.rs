@@ -474,8 +474,10 @@ fn the_reference_has_a_row_for_every_key_and_no_other() {
         fs::read_to_string(format!("{}/../../docs/configuration.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
     for (table, title) in [
         ("[gateway]", "[gateway]"),
+        ("[ted]", "[ted]"),
         ("[[port]]", "[[port]]"),
         ("[[peer]]", "[[peer]]"),
+        ("[[peer]]\naddress = \"discover\"\n[[peer.authorised]]", "[[peer.authorised]]"),
         ("[[peer]]\nreceives = \"pull\"\n[peer.ceiling]", "[peer.ceiling]"),
         ("[[policy]]", "[[policy]]"),
         ("[[policy.set]]", "[[policy.set]]"),

@@ -12,10 +12,16 @@ use warren_config::parse;
 
 fn examples() -> Vec<String> {
     let folder = format!("{}/../../docs/examples", env!("CARGO_MANIFEST_DIR"));
-    ["site-to-site/gw1.toml", "site-to-site/gw2.toml", "config-mode/client.toml", "config-mode/gateway.toml"]
-        .iter()
-        .map(|name| fs::read_to_string(format!("{folder}/{name}")).unwrap())
-        .collect()
+    [
+        "site-to-site/gw1.toml",
+        "site-to-site/gw2.toml",
+        "config-mode/client.toml",
+        "config-mode/gateway.toml",
+        "discovery.toml",
+    ]
+    .iter()
+    .map(|name| fs::read_to_string(format!("{folder}/{name}")).unwrap())
+    .collect()
 }
 
 #[test]

@@ -269,5 +269,6 @@ fn state(state: State) -> TunnelState {
         State::Up { .. } => TunnelState::Up,
         State::Rekeying { .. } => TunnelState::Rekeying,
         State::HoldDown { .. } => TunnelState::HeldDown,
+        State::Discovers => TunnelState::Discovers,
     }
 }

@@ -97,7 +97,7 @@ pub(crate) struct Control {
     datagrams: Vec<(Path, Vec<u8>)>,
     /// The last command that a datagram must wait for.
     awaited: Option<Token>,
-    /// Packets of each inbound SA when they were last looked at.
+    /// Packets of each SA whose activity matters, when they were last looked at.
     heard: HashMap<SaId, u64>,
     /// An address that a peer is configured for cannot be listened on yet.
     deaf: bool,
@@ -248,12 +248,17 @@ impl Control {
     /// for good: while it is tentative nothing can listen on it.
     fn look_around(&mut self, now: Duration) {
         self.parts.tunnels.set_unix_time(now, Clock::unix());
-        let inbound: Vec<_> = self.parts.tunnels.inbound_sas().collect();
-        let mut heard = HashMap::with_capacity(inbound.len());
-        for sa in inbound {
+        let tunnels = &mut self.parts.tunnels;
+        let inbound: Vec<_> = tunnels.inbound_sas().map(|sa| (sa, true)).collect();
+        let outbound: Vec<_> = tunnels.discovered_sas().map(|sa| (sa, false)).collect();
+        let mut heard = HashMap::with_capacity(inbound.len() + outbound.len());
+        for (sa, is_inbound) in inbound.into_iter().chain(outbound) {
             let packets = self.parts.engine.sa_counters(sa).map_or(0, |counters| counters.packets);
             if self.heard.get(&sa).is_some_and(|before| *before != packets) {
-                self.parts.tunnels.inbound_activity(now, sa);
+                match is_inbound {
+                    true => tunnels.inbound_activity(now, sa),
+                    false => tunnels.outbound_activity(now, sa),
+                }
             }
             heard.insert(sa, packets);
         }
@@ -515,7 +520,8 @@ fn log(notice: &warren_tunnels::Notice) {
         | Notice::PolicyInForce { .. }
         | Notice::PolicyWithdrawn { shielded: false, .. }
         | Notice::Served { .. }
-        | Notice::ServedGone { .. } => tracing::info!("{notice}"),
+        | Notice::ServedGone { .. }
+        | Notice::Ted(_) => tracing::info!("{notice}"),
         Notice::Ike(ike) => log_ike(ike),
     }
 }

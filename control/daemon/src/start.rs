@@ -131,7 +131,8 @@ pub(crate) async fn start(file: PathBuf, mut config: Config, clock: Clock) -> Re
         ..Settings::default()
     };
     let (engine, workers) = warren_engine::build(parts, &settings).map_err(StartError::io("the engine"))?;
-    let mut tunnels = Tunnels::new(clock.now(), wanted, leases, Box::new(KernelEntropy));
+    let mut tunnels =
+        Tunnels::new(clock.now(), wanted, leases, (Box::new(KernelEntropy), Box::new(KernelEntropy)));
     tunnels.set_unix_time(clock.now(), Clock::unix());
     let crew = Crew::start(workers, clock.started()).map_err(StartError::io("worker threads"))?;
     let tun = route_tun(&config, &found, &view, netlink.clone()).await?;

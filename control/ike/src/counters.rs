@@ -98,6 +98,8 @@ discard_reasons! {
     NoProposalChosen = "no-proposal-chosen",
     /// Selectors that no rule asks for.
     InvalidIdInformation = "invalid-id-information",
+    /// Networks that the peer's identity is not authorised for, whichever side asked for them (REQUIREMENTS F-7).
+    Unauthorised = "unauthorised",
     /// An answer of the transaction exchange that nobody asked for.
     Unsolicited = "unsolicited",
     /// Quick mode or configuration before extended authentication is over.

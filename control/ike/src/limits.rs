@@ -107,3 +107,35 @@ pub const REASSEMBLIES_PER_SOURCE_MAX: usize = 16;
 pub const REASSEMBLY_LIFE: Duration = Duration::from_secs(30);
 /// Fewest bits of an RSA modulus; the chain of certificates is held to the same.
 pub const RSA_BITS_MIN: u32 = 2048;
+/// Discoveries under way for one source host: a scan uses up only this share of `in_flight_max`, and less than one
+/// second's probes (REQUIREMENTS F-12).
+pub const IN_FLIGHT_PER_SOURCE_MAX: u32 = 128;
+/// Probes of one discovery in all, repetitions included, whatever the configuration says: waits double, so that the
+/// tenth is already minutes away.
+pub const PROBES_PER_DISCOVERY_MAX: u32 = 10;
+/// Times that one discovery says a TED Cookie again: an honest responder asks once, or twice when its secret turns.
+pub const CHALLENGES_PER_DISCOVERY_MAX: u32 = 2;
+/// How long a gateway that was found may take until a tunnel is up or has failed: longer than phase 1 and quick mode with
+/// all their repetitions.
+pub const DISCOVERY_NEGOTIATION_MAX: Duration = Duration::from_secs(120);
+/// Granules that are left alone for a while; with their index about 4 MiB. One more makes us forget a random one: that
+/// costs a probe too many, and nobody can choose whose (REQUIREMENTS F-12).
+pub const RESTS_MAX: usize = 16_384;
+/// How long after a rest its failures still count.
+pub const REST_MEMORY: Duration = Duration::from_secs(600);
+/// Discoveries that ended and whose probes may still cause an error or an answer; with their indexes below 2 MiB.
+pub const ENDED_DISCOVERIES_MAX: usize = 8192;
+/// How long that is expected: longer than any packet travels.
+pub const ENDED_DISCOVERY_LIFE: Duration = Duration::from_secs(60);
+/// Which share of all answers may go to gateways of one prefix, and for sources of one prefix: a fourth, so that no
+/// single one takes the place of all others (REQUIREMENTS F-8).
+pub const ANSWERS_PREFIX_SHARE: u32 = 4;
+/// Prefix lengths, IPv4 and IPv6, of what is one to those rates: networks that one site holds.
+pub const ANSWERS_PREFIX_BITS: (u8, u8) = (24, 56);
+/// Rates that are kept for prefixes, each of 8 octets. Prefixes that meet in one share it.
+pub const ANSWER_RATES: usize = 8192;
+/// How long the secret behind TED Cookies is one; the last one is still taken, so that a cookie lives for one to two
+/// of these.
+pub const ECHO_EPOCH: Duration = Duration::from_secs(60);
+/// Lines about discovery in one second: a scan must not fill the log.
+pub const TED_NOTICES_PER_SECOND: u32 = 20;

@@ -108,6 +108,15 @@ pub enum Notice {
         /// Who it said it is; `None` for an identity of a kind that we do not take.
         identity: Option<Identity>,
     },
+    /// The peer, authenticated, is not authorised for the networks that it or we wanted to protect with it.
+    Unauthorised {
+        /// The operator's name for the peer.
+        peer: String,
+        /// Who it proved to be.
+        identity: Identity,
+        /// What was to be protected; the destination is the peer's side.
+        selector: Selector,
+    },
     /// A user proved to be one (extended authentication).
     UserAccepted {
         /// The operator's name for the peer.
@@ -179,6 +188,9 @@ impl fmt::Display for Notice {
             }
             Self::IdentityMismatch { peer, identity: None } => {
                 write!(f, "{peer}: refused, because its identity is of a kind that is not supported")
+            }
+            Self::Unauthorised { peer, identity, selector } => {
+                write!(f, "{peer}: {identity} is not authorised for {} ({selector})", selector.destination)
             }
             Self::UserAccepted { peer, user } => write!(f, "{peer}: user {user} authenticated"),
             Self::UserRefused { peer, reason: Some(reason) } => {

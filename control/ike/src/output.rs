@@ -147,7 +147,8 @@ pub enum Output {
         reason: Failure,
     },
     /// A peer under a template asks for a part of a divisible child, and is authorised to. It waits until there is a child
-    /// for that part (`add_child`) and `Endpoint::grant_child` is called; without either, until it gives up.
+    /// for that part (`add_child`) and `Endpoint::grant_child` is called; without that call, until it gives up. It may
+    /// ask again before.
     ChildAsked {
         /// The peer.
         peer: PeerId,

@@ -7,6 +7,7 @@
 pub mod ceiling;
 mod dn;
 pub mod evaluate;
+pub mod extent;
 pub mod identity;
 pub mod limits;
 pub mod pad;
@@ -21,6 +22,7 @@ pub mod served;
 
 pub use ceiling::{Ceiling, Refusal, Surroundings};
 pub use evaluate::{Verdict, evaluate};
+pub use extent::Extent;
 pub use identity::Identity;
 pub use pad::{Pad, PadEntry};
 pub use policy_set::{PolicySet, SaMode, TrafficEnd};

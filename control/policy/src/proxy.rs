@@ -325,8 +325,9 @@ impl Proxy {
         }
     }
 
-    /// How many fields are pinned down: bits of both masks, then protocol and ports. The fewer, the larger the set.
-    fn pinned(&self) -> u32 {
+    /// How many bits are pinned down: of both masks, then protocol and ports. The fewer, the larger the set.
+    #[must_use]
+    pub fn pinned(&self) -> u32 {
         let field = |is_pinned: bool, bits: u32| if is_pinned { bits } else { 0 };
         self.source.mask.count_ones()
             + self.destination.mask.count_ones()

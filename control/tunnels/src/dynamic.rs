@@ -14,8 +14,8 @@ use std::time::Duration;
 use warren_ike::ChildConfig;
 use warren_policy::limits::RULES_MAX;
 use warren_policy::{
-    AddressRange, EspProposal, Lifetime, PeerId, RuleId, RuleSet, Selector, TransportAction, TransportRule,
-    TunnelRule,
+    AddressRange, EspProposal, Gateway, Lifetime, PeerId, RuleId, RuleSet, Selector, TransportAction,
+    TransportRule, TunnelRule,
 };
 use warren_seam::Command;
 
@@ -41,7 +41,7 @@ impl Identifiers {
     }
 
     /// The same for what policy from elsewhere brings: it leaves room for all that a file may hold.
-    fn take_dynamic(&mut self) -> Option<RuleId> {
+    pub(crate) fn take_dynamic(&mut self) -> Option<RuleId> {
         let in_use = self.next as usize - self.free.len();
         if in_use < RULES_MAX { self.take() } else { None }
     }
@@ -170,7 +170,7 @@ impl<N: Negotiator> Tunnels<N> {
     }
 
     /// Their rules are out already.
-    fn remove_dynamic(&mut self, now: Duration, rules: &[RuleId]) {
+    pub(crate) fn remove_dynamic(&mut self, now: Duration, rules: &[RuleId]) {
         for rule in rules {
             self.close_all(now, *rule);
         }
@@ -202,7 +202,13 @@ impl<N: Negotiator> Tunnels<N> {
     /// The operator's rules, the dynamic ones behind them, and behind everything what was protected and must not leave
     /// in clear meanwhile: tunnel rules that nothing is ever bound to.
     pub(crate) fn compose(&self) -> RuleSet {
-        let mut rules = self.own_rules.clone();
+        let mut rules = RuleSet { transport: self.own_rules.transport.clone(), tunnel: Vec::new() };
+        for rule in &self.own_rules.tunnel {
+            if rule.gateway == Gateway::Discover {
+                rules.tunnel.extend(self.parts_of(rule.id));
+            }
+            rules.tunnel.push(rule.clone());
+        }
         for holding in self.holdings.values() {
             for rule in self.in_order(holding) {
                 let tunnel = &self.tunnels[rule];
@@ -246,8 +252,9 @@ impl<N: Negotiator> Tunnels<N> {
 
     /// Children of every tunnel, as the negotiator knows them.
     pub(crate) fn all_children(&self, own: Vec<ChildConfig>) -> Vec<ChildConfig> {
-        let dynamic = self.holdings.values().flat_map(|holding| &holding.rules);
-        own.into_iter().chain(dynamic.map(|rule| self.tunnels[rule].config.child.clone())).collect()
+        let pulled = self.holdings.values().flat_map(|holding| holding.rules.iter().copied());
+        let dynamic = pulled.chain(self.discovery.rules());
+        own.into_iter().chain(dynamic.map(|rule| self.tunnels[&rule].config.child.clone())).collect()
     }
 }
 

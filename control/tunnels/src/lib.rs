@@ -16,6 +16,7 @@
 
 mod client;
 mod config;
+mod discovery;
 mod dynamic;
 mod grant;
 mod leases;
@@ -34,11 +35,12 @@ mod tunnel;
 mod tunnels;
 
 pub use config::{ClientConfig, Lease, ServerConfig, Start, TunnelConfig, TunnelsConfig};
+pub use discovery::ProbeRefused;
 pub use negotiator::Negotiator;
 pub use notice::Notice;
 pub use pair::SaFacts;
 pub use status::{
-    ClientState, ClientStatus, LeaseStatus, PairStatus, PoolStatus, RefusedSet, ServedStatus, SetStanding,
-    SetStatus, State, TunnelStatus,
+    ClientState, ClientStatus, DiscoveredStatus, LeaseStatus, PairStatus, PoolStatus, RefusedSet,
+    ServedStatus, SetStanding, SetStatus, State, TunnelStatus,
 };
 pub use tunnels::{Output, Tunnels};

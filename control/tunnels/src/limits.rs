@@ -43,3 +43,10 @@ pub const NETWORKS_MAX: usize = 1024;
 pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Refused sets of one message that are logged one by one; the others are counted.
 pub const REFUSED_LOGGED_MAX: usize = 16;
+/// Discovered tunnels at a time: each is a rule that every worker classifies by.
+pub const DISCOVERED_MAX: usize = 4096;
+/// How long a discovered tunnel that a peer asked for may take to come up; a quick mode whose messages are all lost is
+/// given up after half of that.
+pub const GRANT_PATIENCE: Duration = Duration::from_secs(120);
+/// Port of IKE (RFC 2408 §2.5.1), and of discovery with it.
+pub const PORT_ISAKMP: u16 = 500;

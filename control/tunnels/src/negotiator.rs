@@ -1,9 +1,9 @@
 //! What tunnels need of IKE. A trait, so that tests put a scripted conversation in its place.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use warren_ike::wire::ConfigAttribute;
-use warren_ike::{ChildConfig, ConfigExchange, Endpoint, Output, Path, PeerConfig};
+use warren_ike::{Asked, ChildConfig, ConfigExchange, Endpoint, Output, Path, PeerConfig};
 use warren_policy::{PeerId, RuleId};
 use warren_seam::SaId;
 
@@ -51,6 +51,12 @@ pub trait Negotiator {
         exchange: ConfigExchange,
         attributes: Vec<ConfigAttribute>,
     );
+    /// The peer at that address under a template with a PAD, which stays until `forget_peer`.
+    fn find_peer(&mut self, template: PeerId, gateway: IpAddr) -> Option<PeerId>;
+    /// Nobody needs the peer of `find_peer` any more.
+    fn forget_peer(&mut self, now: Duration, peer: PeerId);
+    /// The child that was asked for exists.
+    fn grant_child(&mut self, now: Duration, asked: Asked);
     /// One more child that may be negotiated.
     fn add_child(&mut self, now: Duration, child: ChildConfig);
     /// A child that may not be negotiated any more; its pairs are closed.
@@ -128,6 +134,18 @@ impl Negotiator for Endpoint {
         attributes: Vec<ConfigAttribute>,
     ) {
         Self::acknowledge_config(self, now, peer, exchange, attributes);
+    }
+
+    fn find_peer(&mut self, template: PeerId, gateway: IpAddr) -> Option<PeerId> {
+        Self::find_peer(self, template, gateway)
+    }
+
+    fn forget_peer(&mut self, now: Duration, peer: PeerId) {
+        Self::forget_peer(self, now, peer);
+    }
+
+    fn grant_child(&mut self, now: Duration, asked: Asked) {
+        Self::grant_child(self, now, asked);
     }
 
     fn add_child(&mut self, now: Duration, child: ChildConfig) {

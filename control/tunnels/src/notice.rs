@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
+use warren_ike::ted::TedNotice;
 use warren_ike::{Down, Failure, Role};
 
 /// One remark. Names are the operator's; never a secret.
@@ -10,6 +11,8 @@ use warren_ike::{Down, Failure, Role};
 pub enum Notice {
     /// From the negotiation itself.
     Ike(warren_ike::Notice),
+    /// From discovery.
+    Ted(TedNotice),
     /// Traffic wants the tunnel, or its configuration does.
     Opening {
         /// The tunnel rule's name.
@@ -140,6 +143,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ike(notice) => notice.fmt(f),
+            Self::Ted(notice) => write!(f, "discovery: {notice}"),
             Self::Opening { tunnel } => write!(f, "tunnel {tunnel}: negotiating"),
             Self::Up { tunnel, role } => write!(f, "tunnel {tunnel}: up, as {role}"),
             Self::Rekeyed { tunnel, role } => write!(f, "tunnel {tunnel}: rekeyed, as {role}"),

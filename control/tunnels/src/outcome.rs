@@ -4,6 +4,7 @@ use crate::limits::LINGER;
 use crate::negotiator::Negotiator;
 use crate::notice::Notice;
 use crate::pair::{Pair, SaFacts};
+use crate::tunnel::Tunnel;
 use crate::tunnels::{Output, Tunnels};
 use std::time::Duration;
 use warren_ike::{Down, Failure, Role};
@@ -14,8 +15,13 @@ impl<N: Negotiator> Tunnels<N> {
     /// Ends every input: takes the negotiator's outputs, and leaves no deadline, no closed pair and no remark about
     /// configuration behind.
     pub(crate) fn settle(&mut self, now: Duration) {
-        self.settle_closing(now);
-        self.answer_remarks(now);
+        loop {
+            self.settle_closing(now);
+            self.answer_remarks(now);
+            if !self.settle_discovery(now) {
+                break;
+            }
+        }
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable();
         touched.dedup();
@@ -63,12 +69,12 @@ impl<N: Negotiator> Tunnels<N> {
             Ike::ChildUp { rule, inbound, outbound, role, lifetime, transform: _ } => {
                 self.child_up(now, rule, (inbound, outbound), (role, lifetime));
             }
-            Ike::ChildAsked { .. } => todo!(),
             Ike::ChildFailed { rule, reason } => self.child_failed(now, rule, reason),
             Ike::ChildDown { rule, inbound, outbound, reason } => {
                 self.child_down(now, rule, (inbound, outbound), reason);
             }
-            Ike::PeerUp { .. }
+            Ike::ChildAsked { .. }
+            | Ike::PeerUp { .. }
             | Ike::PeerDown { .. }
             | Ike::Configurable { .. }
             | Ike::ConfigAsked { .. }
@@ -105,6 +111,9 @@ impl<N: Negotiator> Tunnels<N> {
             Ike::Configurable { peer, speaks_policy, user } => {
                 self.client_configurable(now, peer, speaks_policy);
                 self.guest_configurable(now, peer, speaks_policy, user);
+            }
+            Ike::ChildAsked { peer, within, selector, asked } => {
+                self.asked_for(now, (peer, within), selector, asked);
             }
             Ike::ConfigAsked { peer, exchange, attributes } => {
                 self.guest_asks(now, peer, exchange, &attributes);
@@ -147,6 +156,7 @@ impl<N: Negotiator> Tunnels<N> {
         if let Some(surplus) = surplus {
             self.close(now, rule, surplus, false);
         }
+        self.discovered_up(now, rule);
         let (tunnel, role) = (self.name(rule), terms.0);
         self.log(if was_up { Notice::Rekeyed { tunnel, role } } else { Notice::Up { tunnel, role } });
     }
@@ -166,6 +176,9 @@ impl<N: Negotiator> Tunnels<N> {
         } else {
             tunnel.held_until = Some(now + pause);
         }
+        if !up {
+            self.discovered_over(rule);
+        }
         let tunnel = self.name(rule);
         self.log(Notice::Failed { tunnel, reason, pause, up });
     }
@@ -183,6 +196,10 @@ impl<N: Negotiator> Tunnels<N> {
         let Some(pair) = pair else {
             self.command(Command::Remove(ids.1));
             self.command(Command::Remove(ids.0));
+            let is_bare = |tunnel: &Tunnel| tunnel.pairs.is_empty() && tunnel.negotiation.is_none();
+            if self.tunnels.get(&rule).is_some_and(is_bare) {
+                self.discovered_over(rule);
+            }
             return;
         };
         self.touched.push(rule);
@@ -204,8 +221,9 @@ impl<N: Negotiator> Tunnels<N> {
     /// The last pair of a tunnel is gone.
     fn lost(&mut self, now: Duration, rule: RuleId, reason: Down) {
         let name = self.name(rule);
+        let is_discovered = self.discovered_over(rule);
         let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
-        if !tunnel.closed && tunnel.negotiation.is_none() && tunnel.held_until.is_none() {
+        if !is_discovered && !tunnel.closed && tunnel.negotiation.is_none() && tunnel.held_until.is_none() {
             if reason == Down::DeadPeer || tunnel.was_short_lived(now) {
                 tunnel.held_until = Some(now + tunnel.fail(now, &mut self.jitter));
             } else if tunnel.starts_immediately() {

@@ -21,9 +21,10 @@ impl<N: Negotiator> Tunnels<N> {
         self.drop_clients(now, &config);
         self.drop_guests(now, &config);
         let going = self.rename_rules(&mut config);
+        self.remove_parts(now, &going);
         self.take_out_of_use(&going);
-        self.own_rules = config.rules;
-        self.attached = config.attached;
+        self.own_rules = config.rules.clone();
+        self.attached.clone_from(&config.attached);
         let names: Vec<String> = self.own_rules.tunnel.iter().map(|rule| rule.name.clone()).collect();
         self.renew_rules();
         for rule in &going {
@@ -33,11 +34,12 @@ impl<N: Negotiator> Tunnels<N> {
         let children = config.tunnels.iter().map(|tunnel| tunnel.child.clone()).collect();
         let children = self.all_children(children);
         self.hosts = config.peers.iter().filter_map(|peer| Some((peer.id, peer.remote.host()?))).collect();
-        self.negotiator.reconfigure(now, config.peers, children);
+        self.negotiator.reconfigure(now, config.peers.clone(), children);
         self.drain(now);
         for rule in going {
             self.forget(rule);
         }
+        self.reconfigure_discovery(now, &config);
         self.adopt(now, config.tunnels, names);
         self.plan_starts(now);
         // Peers that went with their configuration are gone before anything is made of the new one.
@@ -127,8 +129,18 @@ impl<N: Negotiator> Tunnels<N> {
     /// The operator's name for a peer; who it is, for one that no file names.
     #[must_use]
     pub fn peer_name(&self, peer: PeerId) -> String {
+        let discovered = || {
+            let (within, gateway) = self.discovery.whereabouts(peer)?;
+            let template = self.own_rules.tunnel_rule(within)?.peer;
+            Some(format!("{}/{gateway}", self.peers.get(&template)?))
+        };
         let guest = || self.guests.get(&peer).map(|guest| format!("{}/{}", guest.name, guest.identity));
-        self.peers.get(&peer).cloned().or_else(guest).unwrap_or_else(|| format!("#{}", peer.0))
+        self.peers
+            .get(&peer)
+            .cloned()
+            .or_else(guest)
+            .or_else(discovered)
+            .unwrap_or_else(|| format!("#{}", peer.0))
     }
 
     /// Names of configured peers.

@@ -35,6 +35,28 @@ pub enum State {
         /// End of the pause.
         until: Duration,
     },
+    /// Never has SAs of its own: its traffic is dropped and looks for a gateway, and what is found becomes tunnels of
+    /// their own.
+    Discovers,
+}
+
+/// A tunnel that discovery brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscoveredStatus {
+    /// Its rule.
+    pub rule: RuleId,
+    /// The rule that it is a part of.
+    pub within: RuleId,
+    /// Its peer, under the template of that rule.
+    pub peer: PeerId,
+    /// Where the peer is.
+    pub gateway: IpAddr,
+    /// What it protects; source is our side.
+    pub selector: Selector,
+    /// Whether we found the gateway; otherwise it found us.
+    pub is_ours: bool,
+    /// Since when.
+    pub since: Duration,
 }
 
 /// One pair of SAs.

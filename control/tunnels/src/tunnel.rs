@@ -174,6 +174,9 @@ impl Tunnel {
     }
 
     pub(crate) fn state(&self) -> State {
+        if self.config.child.is_divisible && !self.closed {
+            return State::Discovers;
+        }
         let Some(best) = self.best() else {
             return match (self.closed, &self.negotiation, self.held_until) {
                 (true, _, _) => State::Closed,
@@ -200,6 +203,7 @@ impl Tunnel {
             State::Up { .. } => 3,
             State::Rekeying { .. } => 4,
             State::HoldDown { .. } => 5,
+            State::Discovers => 6,
         };
         if self.seen.0 != kind {
             self.seen = (kind, now);

@@ -2,9 +2,10 @@
 
 use crate::client::Client;
 use crate::config::{Lease, ServerConfig, TunnelsConfig};
+use crate::discovery::Discovery;
 use crate::dynamic::{Holding, Identifiers};
 use crate::leases::Leases;
-use crate::limits::{LINGERING_MAX, OUTPUTS_MAX, RESPONDER_PATIENCE, START_SPACING};
+use crate::limits::{LINGERING_MAX, OUTPUTS_MAX, PORT_ISAKMP, RESPONDER_PATIENCE, START_SPACING};
 use crate::negotiator::Negotiator;
 use crate::notice::Notice;
 use crate::pair::{Moment, SaFacts};
@@ -16,7 +17,7 @@ use crate::tunnel::{Negotiation, Tunnel};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
-use warren_ike::{ChildConfig, Endpoint, Entropy, Path};
+use warren_ike::{ChildConfig, Endpoint, Entropy, Path, ted};
 use warren_policy::{AddressRange, PeerId, RuleId, RuleSet, ServedPolicy};
 use warren_seam::{Command, Event, SaId};
 
@@ -80,25 +81,27 @@ pub struct Tunnels<N = Endpoint> {
     pub(crate) servers: BTreeMap<PeerId, ServerConfig>,
     pub(crate) policies: Vec<ServedPolicy>,
     pub(crate) leases: Leases,
+    pub(crate) discovery: Discovery,
     /// What peers said about configuration in the running call; it is looked at when everything else is settled.
     pub(crate) remarks: VecDeque<warren_ike::Output>,
     moments: u64,
 }
 
 impl Tunnels<Endpoint> {
-    /// Tunnels over IKE, with the leases of an earlier life. The rules are the first output, so that they are in
+    /// Tunnels over IKE, with the leases of an earlier life. Negotiation and discovery have a source of randomness each.
+    /// The rules are the first output, so that they are in
     /// force before anything else.
     #[must_use]
     pub fn new(
         now: Duration,
         config: TunnelsConfig,
         leases: Vec<Lease>,
-        mut entropy: Box<dyn Entropy>,
+        (mut entropy, discovery): (Box<dyn Entropy>, Box<dyn Entropy>),
     ) -> Self {
         let mut seed = [0; 8];
         entropy.fill(&mut seed);
         let endpoint = Endpoint::new(config.peers.clone(), config.children(), entropy);
-        Self::with_negotiator(now, config, leases, endpoint, u64::from_be_bytes(seed))
+        Self::with_negotiator(now, config, leases, endpoint, (u64::from_be_bytes(seed), discovery))
     }
 
     /// What time it is, since 1970: certificates have their days.
@@ -108,7 +111,8 @@ impl Tunnels<Endpoint> {
 }
 
 impl<N: Negotiator> Tunnels<N> {
-    /// Tunnels over any negotiator that was given the same configuration; `seed` spreads their timers.
+    /// Tunnels over any negotiator that was given the same configuration; `seed` spreads their timers, and `entropy` is
+    /// for discovery.
     ///
     /// # Panics
     /// When tunnels and rules of `config` do not belong together.
@@ -118,10 +122,11 @@ impl<N: Negotiator> Tunnels<N> {
         config: TunnelsConfig,
         leases: Vec<Lease>,
         negotiator: N,
-        seed: u64,
+        (seed, entropy): (u64, Box<dyn Entropy>),
     ) -> Self {
         assert!(config.is_consistent(), "every tunnel rule has its tunnel, in the same order");
         let peers = Self::names(&config);
+        let discovery = Discovery::new(&config, entropy);
         let mut tunnels = Self {
             negotiator,
             rules: RuleSet::default(),
@@ -145,6 +150,7 @@ impl<N: Negotiator> Tunnels<N> {
             servers: BTreeMap::new(),
             policies: Vec::new(),
             leases: Leases::new(&config.pools, leases),
+            discovery,
             remarks: VecDeque::new(),
             moments: 0,
         };
@@ -177,13 +183,18 @@ impl<N: Negotiator> Tunnels<N> {
 
     /// An IKE datagram, as it came from the socket.
     pub fn handle_datagram(&mut self, now: Duration, path: Path, octets: &[u8]) {
-        self.negotiator.handle_datagram(now, path, octets);
+        if path.local.port() == PORT_ISAKMP && ted::is_discovery(octets) {
+            self.discovery_message(now, path, octets);
+        } else {
+            self.negotiator.handle_datagram(now, path, octets);
+        }
         self.settle(now);
     }
 
     /// Something that a worker noticed.
     pub fn handle_event(&mut self, now: Duration, event: Event) {
         match event {
+            Event::Acquire { rule, packet } if self.discovers(rule) => self.discover(now, rule, packet),
             Event::Acquire { rule, .. } => self.acquire(now, rule),
             Event::SoftExpire(sa) => {
                 if let Some(rule) = self.owner(sa) {
@@ -192,7 +203,7 @@ impl<N: Negotiator> Tunnels<N> {
                 }
             }
             Event::HardExpire(sa) => self.hard_expire(now, sa),
-            Event::Caught(_) => todo!(),
+            Event::Caught(caught) => self.caught(now, *caught),
             Event::PeerMoved { sa, remote } => self.negotiator.peer_moved(now, sa, remote),
             Event::FirstInbound(sa) => {
                 if let Some(rule) = self.owner(sa) {
@@ -214,6 +225,7 @@ impl<N: Negotiator> Tunnels<N> {
     }
 
     fn note_activity(&mut self, now: Duration, sa: SaId) {
+        self.note_traffic(now, sa);
         if let Some(rule) = self.owner(sa) {
             let peer = self.tunnels[&rule].config.child.peer;
             self.negotiator.inbound_activity(now, peer);
@@ -231,6 +243,7 @@ impl<N: Negotiator> Tunnels<N> {
             self.service(now, rule);
         }
         self.clients_due(now);
+        self.discovery_due(now);
         self.settle(now);
     }
 
@@ -239,7 +252,8 @@ impl<N: Negotiator> Tunnels<N> {
     pub fn poll_timeout(&self) -> Option<Duration> {
         let lingering = self.lingering.front().map(|(until, _)| *until);
         let clients = self.clients.values().filter_map(|client| client.deadline).min();
-        [self.negotiator.poll_timeout(), lingering, self.timers.next(), clients].into_iter().flatten().min()
+        let others = [lingering, self.timers.next(), clients, self.discovery.deadline()];
+        self.negotiator.poll_timeout().into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// The next effect, strictly in order.
@@ -253,7 +267,7 @@ impl<N: Negotiator> Tunnels<N> {
         tunnel.closed = false;
         tunnel.failures = 0;
         tunnel.held_until = None;
-        if tunnel.pairs.iter().all(|pair| pair.closing) {
+        if tunnel.pairs.iter().all(|pair| pair.closing) && !tunnel.config.child.is_divisible {
             self.open(now, rule);
         }
         self.settle(now);
@@ -268,6 +282,7 @@ impl<N: Negotiator> Tunnels<N> {
         tunnel.held_until = None;
         self.rebind(rule);
         self.close_all(now, rule);
+        self.remove_parts(now, &[rule]);
         self.settle(now);
         true
     }
@@ -283,7 +298,8 @@ impl<N: Negotiator> Tunnels<N> {
             client.closed = true;
             client.deadline = None;
         }
-        let peers: Vec<PeerId> = self.peers.keys().chain(self.guests.keys()).copied().collect();
+        let known = self.peers.keys().chain(self.guests.keys()).copied();
+        let peers: Vec<PeerId> = known.chain(self.discovery.peers()).collect();
         for peer in peers {
             self.negotiator.close_peer(now, peer);
         }
@@ -404,7 +420,11 @@ impl<N: Negotiator> Tunnels<N> {
         }
         let tunnel = &self.tunnels[&rule];
         if tunnel.best().is_some_and(|best| tunnel.pairs[best].rekey_at <= now) {
-            self.open(now, rule);
+            if self.is_idle(now, rule) {
+                self.close_all(now, rule);
+            } else {
+                self.open(now, rule);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use crate::fib::Fib;
 use crate::limits::MTU_UNKNOWN;
 use crate::sad::{SaIndex, Sad};
 use hashbrown::HashMap;
-use warren_policy::RuleId;
+use warren_policy::{Gateway, RuleId, TunnelRule};
 use warren_seam::SaId;
 
 /// One rule's SAs. Without any, its traffic is dropped and asks for some.
@@ -19,6 +19,8 @@ pub(crate) struct Binding {
     acquiring: bool,
     /// The rules in force have a rule with this identifier.
     exists: bool,
+    /// Nothing is ever bound to it: its packets are reasons to discover a gateway.
+    discovers: bool,
 }
 
 impl Binding {
@@ -26,6 +28,12 @@ impl Binding {
     #[must_use]
     pub(crate) fn level(&self, level: usize) -> Option<SaIndex> {
         self.resolved.get(level).copied()
+    }
+
+    /// Whether its packets are reasons to discover a gateway.
+    #[must_use]
+    pub(crate) fn discovers(&self) -> bool {
+        self.discovers
     }
 
     /// How many levels there are.
@@ -74,12 +82,13 @@ pub(crate) struct Bindings {
 impl Bindings {
     /// Room for these rules, none of them bound.
     #[must_use]
-    pub(crate) fn new(rules: &[RuleId]) -> Self {
+    pub(crate) fn new(rules: &[TunnelRule]) -> Self {
         let mut bindings = Self::default();
-        let room = rules.iter().map(|rule| rule.0 as usize + 1).max().unwrap_or(0);
+        let room = rules.iter().map(|rule| rule.id.0 as usize + 1).max().unwrap_or(0);
         bindings.rules.resize_with(room, Binding::default);
         for rule in rules {
-            bindings.rules[rule.0 as usize].exists = true;
+            let binding = &mut bindings.rules[rule.id.0 as usize];
+            (binding.exists, binding.discovers) = (true, rule.gateway == Gateway::Discover);
         }
         bindings
     }
@@ -91,7 +100,7 @@ impl Bindings {
         for (at, old) in old.rules.iter_mut().enumerate() {
             let rule = RuleId(at as u32);
             match self.rules.get_mut(at).filter(|new| new.exists) {
-                Some(new) if old.exists => std::mem::swap(new, old),
+                Some(new) if old.exists && new.discovers == old.discovers => std::mem::swap(new, old),
                 _ => old.stack.iter().for_each(|id| forget_user(&mut self.users, *id, rule)),
             }
         }
@@ -104,9 +113,9 @@ impl Bindings {
     }
 
     /// Binds a rule, or unbinds it with an empty stack. Either way it may ask again when it has to. Returns the
-    /// stack it had.
+    /// stack it had, or this one where nothing can be bound: a rule that is gone, or that discovers.
     pub(crate) fn bind(&mut self, rule: RuleId, stack: Vec<SaId>, sad: &Sad, fib: &Fib) -> Vec<SaId> {
-        let known = self.rules.get_mut(rule.0 as usize).filter(|binding| binding.exists);
+        let known = self.rules.get_mut(rule.0 as usize).filter(|known| known.exists && !known.discovers);
         let Some(binding) = known else { return stack };
         binding.stack.iter().for_each(|id| forget_user(&mut self.users, *id, rule));
         for &id in &stack {
@@ -167,20 +176,38 @@ fn forget_user(users: &mut HashMap<SaId, Vec<RuleId>>, id: SaId, rule: RuleId) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use warren_policy::{AddressRange, PeerId, Selector};
 
     fn ids(numbers: &[u32]) -> Vec<RuleId> {
         numbers.iter().copied().map(RuleId).collect()
     }
 
+    fn rules(numbers: &[u32], gateway: Gateway) -> Vec<TunnelRule> {
+        let everything = AddressRange::from_prefix([0; 4].into(), 0).unwrap();
+        let selector = Selector::between(everything, everything).unwrap();
+        let rule = |&id: &u32| TunnelRule {
+            id: RuleId(id),
+            name: String::new(),
+            selector,
+            peer: PeerId(0),
+            gateway,
+        };
+        numbers.iter().map(rule).collect()
+    }
+
+    fn fixed(numbers: &[u32]) -> Vec<TunnelRule> {
+        rules(numbers, Gateway::Address([192, 0, 2, 1].into()))
+    }
+
     #[test] // F-24
     fn bindings_of_rules_that_stay_are_inherited_and_nothing_else_is() {
         let (sad, fib) = (Sad::default(), Fib::default());
-        let mut old = Bindings::new(&ids(&[0, 2, 5]));
+        let mut old = Bindings::new(&fixed(&[0, 2, 5]));
         for rule in [0, 2, 5] {
             old.bind(RuleId(rule), vec![SaId(u64::from(rule) + 10), SaId(99)], &sad, &fib);
         }
         old.acquiring(RuleId(5));
-        let mut new = Bindings::new(&ids(&[1, 2, 5, 7]));
+        let mut new = Bindings::new(&fixed(&[1, 2, 5, 7]));
         new.inherit(&mut old);
         let stack = |bindings: &Bindings, rule: u32| bindings.rules[rule as usize].stack.clone();
         assert_eq!(stack(&new, 2), [SaId(12), SaId(99)]);
@@ -192,5 +219,21 @@ mod tests {
         // A rule that is gone cannot be bound.
         assert_eq!(new.bind(RuleId(0), vec![SaId(1)], &sad, &fib), [SaId(1)]);
         assert!(!new.users.contains_key(&SaId(1)));
+    }
+
+    #[test] // TED-5
+    fn nothing_is_bound_to_a_rule_that_discovers_whatever_it_was_before() {
+        let (sad, fib) = (Sad::default(), Fib::default());
+        let mut old = Bindings::new(&fixed(&[3]));
+        old.bind(RuleId(3), vec![SaId(1)], &sad, &fib);
+        let mut new = Bindings::new(&rules(&[3], Gateway::Discover));
+        new.inherit(&mut old);
+        assert!(new.of(RuleId(3)).unwrap().discovers());
+        assert!(new.rules[3].stack.is_empty() && new.users.is_empty());
+        assert_eq!(new.bind(RuleId(3), vec![SaId(2)], &sad, &fib), [SaId(2)]);
+        assert!(new.rules[3].stack.is_empty() && new.users.is_empty());
+        let mut fixed = Bindings::new(&fixed(&[3]));
+        fixed.inherit(&mut new);
+        assert!(!fixed.of(RuleId(3)).unwrap().discovers());
     }
 }

@@ -7,6 +7,7 @@ use crate::fib::Fib;
 use crate::flow_cache::FlowCache;
 use crate::handoff::{Post, Work};
 use crate::limits::{BATCH_MAX, ICMP_BURST, ICMP_PER_SECOND, LANE_MAX, TRANSMIT_QUEUE_MAX};
+use crate::lookout::Lookout;
 use crate::order::Report;
 use crate::parking::Parking;
 use crate::rate::TokenBucket;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use warren_aead::{OpenJob, SealJob, Verdict};
 use warren_policy::FiveTuple;
 use warren_port::{Frame, Link, Port, Umem};
+use warren_seam::limits::EVENTS_MAX;
 use warren_seam::{Event, PortIndex};
 
 /// A port, and the frames that wait for room in it.
@@ -147,6 +149,8 @@ pub(crate) struct Core {
     pub(crate) post: Post,
     /// Frames without a next hop yet.
     pub(crate) parking: Parking,
+    /// What discovery looks out for.
+    pub(crate) lookout: Lookout,
     /// Limits the ICMP messages we make.
     pub(crate) icmp_rate: TokenBucket,
     /// Identification of the next IPv4 packet of ours.
@@ -180,6 +184,7 @@ impl Core {
             colleagues,
             post: Post::default(),
             parking: Parking::default(),
+            lookout: Lookout::new(settings.hash_seed),
             icmp_rate: TokenBucket::new(ICMP_BURST, ICMP_PER_SECOND),
             counters: Arc::default(),
             events,
@@ -219,6 +224,16 @@ impl Core {
             self.counters.add(Tally::EventsLost, 1);
         }
         pushed
+    }
+
+    /// Tells control something that only discovery needs and that anybody can cause: only while half the ring is free, so
+    /// that SAs, rules and neighbours are heard of whatever passes by.
+    pub(crate) fn report_if_roomy(&mut self, event: Event) -> bool {
+        if self.events.ring.slots() <= EVENTS_MAX / 2 {
+            self.counters.add(Tally::EventsLost, 1);
+            return false;
+        }
+        self.report(event)
     }
 
     /// Gives a packet to another worker.

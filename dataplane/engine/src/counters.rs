@@ -1,6 +1,7 @@
 //! What a worker counts: plain memory that only it writes and anybody may read.
 //!
-//! The law that tests hold every snapshot to: what came in is what went out, what was dropped and what is held.
+//! The law that tests hold every snapshot to: what came in is what went out, what control took, what was dropped and
+//! what is held.
 
 use crate::drop_reason::DropReason;
 use crossbeam_utils::CachePadded;
@@ -40,6 +41,8 @@ tallies! {
     Received = "received",
     /// Packets made here: ICMP messages, and fragments beyond the first.
     Originated = "originated",
+    /// Packets that control gave to be sent on: probes of ours, and what it had been shown.
+    Injected = "injected",
     /// Packets taken over from another worker.
     Adopted = "adopted",
     /// Packets given to another worker.
@@ -48,6 +51,8 @@ tallies! {
     Transmitted = "transmitted",
     /// Packets given to the kernel through the tun port.
     Kernel = "kernel",
+    /// Packets taken off their way and shown to control: probes, and errors that may be about ours.
+    Caught = "caught",
     /// Packets now waiting: for a neighbour, or for room in a port.
     Held = "held",
     /// ESP packets sealed, each level on its own.
@@ -56,6 +61,8 @@ tallies! {
     Opened = "opened",
     /// Packets passed on in clear because a rule says so.
     Clear = "clear",
+    /// Discovery messages passed on in clear without asking a rule.
+    Discovery = "discovery",
     /// Verdicts found in the flow cache.
     FlowHit = "flow-hit",
     /// Verdicts that had to be looked up.
@@ -68,7 +75,9 @@ tallies! {
     IcmpSent = "icmp-sent",
     /// ICMP messages not made, to keep within their rate.
     IcmpLimited = "icmp-limited",
-    /// Events that found the ring to control full; they repeat themselves.
+    /// Wishes for discovery not told to control, to keep within their rate; they repeat themselves.
+    AcquireLimited = "acquire-limited",
+    /// Events that found no room in the ring to control; they repeat themselves.
     EventsLost = "events-lost",
 }
 
@@ -158,10 +167,13 @@ impl CounterSnapshot {
         self.drops.iter().sum()
     }
 
-    /// Packets that came in: received, made here or taken over.
+    /// Packets that came in: received, made here, given by control or taken over.
     #[must_use]
     pub const fn entered(&self) -> u64 {
-        self.of(Tally::Received) + self.of(Tally::Originated) + self.of(Tally::Adopted)
+        self.of(Tally::Received)
+            + self.of(Tally::Originated)
+            + self.of(Tally::Injected)
+            + self.of(Tally::Adopted)
     }
 
     /// Packets that left the engine alive: transmitted or given to the kernel.
@@ -180,7 +192,8 @@ impl CounterSnapshot {
     /// may catch it in the middle of one.
     #[must_use]
     pub fn conserved(&self) -> bool {
-        self.entered() == self.delivered() + self.of(Tally::Handed) + self.dropped_total() + self.held()
+        let elsewhere = self.of(Tally::Handed) + self.of(Tally::Caught);
+        self.entered() == self.delivered() + elsewhere + self.dropped_total() + self.held()
     }
 
     /// Adds another worker's numbers.

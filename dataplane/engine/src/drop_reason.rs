@@ -57,6 +57,8 @@ drop_reasons! {
     RuleDiscard = "rule-discard",
     /// A rule protects it and no SA is ready: it must not leave in clear.
     NoSa = "no-sa",
+    /// A rule protects it, and the gateway in front of its destination is being discovered: it must not leave in clear.
+    Discovering = "discovering",
     /// Clear text from outside that should have come through a tunnel.
     ClearTextInbound = "clear-text-inbound",
     /// The rule protects it, but the SA was negotiated for less.
@@ -97,6 +99,16 @@ drop_reasons! {
     SaExpired = "sa-expired",
     /// A NAT keepalive (RFC 3948 §2.3): it has done its work by passing the NAT.
     NatKeepalive = "nat-keepalive",
+
+    // Discovery in transit.
+    /// A discovery message longer than any of them is.
+    DiscoveryTooLong = "discovery-too-long",
+    /// A probe beyond the rate at which control is shown them.
+    ProbeRate = "probe-rate",
+    /// A probe that control could not be shown, because it does not keep up with events.
+    ProbeLost = "probe-lost",
+    /// Somebody else's discovery message beyond the rate at which they pass whatever the rules say.
+    DiscoveryRate = "discovery-rate",
 
     // What cannot go on.
     /// The time to live or hop limit ran out.

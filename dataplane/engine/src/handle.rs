@@ -21,7 +21,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use warren_aead::{Backend, BadKey, Integrity, KeyLength, KeyMaterial, OpeningKey, SealingKey, Transform};
-use warren_policy::{EspTransform, Hash, KeyBits, RuleId};
+use warren_policy::{EspTransform, Gateway, Hash, KeyBits, RuleId, TunnelRule};
 use warren_seam::{Command, Event, InboundSa, OutboundSa, SaId, SaKeys};
 
 /// A command's number: they count up from 1.
@@ -86,8 +86,8 @@ pub struct Handle {
     asked: HashSet<RuleId>,
     /// The last command about a rule. An `Acquire` from before it is answered already.
     answered: HashMap<RuleId, u64>,
-    /// Rules in force.
-    rules: HashSet<RuleId>,
+    /// Rules in force, and whether they discover.
+    rules: HashMap<RuleId, bool>,
     /// Whose events are looked at next.
     turn: usize,
 }
@@ -103,7 +103,7 @@ impl Handle {
             meters: HashMap::new(),
             asked: HashSet::new(),
             answered: HashMap::new(),
-            rules: HashSet::new(),
+            rules: HashMap::new(),
             turn: 0,
         }
     }
@@ -200,12 +200,14 @@ impl Handle {
     }
 
     /// Of several workers' wishes for one rule the first is enough, and one that was written down before the rule's
-    /// last command is answered already.
+    /// last command is answered already. A rule that discovers has as many wishes as there are destinations, and their
+    /// repetitions say that there is traffic still: they all are news.
     fn is_news(&mut self, report: &Report) -> bool {
         match report.event {
             Event::Acquire { rule, .. } => {
+                let Some(&discovers) = self.rules.get(&rule) else { return false };
                 let since = self.answered.get(&rule).copied().unwrap_or(0);
-                self.rules.contains(&rule) && report.applied >= since && self.asked.insert(rule)
+                report.applied >= since && (discovers || self.asked.insert(rule))
             }
             _ => true,
         }
@@ -217,12 +219,12 @@ impl Handle {
     }
 
     /// An identifier may come back as another rule's: what was asked for the old one is no question of the new one.
-    fn adopt(&mut self, rules: HashSet<RuleId>) {
-        let stays = |rule: &RuleId| rules.contains(rule);
+    fn adopt(&mut self, rules: HashMap<RuleId, bool>) {
+        let stays = |rule: &RuleId| rules.get(rule).is_some_and(|now| self.rules.get(rule) == Some(now));
         self.asked.retain(stays);
-        self.answered.retain(|rule, _| rules.contains(rule));
-        for new in rules.difference(&self.rules) {
-            self.answered.insert(*new, self.submitted + 1);
+        self.answered.retain(|rule, _| stays(rule));
+        for &new in rules.keys().filter(|&rule| !stays(rule)) {
+            self.answered.insert(new, self.submitted + 1);
         }
         self.rules = rules;
     }
@@ -231,16 +233,17 @@ impl Handle {
         let everyone = |order: &dyn Fn() -> Order| (0..self.lines.len()).map(|_| order()).collect::<Vec<_>>();
         Ok(match command {
             Command::Rules(rules) => {
-                let ids: Vec<RuleId> = rules.tunnel.iter().map(|rule| rule.id).collect();
-                if let Some(beyond) = ids.iter().find(|rule| rule.0 as usize >= RULE_IDS_MAX) {
+                let ids = || rules.tunnel.iter().map(|rule| rule.id);
+                if let Some(beyond) = ids().find(|rule| rule.0 as usize >= RULE_IDS_MAX) {
                     return Err(Refused::BadRule(beyond.0));
                 }
                 let spd = Arc::new(Spd::new(&rules));
                 let generation = self.generation.wrapping_add(1);
-                let orders =
-                    everyone(&|| Order::Rules(Arc::clone(&spd), Box::new(Bindings::new(&ids)), generation));
+                let bindings = || Box::new(Bindings::new(&rules.tunnel));
+                let orders = everyone(&|| Order::Rules(Arc::clone(&spd), bindings(), generation));
                 self.generation = generation;
-                self.adopt(ids.into_iter().collect());
+                let discovers = |rule: &TunnelRule| (rule.id, rule.gateway == Gateway::Discover);
+                self.adopt(rules.tunnel.iter().map(discovers).collect());
                 orders
             }
             Command::Forwarding(table) => {
@@ -254,7 +257,18 @@ impl Handle {
                 self.may_ask_again(rule);
                 orders
             }
-            Command::Discovery(_) | Command::Inject(_) => todo!(),
+            Command::Discovery(discovery) => {
+                let discovery = Arc::new(discovery);
+                everyone(&|| Order::Discovery(Arc::clone(&discovery)))
+            }
+            Command::Inject(injected) => {
+                let mut orders = everyone(&|| Order::Nothing);
+                // Any worker will do: it hands on what is to leave by another's port.
+                if let Some(first) = orders.first_mut() {
+                    *first = Order::Inject(injected);
+                }
+                orders
+            }
             Command::Rearm(rule) => {
                 let orders = everyone(&|| Order::Rearm(rule));
                 self.may_ask_again(rule);

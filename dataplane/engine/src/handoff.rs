@@ -31,6 +31,8 @@ pub(crate) enum Work {
         level: u8,
         /// Without any it may leave by an inside port only.
         inward: bool,
+        /// No rule is asked about it, then as now.
+        exempt: bool,
     },
     /// Give it to the kernel: the tun is yours.
     Kernel,

@@ -13,6 +13,7 @@ pub mod flow_cache;
 pub mod handle;
 mod handoff;
 pub mod limits;
+mod lookout;
 pub mod meter;
 pub mod mtu;
 mod order;

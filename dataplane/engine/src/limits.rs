@@ -52,6 +52,30 @@ pub const SLEEP_MAX: Duration = Duration::from_millis(100);
 pub const SLEEP_UNSENT: Duration = Duration::from_millis(1);
 /// Commands applied in one turn, so that a reload does not hold up packets.
 pub const COMMANDS_PER_TURN_MAX: usize = 64;
+/// Probes shown to control: a burst, as after an outage, when every gateway discovers anew …
+pub const PROBES_BURST: u32 = 128;
+/// … and how many each second and worker (REQUIREMENTS F-8): ten times what a responder answers, and little enough for
+/// control to read while it negotiates.
+pub const PROBES_PER_SECOND: u32 = 500;
+/// Discovery messages of others that pass in clear whatever the rules say: a burst …
+pub const PASSING_BURST: u32 = 128;
+/// … and how many each second and worker. It is a way past the rules, so it is narrow: at most 1280 octets each, about
+/// 2.5 Mbit/s (REQUIREMENTS TED-31, F-14).
+pub const PASSING_PER_SECOND: u32 = 250;
+/// Errors shown to control, because they may be about a probe of ours: a burst …
+pub const STRAYS_BURST: u32 = 64;
+/// … and how many each second and worker: a probe causes one or two of them (REQUIREMENTS TED-28).
+pub const STRAYS_PER_SECOND: u32 = 200;
+/// Wishes for discovery told to control: a burst …
+pub const SOUGHT_BURST: u32 = 128;
+/// … and how many each second and worker (REQUIREMENTS F-12): a scan of addresses behind a rule asks no more.
+pub const SOUGHT_PER_SECOND: u32 = 500;
+/// Destinations for which it is remembered that control has just been told. Two that share a place only repeat
+/// themselves, so that the table need not hold everything.
+pub const SOUGHT_MAX: usize = 1024;
+/// How long they are not told again. Control sends probes a second apart and repeats one only while there is traffic, so
+/// it has to hear several times in each second.
+pub const SOUGHT_AGAIN: Duration = Duration::from_millis(250);
 /// UDP port of encapsulated ESP (RFC 3948 §2.1).
 pub const NAT_TRAVERSAL_PORT: u16 = 4500;
 /// Identifiers of tunnel rules, which index tables: as many as there may be rules, and as many again while old ones go.

@@ -8,7 +8,7 @@ use crate::spd::Spd;
 use std::net::IpAddr;
 use std::sync::Arc;
 use warren_policy::RuleId;
-use warren_seam::{Encapsulation, Event, SaId};
+use warren_seam::{Discovery, Encapsulation, Event, Injected, SaId};
 
 /// One change for one worker.
 pub(crate) enum Order {
@@ -23,6 +23,12 @@ pub(crate) enum Order {
     InstallOutbound(Box<Outbound>),
     /// A rule's SAs.
     Bind(RuleId, Vec<SaId>),
+    /// What to look out for.
+    Discovery(Arc<Discovery>),
+    /// A packet from control.
+    Inject(Box<Injected>),
+    /// Another worker's: its number counts here too.
+    Nothing,
     /// A rule may ask again.
     Rearm(RuleId),
     /// A peer is elsewhere.
@@ -38,6 +44,10 @@ pub(crate) enum Retired {
     Rules(Arc<Spd>, Box<Bindings>),
     /// Old routes.
     Fib(Arc<Fib>),
+    /// What was looked out for.
+    Discovery(Arc<Discovery>),
+    /// A packet that is on its way.
+    Injected(Box<Injected>),
     /// An SA, whose keys are wiped by dropping it.
     Sa(Box<Removed>),
     /// An old stack.

@@ -51,12 +51,12 @@ impl Parking {
         lane.extend(self.frames.drain(..).map(|(_, slot)| slot));
     }
 
-    /// Takes out everything that waits in clear.
+    /// Takes out everything that waits in clear because a rule let it.
     pub(crate) fn retry_clear(&mut self, lane: &mut Vec<Slot>) {
         for _ in 0..self.frames.len() {
             match self.frames.pop_front() {
-                Some((_, slot)) if slot.level == 0 => lane.push(slot),
-                Some(protected) => self.frames.push_back(protected),
+                Some((_, slot)) if slot.level == 0 && !slot.exempt => lane.push(slot),
+                Some(other) => self.frames.push_back(other),
                 None => return,
             }
         }

@@ -1,4 +1,5 @@
-//! A token bucket, so that errors are answered but never flooded with answers.
+//! A token bucket, so that errors are answered but never flooded with answers, and control hears of probes but never
+//! drowns in them. Whoever floods pays with a few compares for each packet.
 
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ impl TokenBucket {
     /// Takes a token; `false` when there is none.
     pub(crate) fn take(&mut self, now: Duration) -> bool {
         let passed = now.saturating_sub(self.filled);
-        let made = passed.as_millis() * u128::from(self.per_second) / 1000;
+        let passed_ms = passed.as_secs().saturating_mul(1000).saturating_add(passed.subsec_millis().into());
+        let made = passed_ms.saturating_mul(self.per_second.into()) / 1000;
         if made > 0 {
             self.tokens = self.tokens.saturating_add(u32::try_from(made).unwrap_or(u32::MAX)).min(self.burst);
             // A fraction of a token that has been waited for is given away; that errs on the quiet side.

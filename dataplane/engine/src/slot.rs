@@ -18,6 +18,8 @@ pub(crate) enum Origin {
     Tun,
     /// Out of an SA, by a port.
     Sa(PortIndex),
+    /// From control, which is ours whatever its source address says (REQUIREMENTS TED-12).
+    Control,
     /// Made here to answer a packet that came in clear by a port of that side.
     Answer(Side),
     /// Made here to answer a packet that came out of an SA: it goes back the way the rules say, or not at all.
@@ -30,7 +32,7 @@ impl Origin {
     pub(crate) const fn port(self) -> Option<PortIndex> {
         match self {
             Self::Port(port, _) | Self::Sa(port) => Some(port),
-            Self::Tun | Self::Answer(_) | Self::AnswerToSa => None,
+            Self::Tun | Self::Control | Self::Answer(_) | Self::AnswerToSa => None,
         }
     }
 
@@ -63,6 +65,8 @@ pub(crate) struct Slot {
     pub(crate) esp_at: u16,
     /// No rule lets it out in clear: it may leave by an inside port, or protected, and in no other way.
     pub(crate) inward: bool,
+    /// A discovery message: it leaves in clear whatever the rules say, now or later (REQUIREMENTS TED-31).
+    pub(crate) exempt: bool,
     /// Until when it may wait for its neighbour's Ethernet address, once it has begun to.
     pub(crate) waits_until: Option<Duration>,
     /// Why it goes no further.
@@ -84,6 +88,7 @@ impl Slot {
             sequence: 0,
             esp_at: 0,
             inward: false,
+            exempt: false,
             waits_until: None,
             failure: None,
         }

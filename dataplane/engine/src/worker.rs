@@ -7,7 +7,7 @@ use crate::order::{Order, Retired};
 use crate::port_board::PortBoard;
 use crate::sad::Inbound;
 use crate::slot::Lanes;
-use crate::stages::{self, receive, transmit};
+use crate::stages::{self, discovery, receive, transmit};
 use crate::wake::Bell;
 use rtrb::{Consumer, Producer};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -182,6 +182,15 @@ impl Worker {
                 let old = core.bindings.bind(rule, stack, &core.sad, &core.fib);
                 self.retire(Retired::Stack(old));
             }
+            Order::Discovery(discovery) => {
+                let old = core.lookout.look_for(discovery);
+                self.retire(Retired::Discovery(old));
+            }
+            Order::Inject(injected) => {
+                discovery::inject(core, &mut self.lanes, &injected);
+                self.retire(Retired::Injected(injected));
+            }
+            Order::Nothing => {}
             Order::Rearm(rule) => core.bindings.rearm(rule),
             Order::MovePeer(id, remote, encapsulation) => {
                 if core.sad.move_peer(id, remote, encapsulation) {

@@ -126,6 +126,7 @@ fn add_configurations(seeds: &mut Seeds) {
     seeds.add("config_file", include_bytes!("../../../docs/examples/site-to-site/gw2.toml"));
     seeds.add("config_file", include_bytes!("../../../docs/examples/config-mode/client.toml"));
     seeds.add("config_file", include_bytes!("../../../docs/examples/config-mode/gateway.toml"));
+    seeds.add("config_file", include_bytes!("../../../docs/examples/discovery.toml"));
 }
 
 /// The packets inside the generated ESP, and the trailers behind them: the first of each kind that was generated.

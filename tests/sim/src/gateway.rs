@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use warren_engine::{EnginePort, Handle, Settings, Worker, WorkerParts, build};
-use warren_ike::{ChildConfig, Dpd, Path, PeerConfig, Retransmit};
+use warren_ike::{ChildConfig, Dpd, Entropy, Path, PeerConfig, Retransmit};
 use warren_policy::{
     AddressRange, Identity, Lifetime, PeerId, RuleId, RuleSet, Secret, Selector, TransportAction,
     TransportRule, TunnelRule,
@@ -78,11 +78,15 @@ impl Gateway {
             tun: None,
         };
         let (handle, workers) = build(vec![parts], &Settings::default()).expect("two descriptors can be had");
+        let mut discovery = lots.clone();
+        discovery.set_stream(1);
+        let entropies: (Box<dyn Entropy>, Box<dyn Entropy>) =
+            (Box::new(Lots(lots)), Box::new(Lots(discovery)));
         let mut gateway = Self {
             end,
             stations: Stations::of(end),
             address: plan.gateways[end.index()],
-            tunnels: Tunnels::new(now, tunnels_config(plan, end), Vec::new(), Box::new(Lots(lots))),
+            tunnels: Tunnels::new(now, tunnels_config(plan, end), Vec::new(), entropies),
             handle,
             workers,
             inside,

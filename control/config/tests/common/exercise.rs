@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use warren_config::{Config, Diagnostics, SecretError, SecretSource, Severity, parse};
-use warren_policy::{ClientSide, Secret};
+use warren_config::{Config, Diagnostics, SecretError, SecretSource, Severity, Side, Ted, parse};
+use warren_policy::{ClientSide, Gateway, Proxy, Secret};
 
 /// The key behind every name that does not ask for something else; no test writes it into a file.
 pub(crate) const KEY: &str = "7d1f5b0c9a8e4d3f2b6a1c0e9f8d7b6a5c4e3d2f1b0a9c8e7d6f5b4a3c2e1d0f";
@@ -53,7 +53,14 @@ fn accepted(config: &Config) {
     assert_eq!(config.tunnels.len(), config.rules.tunnel.len());
     for (at, (rule, tunnel)) in config.rules.tunnel.iter().zip(&config.tunnels).enumerate() {
         let peer = config.peer(tunnel.peer).expect("every tunnel has its peer");
-        assert!(!peer.is_template(), "no tunnel leads to a template");
+        assert_eq!(
+            peer.is_template(),
+            peer.is_discovered(),
+            "no tunnel leads to a template but by discovery"
+        );
+        assert_eq!(rule.gateway == Gateway::Discover, peer.is_discovered());
+        assert!(!peer.is_discovered() || Proxy::from_selector(&rule.selector).is_some(), "TED-42");
+        assert!(peer.is_discovered() || !tunnel.is_concealed);
         assert_eq!(
             (rule.peer, rule.gateway.address(), tunnel.rule.0 as usize),
             (tunnel.peer, peer.address, at)
@@ -73,6 +80,7 @@ fn accepted(config: &Config) {
         assert!(peer.serves.is_none_or(|serves| serves.policy < config.policies.len()));
         assert!(peer.dpd.is_none_or(|dpd| dpd.timeout > dpd.delay));
     }
+    discovery(config);
     served(config);
     let selectors = config.rules.tunnel.iter().map(|rule| rule.selector);
     for selector in selectors.chain(config.rules.transport.iter().map(|rule| rule.selector)) {
@@ -80,6 +88,20 @@ fn accepted(config: &Config) {
     }
     assert!(config.warnings.iter().all(|warning| warning.severity == Severity::Warning));
     assert!(!format!("{config:?}").contains(KEY), "F-33");
+}
+
+fn discovery(config: &Config) {
+    let (ted, ports) = (&config.ted, &config.ports);
+    assert!(ted.answer_on.iter().all(|at| ports[*at].side == Side::Outside), "F-8");
+    assert!(ted.disclose.iter().all(|range| range.prefix_length().is_some()));
+    assert!(ted.rest_min <= ted.rest_max && ted.tries > 0 && ted.in_flight_max > 0);
+    for peer in config.peers.iter().filter(|peer| peer.is_discovered()) {
+        assert!(peer.address.is_none() && peer.receives.is_none() && peer.serves.is_none());
+        let pad = peer.authorised.as_ref().expect("is discovered");
+        assert!(!pad.entries().is_empty() && pad.entries().iter().all(|entry| !entry.networks.is_empty()));
+    }
+    let discovers = config.rules.tunnel.iter().any(|rule| rule.gateway == Gateway::Discover);
+    assert!(config.is_ted_on || !discovers && *ted == Ted::default());
 }
 
 /// What is served needs no second look either.

@@ -1,6 +1,7 @@
 //! Quick mode, both roles, and the pairs of ESP SAs that it leaves.
 
 use super::Endpoint;
+use super::asking::Wanted;
 use super::demux::Message;
 use super::isakmp::Isakmp;
 use crate::limits::{EXCHANGE_LINGER, QUICK_MODES_MAX};
@@ -112,6 +113,11 @@ impl Endpoint {
     /// The first message as initiator.
     fn begin_quick_mode(&mut self, now: Duration, isakmp: &mut Isakmp, rule: RuleId) -> Result<(), Failure> {
         let child = Arc::clone(self.rules.get(&rule).ok_or(Failure::NotConfigured)?);
+        if !self.authorises(isakmp, &child.selector.destination) {
+            self.counters.discard(Discard::Unauthorised);
+            self.log_unauthorised(isakmp, &child.selector);
+            return Err(Failure::Unauthorised);
+        }
         let path = isakmp.path;
         let in_udp = isakmp.nat().float;
         let retransmit = self.peer(isakmp.peer).config.retransmit;
@@ -145,6 +151,28 @@ impl Endpoint {
         isakmp: &mut Isakmp,
         message: &Message<'_>,
     ) -> Result<(), Discard> {
+        self.quick(now, path, isakmp, message, true)
+    }
+
+    /// A first message for which there should be a child now.
+    pub(super) fn granted_message(
+        &mut self,
+        now: Duration,
+        path: Path,
+        isakmp: &mut Isakmp,
+        message: &Message<'_>,
+    ) -> Result<(), Discard> {
+        self.quick(now, path, isakmp, message, false)
+    }
+
+    fn quick(
+        &mut self,
+        now: Duration,
+        path: Path,
+        isakmp: &mut Isakmp,
+        message: &Message<'_>,
+        may_ask: bool,
+    ) -> Result<(), Discard> {
         let message_id = message.header.message_id;
         let sa = isakmp.sa().ok_or(Discard::UnexpectedExchange)?;
         let opened = sa.open(&message.header, message.octets)?;
@@ -152,7 +180,12 @@ impl Endpoint {
             Body::decode(message.header.next_payload, &opened.plain).map_err(|_| Discard::Undecryptable)?;
         match sa.exchanges.get(&message_id).map(|exchange| &exchange.state) {
             None if !sa.xauth.is_over() => return Err(Discard::XauthPending),
-            None => sa.verify_hash_1(message_id, &body)?,
+            None => {
+                sa.verify_hash_1(message_id, &body)?;
+                if may_ask && let Wanted::Part { within, selector } = self.wanted(isakmp, &body) {
+                    return self.ask_for_child(path, isakmp, message, (within, selector));
+                }
+            }
             Some(State::Initiator(state)) => state.open(sa.keys(), message_id, &body)?,
             Some(State::Responder { state, .. }) => state.open(sa.keys(), message_id, &body)?,
             Some(State::Transaction(_) | State::Done) => return Err(Discard::UnexpectedExchange),
@@ -217,23 +250,20 @@ impl Endpoint {
     ) -> Result<(), Discard> {
         let message_id = message.header.message_id;
         let peer = isakmp.peer;
-        let hosts = (isakmp.path.remote.ip(), isakmp.path.local.ip());
         let in_udp = isakmp.nat().float;
+        let child = match self.wanted(isakmp, body) {
+            Wanted::Child(child) => Ok(child),
+            Wanted::Nothing(reason) => Err(reason),
+            Wanted::Part { .. } => Err(Discard::InvalidIdInformation),
+            Wanted::Unauthorised(selector) => {
+                self.log_unauthorised(isakmp, &selector);
+                Err(Discard::Unauthorised)
+            }
+        };
         let spi = self.names.spi(&mut *self.entropy);
         let sa = isakmp.sa().ok_or(Discard::UnexpectedExchange)?;
-        let (rules, by_selector) = (&self.rules, &self.by_selector);
-        let find = |selector: &_| {
-            let rule = by_selector.get(&(peer, *selector))?;
-            rules.get(rule).map(Arc::clone)
-        };
-        let begun = ExpectConfirmation::begin(
-            sa.keys(),
-            message_id,
-            body,
-            (&find, hosts),
-            (spi, in_udp),
-            &mut *self.entropy,
-        );
+        let entropy = &mut *self.entropy;
+        let begun = ExpectConfirmation::begin(sa.keys(), message_id, body, child, (spi, in_udp), entropy);
         let (state, chain) = match begun {
             Ok(begun) => begun,
             Err(refusal) => {
@@ -277,8 +307,11 @@ impl Endpoint {
             ends_at: now + EXCHANGE_LINGER,
         };
         sa.exchanges.insert(message.header.message_id, exchange);
-        let peer = self.name(isakmp.peer);
-        self.log(Notice::Refused { peer, reason: refused.reason });
+        // Who is not authorised has been named already.
+        if refused.reason != Discard::Unauthorised {
+            let peer = self.name(isakmp.peer);
+            self.log(Notice::Refused { peer, reason: refused.reason });
+        }
         Err(refused.reason)
     }
 

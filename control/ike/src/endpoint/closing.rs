@@ -45,7 +45,7 @@ impl Endpoint {
         self.sweep();
     }
 
-    fn end_peer(&mut self, peer: PeerId, (down, failure): (Down, Failure)) {
+    pub(super) fn end_peer(&mut self, peer: PeerId, (down, failure): (Down, Failure)) {
         if !self.peers.contains_key(&peer) {
             return;
         }
@@ -74,7 +74,9 @@ impl Endpoint {
         self.peer_gone(peer, down);
     }
 
-    /// Replaces the configuration. SAs whose peer and child are unchanged stay; the others are closed.
+    /// Replaces the configuration. SAs whose peer and child are unchanged stay; the others are closed. Peers under a
+    /// template stay as long as it does; gateways that discovery found keep those of their children that are listed,
+    /// other peers under a template all.
     pub fn reconfigure(&mut self, _now: Duration, peers: Vec<PeerConfig>, children: Vec<ChildConfig>) {
         let reason = (Down::Reconfigured, Failure::Reconfigured);
         let changed = self.changed_rules(&children);
@@ -93,25 +95,28 @@ impl Endpoint {
         self.by_remote.clear();
         self.from_anywhere.clear();
         let stays: Vec<ChildConfig> = (self.rules.values())
-            .filter(|old| self.is_dynamic(old.peer) && children.iter().all(|new| new.rule != old.rule))
+            .filter(|old| self.keeps_children(old.peer) && children.iter().all(|new| new.rule != old.rule))
             .map(|old| ChildConfig::clone(old))
             .collect();
         self.rules.clear();
         self.by_selector.clear();
+        self.divisible.clear();
         self.configure(peers, [children, stays].concat());
+        self.renew_gateways();
     }
 
-    fn is_dynamic(&self, peer: PeerId) -> bool {
-        self.peers.get(&peer).is_some_and(|held| held.who.is_some())
+    /// Whether it came under a template whose peers have children that no configuration lists.
+    fn keeps_children(&self, peer: PeerId) -> bool {
+        self.peers.get(&peer).is_some_and(|held| !held.is_callable())
     }
 
-    /// Rules that are no longer what they were. Those of peers under a template are nobody's to list: they stay as
-    /// long as the peer, unless they are listed otherwise.
+    /// Rules that are no longer what they were. Those that are nobody's to list stay as long as the peer, unless they
+    /// are listed otherwise.
     fn changed_rules(&self, children: &[ChildConfig]) -> Vec<RuleId> {
         let wanted: HashMap<RuleId, &ChildConfig> = children.iter().map(|new| (new.rule, new)).collect();
         let is_changed = |old: &&Arc<ChildConfig>| match wanted.get(&old.rule) {
             Some(new) => **new != ***old,
-            None => !self.is_dynamic(old.peer),
+            None => !self.keeps_children(old.peer),
         };
         self.rules.values().filter(is_changed).map(|old| old.rule).collect()
     }
@@ -174,9 +179,10 @@ impl Endpoint {
             here.sort_by_key(|config| config.remote_identity == RemoteIdentity::Any);
         }
         for child in children {
-            let child = Arc::new(child);
-            self.by_selector.insert((child.peer, child.selector), child.rule);
-            self.rules.insert(child.rule, child);
+            // A peer under a template that is listed here may have gone with it.
+            if self.peers.contains_key(&child.peer) {
+                self.enter_child(child);
+            }
         }
     }
 
@@ -289,6 +295,7 @@ impl Endpoint {
         if mem::replace(&mut held.is_up, false) {
             self.outbox.push_back(Output::PeerDown { peer, reason });
         }
+        self.forget_identity(peer);
         self.leaving.push(peer);
     }
 

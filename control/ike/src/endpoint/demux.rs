@@ -142,7 +142,7 @@ impl Endpoint {
     }
 
     /// A message under an established SA: never the zero message ID, and repetitions are not looked into.
-    fn take(
+    pub(super) fn take(
         &mut self,
         now: Duration,
         path: Path,

@@ -66,8 +66,10 @@ impl Endpoint {
         held.doomed = None;
         let template = held.who.as_ref().map(|who| who.template);
         if !mem::replace(&mut held.is_up, true) {
+            let identity = identity.clone();
             self.outbox.push_back(Output::PeerUp { peer, template, identity, path: isakmp.path });
         }
+        self.remember_identity(peer, &identity);
         self.evict_oldest(now, isakmp);
         self.begin_configuration(now, isakmp);
     }
@@ -78,8 +80,8 @@ impl Endpoint {
         let life = Duration::from_secs(u64::from(sa.agreed.lifetime_s));
         let [random] = self.entropy.octets::<1>();
         let percent = u32::from(random % 8) + if isakmp.role == Role::Initiator { 76 } else { 88 };
-        // Who came to us under a template comes again by itself.
-        let renews = self.peer(isakmp.peer).who.is_none();
+        // Who came to us without an address of its own comes again by itself.
+        let renews = self.peer(isakmp.peer).is_callable();
         let sequence = u32::from_be_bytes(self.entropy.octets());
         let dpd = sa.config.dpd.filter(|_| sa.vendors.dpd);
         Established {

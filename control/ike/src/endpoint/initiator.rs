@@ -29,10 +29,10 @@ pub(super) const fn exchange(mode: Mode) -> ExchangeType {
 }
 
 impl Endpoint {
-    /// Message 1. A peer that came to us under a template cannot be called: it has no address of its own.
+    /// Message 1. A template cannot be called, nor can most who came to us under one: they have no address of their own.
     pub(super) fn begin_phase_one(&mut self, now: Duration, peer: PeerId) {
         let config = Arc::clone(&self.peer(peer).config);
-        let remote = config.remote.host().filter(|_| self.peer(peer).who.is_none());
+        let remote = config.remote.host().filter(|_| self.peer(peer).is_callable());
         let Some(remote) = remote else { return self.fail_pending(peer, Failure::PeerDown) };
         let path = Path {
             local: SocketAddr::new(config.local, PORT_ISAKMP),

@@ -8,8 +8,10 @@
 //! closing   the ways an SA ends                  status    what dpctl shows
 //! fragments messages that do not fit a packet
 //! transaction  configuration, pulled and pushed  xauth     extended authentication before it
+//! asking    which children a peer may have
 //! ```
 
+mod asking;
 mod children;
 mod closing;
 mod demux;
@@ -59,6 +61,8 @@ struct Peer {
     config: Arc<PeerConfig>,
     /// Which peer under which template it is, where no configuration names it.
     who: Option<Who>,
+    /// Whether `find_peer` found it and nobody has forgotten it since.
+    is_held: bool,
     /// Negotiations and ISAKMP SAs, oldest first.
     isakmps: Vec<IsakmpId>,
     /// The ISAKMP SA that new exchanges use.
@@ -77,6 +81,7 @@ impl Peer {
         Self {
             config,
             who: None,
+            is_held: false,
             isakmps: Vec::new(),
             current: None,
             pending: VecDeque::new(),
@@ -107,6 +112,8 @@ pub struct Endpoint {
     unix_offset: Duration,
     rules: HashMap<RuleId, Arc<ChildConfig>>,
     by_selector: HashMap<(PeerId, Selector), RuleId>,
+    /// Children that are negotiated in parts only, by template, in the order in which they are tried.
+    divisible: HashMap<PeerId, Vec<RuleId>>,
     /// Rules that `open_child` began and that have neither a pair nor a failure yet.
     opening: HashSet<RuleId>,
     /// Peers that `connect` called and that have neither an ISAKMP SA nor a failure yet.
@@ -147,6 +154,7 @@ impl Endpoint {
             unix_offset: Duration::ZERO,
             rules: HashMap::new(),
             by_selector: HashMap::new(),
+            divisible: HashMap::new(),
             opening: HashSet::new(),
             connecting: HashSet::new(),
             guesses: Guesses::default(),
@@ -204,12 +212,12 @@ impl Endpoint {
     }
 
     /// Negotiates a pair of SAs for the rule, with phase 1 first if there is no ISAKMP SA. Ignored while a
-    /// negotiation of ours for this rule is under way. Ends in `ChildUp` or `ChildFailed`.
+    /// negotiation of ours for this rule is under way. Ends in `ChildUp` or `ChildFailed`; a divisible child is none.
     pub fn open_child(&mut self, now: Duration, rule: RuleId) {
         if self.opening.contains(&rule) {
             return;
         }
-        let peer = self.rules.get(&rule).map(|child| child.peer);
+        let peer = self.rules.get(&rule).filter(|child| !child.is_divisible).map(|child| child.peer);
         let Some(peer) = peer.filter(|peer| self.peers.contains_key(peer)) else {
             self.outbox.push_back(Output::ChildFailed { rule, reason: Failure::NotConfigured });
             return;

@@ -2,7 +2,7 @@
 
 use super::Endpoint;
 use super::isakmp::{Isakmp, IsakmpId};
-use crate::limits::KEEPALIVE_INTERVAL;
+use crate::limits::{KEEPALIVE_INTERVAL, RETIRE_DELAY};
 use crate::v1::dpd::Due;
 use crate::v1::exchange::State;
 use crate::{Discard, Down, Failure};
@@ -120,6 +120,11 @@ impl Endpoint {
         let Some(established) = isakmp.established_mut() else { return };
         let is_worn = established.sa.is_worn() && established.renew_at.is_some();
         if !is_worn && established.renew_at.is_none_or(|at| at > now) {
+            return;
+        }
+        if self.peer(peer).is_idle_gateway() {
+            // Nobody would miss it. It may be put to use again before it ends.
+            established.renew_at = Some(now + RETIRE_DELAY);
             return;
         }
         established.renew_at = None;

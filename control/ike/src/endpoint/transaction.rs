@@ -11,7 +11,6 @@ use crate::v1::transaction::{Awaits, Dialogue, Heard, Question, answer};
 use crate::v1::xauth::{self, Progress};
 use crate::wire::{Attribute, Body, ConfigAttribute, ConfigType, PayloadType, SplitForm, Transaction};
 use crate::{ChildConfig, ConfigExchange, ConfigMode, Discard, Failure, Output, Path, Xauth};
-use std::sync::Arc;
 use std::time::Duration;
 use warren_policy::{PeerId, RuleId};
 
@@ -70,18 +69,13 @@ impl Endpoint {
             return;
         }
         self.remove_child(now, child.rule);
-        self.by_selector.insert((child.peer, child.selector), child.rule);
-        self.rules.insert(child.rule, Arc::new(child));
+        self.enter_child(child);
     }
 
     /// A child that may not be negotiated any more; its pairs are closed.
     pub fn remove_child(&mut self, _now: Duration, rule: RuleId) {
         self.end_rule(rule);
-        let Some(child) = self.rules.remove(&rule) else { return };
-        let selected = (child.peer, child.selector);
-        if self.by_selector.get(&selected) == Some(&rule) {
-            self.by_selector.remove(&selected);
-        }
+        self.leave_child(rule);
     }
 
     fn begin_transaction(

@@ -15,7 +15,7 @@ use crate::{ChildConfig, Discard, Entropy, Failure};
 use std::net::IpAddr;
 use std::sync::Arc;
 use warren_policy::selector::AddressRange;
-use warren_policy::{EspProposal, EspTransform, Lifetime, Selector};
+use warren_policy::{EspProposal, EspTransform, Extent, Lifetime, Selector};
 use warren_seam::{SaKeys, Spi};
 
 /// What a quick mode gives: everything about a pair of SAs but their outer addresses and names.
@@ -113,7 +113,7 @@ impl ExpectResponse {
         let nonce = one(PayloadType::NONCE).ok_or(refuse)?;
         let agreed =
             esp_sa::accept(&self.offered, self.child.lifetime, self.in_udp, answer).map_err(|_| refuse)?;
-        if selector(body, hosts) != Some(self.child.selector) {
+        if selector(body, hosts).map(|theirs| theirs.extent_in(&self.child.selector)) != Some(Extent::Same) {
             return Err(refuse);
         }
         let shared = shared(self.exchange.as_ref(), one(PayloadType::KEY_EXCHANGE)).map_err(|_| refuse)?;
@@ -150,16 +150,27 @@ pub(crate) struct ExpectConfirmation {
     responder_nonce: Vec<u8>,
 }
 
-/// The children that may be asked for.
-pub(crate) type FindChild<'a> = &'a dyn Fn(&Selector) -> Option<Arc<ChildConfig>>;
+/// What an authentic first message asks for, as we see it: source is our side. `hosts` are the peer's address and ours.
+/// `None` for what is no selector.
+pub(crate) fn asked(body: &Body<'_>, hosts: (IpAddr, IpAddr)) -> Option<Selector> {
+    // As the peer sees it, the traffic goes to us.
+    selector(body, hosts).map(|asked| asked.mirrored())
+}
+
+/// Whether it offers anything that the child's proposals allow.
+pub(crate) fn is_acceptable(body: &Body<'_>, child: &ChildConfig, in_udp: bool) -> bool {
+    let offer = body.first(PayloadType::SA).and_then(|payload| Offer::decode(payload.body).ok());
+    // Nothing is answered yet, so that our SPI does not matter.
+    offer.is_some_and(|offer| offer.choose(&child.proposals, child.lifetime, in_udp, Spi(0)).is_some())
+}
 
 impl ExpectConfirmation {
-    /// The peer's authentic first message to our second.
+    /// The peer's authentic first message to our second. `child` is what it may have, or why it may not.
     pub(crate) fn begin(
         keys: &PhaseOneKeys,
         message_id: u32,
         body: &Body<'_>,
-        (find, hosts): (FindChild<'_>, (IpAddr, IpAddr)),
+        child: Result<Arc<ChildConfig>, Discard>,
         (spi, in_udp): (Spi, bool),
         entropy: &mut dyn Entropy,
     ) -> Result<(Self, Chain), Refusal> {
@@ -170,9 +181,10 @@ impl ExpectConfirmation {
             .map_err(|notify| refuse(Discard::Malformed, notify, None))?;
         let peer_spi = offer.spi();
         let initiator_nonce = one(PayloadType::NONCE).ok_or_else(malformed)?;
-        // As the peer sees it, the traffic goes to us.
-        let child = selector(body, hosts).and_then(|asked| find(&asked.mirrored())).ok_or_else(|| {
-            refuse(Discard::InvalidIdInformation, NotifyType::INVALID_ID_INFORMATION, peer_spi)
+        let child = child.map_err(|reason| match reason {
+            Discard::NoProposalChosen => refuse(reason, NotifyType::NO_PROPOSAL_CHOSEN, peer_spi),
+            // What others may have is not for the peer to know.
+            _ => refuse(reason, NotifyType::INVALID_ID_INFORMATION, peer_spi),
         })?;
         let (agreed, answer) = offer
             .choose(&child.proposals, child.lifetime, in_udp, spi)

@@ -116,7 +116,7 @@ malformed! {
     TedVersion = "ted-version",
     /// An IP version that is neither 4 nor 6, or two that differ.
     TedFamily = "ted-family",
-    /// A response without an entry, or with more than [`ENTRIES_MAX`](super::ted::ENTRIES_MAX).
+    /// A response with neither an entry nor a cookie, or with more than [`ENTRIES_MAX`](super::ted::ENTRIES_MAX).
     TedEntries = "ted-entries",
 }
 

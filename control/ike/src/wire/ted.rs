@@ -1,8 +1,10 @@
 //! Tunnel Endpoint Discovery on the wire (REQUIREMENTS W1, TED-8 … TED-25, TED-32 … TED-36).
 //!
 //! ```text
-//! probe     240  Vendor ID, Identification, [TED Proxy 141], TED Summary 142, [Vendor ID of zeros as padding]
+//! probe     240  Vendor ID, Identification, [TED Proxy 141], TED Summary 142, [TED Cookie 144],
+//!                [Vendor ID of zeros as padding]
 //! response  241  Vendor ID, Identification, TED Response 143 once for each matching entry, largest first
+//! challenge 241  Vendor ID, Identification, TED Cookie 144: ask again and say this (REQUIREMENTS F-8)
 //! ```
 //!
 //! The numbers are private ones and stand in [`number`] alone, so that a capture of another implementation can
@@ -30,6 +32,8 @@ pub mod number {
     pub const SUMMARY: u8 = 142;
     /// Payload type of a TED Response.
     pub const ENTRY: u8 = 143;
+    /// Payload type of a TED Cookie: 16 octets that a responder chose, and that the next probe says again.
+    pub const COOKIE: u8 = 144;
     /// Version of the discovery protocol as a whole.
     pub const VERSION: u8 = 3;
     /// MD5 of `Warren TED v3`.
@@ -50,6 +54,11 @@ pub const ENTRIES_MAX: usize = 4;
 const PORT_ISAKMP: u16 = 500;
 /// Protocol number of UDP.
 const UDP: u8 = 17;
+/// Octets of an IPv6 header beyond those of an IPv4 header.
+const IPV6_EXCESS: usize = 20;
+
+/// What a TED Cookie holds (REQUIREMENTS F-8).
+pub type Echo = [u8; 16];
 
 /// A probe, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +73,8 @@ pub struct Probe {
     pub source: Option<(MaskedAddress, Protocol, Option<u16>)>,
     /// What traffic the tunnel is for.
     pub summary: Summary,
+    /// The responder's TED Cookie, said again: the sender hears what is sent to `gateway`.
+    pub echo: Option<Echo>,
 }
 
 /// The traffic that a tunnel is wanted for. Fields that the sender's rule leaves open are any.
@@ -92,12 +103,14 @@ pub struct Response {
     pub capabilities: u32,
     /// The responder's address.
     pub gateway: IpAddr,
-    /// Its full proxies as it sees them: source is its side. Between one and [`ENTRIES_MAX`].
+    /// Its full proxies as it sees them: source is its side. Between one and [`ENTRIES_MAX`]; none in a challenge.
     pub entries: Vec<Proxy>,
+    /// A TED Cookie that the next probe has to say.
+    pub challenge: Option<Echo>,
 }
 
 impl Probe {
-    /// The message, padded by a Vendor ID of zeros until no response of `entries_max` entries is longer
+    /// The message, padded by a Vendor ID of zeros until no response of `entries_max` entries is longer as an IP packet
     /// (REQUIREMENTS F-8).
     #[must_use]
     pub fn encode(&self, entries_max: usize) -> Vec<u8> {
@@ -108,7 +121,10 @@ impl Probe {
             chain.push(PayloadType(number::PROXY), &half(addresses, *protocol, *port));
         }
         chain.push(PayloadType(number::SUMMARY), &self.summary.encode());
-        let longest = response_octets(self.summary.source.is_ipv6(), entries_max);
+        if let Some(echo) = &self.echo {
+            chain.push(PayloadType(number::COOKIE), echo);
+        }
+        let longest = response_octets(self.summary.source.is_ipv6(), self.gateway.is_ipv6(), entries_max);
         let header = Header::new(self.cookie, [0; 8], ExchangeType(number::PROBE), 0, 0);
         let shorter_by = longest.saturating_sub(header.encode(&chain).len());
         if shorter_by > 0 {
@@ -127,10 +143,7 @@ impl Probe {
             return Err(Malformed::TedHeader);
         }
         let summary = Summary::decode(one(&body, number::SUMMARY)?)?;
-        let source = match body.first(PayloadType(number::PROXY)) {
-            Some(payload) => Some(decode_half(payload.body)?),
-            None => None,
-        };
+        let source = at_most_one(&body, number::PROXY)?.map(decode_half).transpose()?;
         if source.as_ref().is_some_and(|(addresses, ..)| addresses.is_ipv6() != summary.source.is_ipv6()) {
             return Err(Malformed::TedFamily);
         }
@@ -140,6 +153,7 @@ impl Probe {
             gateway: gateway(&body)?,
             source,
             summary,
+            echo: cookie(&body)?,
         })
     }
 }
@@ -183,6 +197,9 @@ impl Response {
         for entry in self.entries.iter().take(ENTRIES_MAX) {
             chain.push(PayloadType(number::ENTRY), &encode_entry(entry));
         }
+        if let Some(challenge) = &self.challenge {
+            chain.push(PayloadType(number::COOKIE), challenge);
+        }
         Header::new(self.initiator, self.responder, ExchangeType(number::RESPONSE), 0, 0).encode(&chain)
     }
 
@@ -198,7 +215,8 @@ impl Response {
         let entries = (body.all(PayloadType(number::ENTRY)))
             .map(|payload| decode_entry(payload.body))
             .collect::<Result<Vec<_>, _>>()?;
-        if entries.is_empty() || entries.len() > ENTRIES_MAX {
+        let challenge = cookie(&body)?;
+        if entries.is_empty() && challenge.is_none() || entries.len() > ENTRIES_MAX {
             return Err(Malformed::TedEntries);
         }
         Ok(Self {
@@ -207,14 +225,21 @@ impl Response {
             capabilities: capabilities(&body),
             gateway: gateway(&body)?,
             entries,
+            challenge,
         })
     }
 }
 
-/// Octets of a response with so many entries of that family, the gateway's address being of the same.
-fn response_octets(is_ipv6: bool, entries: usize) -> usize {
-    let address = if is_ipv6 { 16 } else { 4 };
-    super::HEADER_OCTETS + (4 + 20) + (4 + 4 + address) + entries.min(ENTRIES_MAX) * (4 + 8 + 4 * address)
+/// Octets of a response with so many entries, which travels between gateways of one family and is about traffic of
+/// perhaps another; the longer IP header counts, where only the response has it.
+fn response_octets(is_ipv6: bool, is_sent_over_ipv6: bool, entries: usize) -> usize {
+    let octets = |is_ipv6: bool| if is_ipv6 { 16 } else { 4 };
+    let header = if is_sent_over_ipv6 && !is_ipv6 { IPV6_EXCESS } else { 0 };
+    header
+        + super::HEADER_OCTETS
+        + (4 + 20)
+        + (4 + 4 + octets(is_sent_over_ipv6))
+        + entries.min(ENTRIES_MAX) * (4 + 8 + 4 * octets(is_ipv6))
 }
 
 /// Header and payloads of a message of that exchange type: version 1, message ID 0, not encrypted. Type 240 of
@@ -228,10 +253,23 @@ fn clear(message: &[u8], exchange: u8) -> Result<(Header, Body<'_>), Malformed> 
     Ok((header, Body::decode(header.next_payload, octets)?))
 }
 
-fn one<'a>(body: &Body<'a>, kind: u8) -> Result<&'a [u8], Malformed> {
+fn at_most_one<'a>(body: &Body<'a>, kind: u8) -> Result<Option<&'a [u8]>, Malformed> {
     let mut all = body.all(PayloadType(kind));
-    let first = all.next().ok_or(Malformed::TedTruncated)?;
-    if all.next().is_some() { Err(Malformed::DuplicatePayload) } else { Ok(first.body) }
+    let first = all.next().map(|payload| payload.body);
+    if all.next().is_some() { Err(Malformed::DuplicatePayload) } else { Ok(first) }
+}
+
+fn one<'a>(body: &Body<'a>, kind: u8) -> Result<&'a [u8], Malformed> {
+    at_most_one(body, kind)?.ok_or(Malformed::TedTruncated)
+}
+
+fn cookie(body: &Body<'_>) -> Result<Option<Echo>, Malformed> {
+    let exact = |octets: &[u8]| match octets.try_into() {
+        Ok(echo) => Ok(echo),
+        Err(_) if octets.len() < size_of::<Echo>() => Err(Malformed::TedTruncated),
+        Err(_) => Err(Malformed::TedTrailingOctets),
+    };
+    at_most_one(body, number::COOKIE)?.map(exact).transpose()
 }
 
 fn vendor(capabilities: u32) -> Vec<u8> {
@@ -358,6 +396,7 @@ mod tests {
             gateway: "198.51.100.1".parse().unwrap(),
             source: None,
             summary,
+            echo: None,
         }
     }
 
@@ -409,6 +448,7 @@ mod tests {
             capabilities: 0,
             gateway: "198.51.100.2".parse().unwrap(),
             entries: vec!["10.2.5.0/24 10.0.0.0/8 tcp 443 any".parse().unwrap()],
+            challenge: None,
         };
         let expected = concat!(
             "0707070707070707",
@@ -458,11 +498,64 @@ mod tests {
                     capabilities: 7,
                     gateway,
                     entries: vec![entry.parse().unwrap(); entries],
+                    challenge: None,
                 };
                 assert!(response.encode().len() <= sent.len(), "{entries} entries");
                 assert_eq!(Probe::decode(&sent).unwrap().summary, asked, "the padding says nothing");
             }
         }
+    }
+
+    #[test] // F-8, W1
+    fn a_cookie_is_asked_for_and_said_again_in_these_octets() {
+        let challenge = Response {
+            initiator: [7; 8],
+            responder: [9; 8],
+            capabilities: number::COOKIE_ECHO,
+            gateway: "198.51.100.2".parse().unwrap(),
+            entries: Vec::new(),
+            challenge: Some([0xc0; 16]),
+        };
+        let expected = concat!(
+            "0707070707070707",
+            "0909090909090909",
+            "0d",
+            "10",
+            "f1",
+            "00",
+            "00000000",
+            "00000054",
+            "05000018",
+            "a32500e9787d8cf7cd8625c761beac99",
+            "00000002",
+            "9000000c",
+            "011101f4",
+            "c6336402",
+            "00000014",
+            "c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0",
+        );
+        assert_eq!(hex::encode(challenge.encode()), expected);
+        assert_eq!(Response::decode(&challenge.encode()), Ok(challenge.clone()));
+        let sent = Probe { echo: Some([0xc0; 16]), ..probe(summary()) };
+        let octets = sent.encode(0);
+        let (head, tail) = octets.split_at(octets.len() - 20);
+        let mut plain = probe(summary()).encode(0);
+        let length = plain.len() + 20;
+        plain[24..28].copy_from_slice(&u32::try_from(length).unwrap().to_be_bytes());
+        // The summary's generic header stands behind header, vendor ID and identification.
+        plain[28 + 24 + 12] = number::COOKIE;
+        assert_eq!((head, hex::encode(tail)), (&plain[..], format!("00000014{}", "c0".repeat(16))));
+        assert_eq!(Probe::decode(&octets), Ok(sent));
+        for octets in [15, 17] {
+            let cookie = Chain::new()
+                .with(PayloadType::IDENTIFICATION, &identification(challenge.gateway))
+                .with(PayloadType(number::COOKIE), &vec![1; octets]);
+            let header = Header::new([7; 8], [9; 8], ExchangeType(number::RESPONSE), 0, 0);
+            let why = if octets < 16 { Malformed::TedTruncated } else { Malformed::TedTrailingOctets };
+            assert_eq!(Response::decode(&header.encode(&cookie)), Err(why));
+        }
+        let nothing = Response { challenge: None, ..challenge };
+        assert_eq!(Response::decode(&nothing.encode()), Err(Malformed::TedEntries));
     }
 
     #[test] // TED-19, Q-11
@@ -533,7 +626,7 @@ mod tests {
         #[test] // TED-36, Q-10
         fn every_response_survives_the_wire(entries in prop::collection::vec(proxies(), 1..=ENTRIES_MAX), v6: bool) {
             let gateway = if v6 { "2001:db8::2" } else { "198.51.100.2" }.parse().unwrap();
-            let response = Response { initiator: [1; 8], responder: [2; 8], capabilities: 3, gateway, entries };
+            let response = Response { initiator: [1; 8], responder: [2; 8], capabilities: 3, gateway, entries, challenge: None };
             prop_assert_eq!(Response::decode(&response.encode()), Ok(response));
         }
 

@@ -16,6 +16,8 @@ pub(crate) struct ModelEngine {
     pub(crate) has_rules: bool,
     pub(crate) rules: RuleSet,
     pub(crate) installs: usize,
+    /// Packets that control gave to a worker.
+    pub(crate) injected: Vec<warren_seam::Injected>,
 }
 
 impl ModelEngine {
@@ -35,7 +37,8 @@ impl ModelEngine {
                 self.asked.retain(|id| ids.contains(id));
                 self.rules = rules;
             }
-            Command::Discovery(_) | Command::Inject(_) => {}
+            Command::Discovery(_) => {}
+            Command::Inject(packet) => self.injected.push(*packet),
             Command::InstallInbound(sa) => {
                 assert!(self.ever.insert(sa.id), "an SA is installed once");
                 assert!(self.inbound.values().all(|spi| *spi != sa.spi), "SPIs of living SAs differ");

@@ -28,3 +28,14 @@ impl Chance {
         self.below(1000) < part
     }
 }
+
+/// Randomness with a seed.
+pub(crate) struct Seeded(pub Chance);
+
+impl warren_ike::Entropy for Seeded {
+    fn fill(&mut self, octets: &mut [u8]) {
+        for octet in octets {
+            *octet = self.0.number() as u8;
+        }
+    }
+}

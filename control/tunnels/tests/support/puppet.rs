@@ -2,13 +2,14 @@
 //! what the test puts into its mouth.
 
 use super::engine::ModelEngine;
+use super::{Chance, Seeded};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 use warren_ike::wire::ConfigAttribute;
-use warren_ike::{ChildConfig, ConfigExchange, Down, Output as Ike, Path, PeerConfig, Role};
+use warren_ike::{Asked, ChildConfig, ConfigExchange, Down, Failure, Output as Ike, Path, PeerConfig, Role};
 use warren_policy::{EspProposal, Identity, PeerId, RuleId, Secret};
 use warren_seam::{Encapsulation, InboundSa, OutboundSa, SaId, SaKeys, Spi, Volume};
 use warren_tunnels::{Lease, Negotiator, Notice, Output, Tunnels, TunnelsConfig};
@@ -26,7 +27,14 @@ pub(crate) enum Call {
     Acknowledge(PeerId, ConfigExchange, Vec<ConfigAttribute>),
     Add(ChildConfig),
     Remove(RuleId),
+    Find(PeerId, IpAddr),
+    Forget(PeerId),
+    /// The message that goes on.
+    Grant(Vec<u8>),
 }
+
+/// The first peer that discovery finds.
+pub(crate) const FOUND: u32 = 1 << 31;
 
 #[derive(Default)]
 pub(crate) struct Stage {
@@ -36,6 +44,10 @@ pub(crate) struct Stage {
     /// Inbound to outbound and rule.
     pub(crate) pairs: BTreeMap<SaId, (SaId, RuleId)>,
     up: Vec<PeerId>,
+    /// Gateways that were found.
+    found: Vec<IpAddr>,
+    /// Negotiations end like this instead of with a pair.
+    pub(crate) refuses: Option<Failure>,
     ids: u64,
 }
 
@@ -113,6 +125,10 @@ impl Negotiator for Puppet {
     fn open_child(&mut self, _: Duration, rule: RuleId) {
         let mut stage = self.0.borrow_mut();
         stage.calls.push(Call::Open(rule));
+        if let Some(reason) = stage.refuses {
+            stage.says.push_back(Ike::ChildFailed { rule, reason });
+            return;
+        }
         let child = stage.children[&rule].clone();
         let (inbound, outbound) = (SaId(stage.ids + 1), SaId(stage.ids + 2));
         stage.ids += 2;
@@ -202,6 +218,27 @@ impl Negotiator for Puppet {
         self.0.borrow_mut().calls.push(Call::Acknowledge(peer, exchange, attributes));
     }
 
+    fn find_peer(&mut self, template: PeerId, gateway: IpAddr) -> Option<PeerId> {
+        let mut stage = self.0.borrow_mut();
+        stage.calls.push(Call::Find(template, gateway));
+        let known = stage.found.iter().position(|own| *own == gateway);
+        let at = known.unwrap_or_else(|| {
+            stage.found.push(gateway);
+            stage.found.len() - 1
+        });
+        Some(PeerId(FOUND + at as u32))
+    }
+
+    fn forget_peer(&mut self, _: Duration, peer: PeerId) {
+        let mut stage = self.0.borrow_mut();
+        stage.calls.push(Call::Forget(peer));
+        stage.lose(peer, Down::Closed);
+    }
+
+    fn grant_child(&mut self, _: Duration, asked: Asked) {
+        self.0.borrow_mut().calls.push(Call::Grant(asked.message));
+    }
+
     fn add_child(&mut self, _: Duration, child: ChildConfig) {
         let mut stage = self.0.borrow_mut();
         assert!(stage.children.insert(child.rule, child.clone()).is_none(), "a rule is added once");
@@ -242,7 +279,8 @@ impl Theatre {
         let stage = Rc::new(RefCell::new(Stage::default()));
         stage.borrow_mut().children =
             config.tunnels.iter().map(|tunnel| (tunnel.child.rule, tunnel.child.clone())).collect();
-        let tunnels = Tunnels::with_negotiator(Duration::ZERO, config, leases, Puppet(Rc::clone(&stage)), 7);
+        let (puppet, entropy) = (Puppet(Rc::clone(&stage)), Box::new(Seeded(Chance(7))));
+        let tunnels = Tunnels::with_negotiator(Duration::ZERO, config, leases, puppet, (7, entropy));
         let mut theatre = Self {
             now: Duration::ZERO,
             tunnels,

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use warren_ike::ConfigExchange;
 use warren_ike::wire::ConfigAttribute;
-use warren_ike::{ChildConfig, Down, Failure, Output, Path, PeerConfig, Role};
+use warren_ike::{Asked, ChildConfig, Down, Failure, Output, Path, PeerConfig, Role};
 use warren_policy::{EspProposal, EspTransform, KeyBits, PeerId, RuleId, Secret};
 use warren_seam::{Encapsulation, InboundSa, OutboundSa, SaId, SaKeys, Spi, Volume};
 use warren_tunnels::Negotiator;
@@ -331,6 +331,14 @@ impl Negotiator for Scripted {
     fn reply_config(&mut self, _: Duration, _: PeerId, _: ConfigExchange, _: Vec<ConfigAttribute>) {}
 
     fn acknowledge_config(&mut self, _: Duration, _: PeerId, _: ConfigExchange, _: Vec<ConfigAttribute>) {}
+
+    fn find_peer(&mut self, _template: PeerId, _gateway: IpAddr) -> Option<PeerId> {
+        None
+    }
+
+    fn forget_peer(&mut self, _now: Duration, _peer: PeerId) {}
+
+    fn grant_child(&mut self, _now: Duration, _asked: Asked) {}
 
     fn add_child(&mut self, _: Duration, _: ChildConfig) {}
 

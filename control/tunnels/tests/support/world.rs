@@ -1,17 +1,17 @@
 //! Two sides, a wire with a seed, and a clock that jumps from event to event.
 
-use super::Chance;
 use super::engine::ModelEngine;
 use super::scripted::{self, Scripted};
+use super::{Chance, Seeded};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use warren_ike::{ChildConfig, Dpd, Endpoint, Entropy, Path, PeerConfig, Retransmit};
 use warren_policy::{
-    AddressRange, EspProposal, EspTransform, Group, Hash, IkeProposal, KeyBits, Lifetime, PeerId, RuleId,
-    RuleSet, Secret, Selector, TunnelRule,
+    AddressRange, EspProposal, EspTransform, FiveTuple, Gateway, Group, Hash, IkeProposal, KeyBits, Lifetime,
+    PeerId, RuleId, RuleSet, Secret, Selector, TunnelRule, Verdict,
 };
-use warren_seam::{Command, Spi};
+use warren_seam::{Catch, Caught, Command, Entry, Event, PortIndex, Spi};
 use warren_tunnels::{Lease, Negotiator, Notice, Output, Start, State, Tunnels, TunnelsConfig};
 
 pub(crate) const ADDRESSES: [&str; 2] = ["198.51.100.1", "198.51.100.2"];
@@ -89,6 +89,22 @@ pub(crate) fn config(side: usize, rules: usize, start: Start) -> TunnelsConfig {
 enum Item {
     Datagram(Vec<u8>),
     Esp(Spi),
+    /// A packet in clear that the other side's workers catch.
+    Probe(Vec<u8>),
+}
+
+/// What a worker says of an IPv4 UDP packet that it catches.
+pub(crate) fn caught(catch: Catch, packet: Vec<u8>) -> Event {
+    let address = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&packet[at..at + 4]).unwrap());
+    let port = |at: usize| Some(u16::from_be_bytes([packet[at], packet[at + 1]]));
+    let tuple = FiveTuple {
+        source: address(12),
+        destination: address(16),
+        protocol: packet[9],
+        source_port: port(20),
+        destination_port: port(22),
+    };
+    Event::Caught(Box::new(Caught { catch, port: PortIndex(1), tuple, upper_at: 20, packet }))
 }
 
 pub(crate) struct Side<N> {
@@ -130,22 +146,12 @@ impl World<Scripted> {
             let children = config.tunnels.iter().map(|tunnel| tunnel.child.clone()).collect();
             let own = seed.wrapping_mul(2).wrapping_add(at as u64);
             let negotiator = Scripted::new(socket(at), socket(1 - at), children, own);
-            Tunnels::with_negotiator(Duration::ZERO, config, Vec::new(), negotiator, own)
+            let entropy = Box::new(Seeded(Chance(!own)));
+            Tunnels::with_negotiator(Duration::ZERO, config, Vec::new(), negotiator, (own, entropy))
         };
         let mut world = Self::new([side(0), side(1)], seed);
         world.check_scripted = true;
         world
-    }
-}
-
-/// Randomness with a seed.
-struct Seeded(Chance);
-
-impl Entropy for Seeded {
-    fn fill(&mut self, octets: &mut [u8]) {
-        for octet in octets {
-            *octet = self.0.number() as u8;
-        }
     }
 }
 
@@ -159,10 +165,11 @@ impl World<Endpoint> {
     pub(crate) fn over_ike_with(configs: [TunnelsConfig; 2], seed: u64) -> Self {
         let mut own = seed.wrapping_mul(2);
         let sides = configs.map(|mut config| {
-            let entropy = Box::new(Seeded(Chance(own)));
+            let entropies: (Box<dyn Entropy>, Box<dyn Entropy>) =
+                (Box::new(Seeded(Chance(own))), Box::new(Seeded(Chance(!own))));
             own = own.wrapping_add(1);
             config.peers[0].dpd = Some(Dpd { delay: seconds(10), timeout: seconds(30) });
-            Tunnels::new(Duration::ZERO, config, Vec::new(), entropy)
+            Tunnels::new(Duration::ZERO, config, Vec::new(), entropies)
         });
         Self::new(sides, seed)
     }
@@ -209,6 +216,12 @@ impl<N: Negotiator> World<N> {
     pub(crate) fn drain(&mut self, side: usize) {
         while let Some(output) = self.sides[side].tunnels.poll_output() {
             match output {
+                Output::Engine(Command::Inject(packet)) => {
+                    if packet.entry == Entry::Originate && !self.chance.permille(self.loss) {
+                        self.put(1 - side, Item::Probe(packet.packet.clone()));
+                    }
+                    self.sides[side].engine.apply(Command::Inject(packet));
+                }
                 Output::Engine(command) => self.sides[side].engine.apply(command),
                 Output::Log(notice) => self.sides[side].notices.push(notice),
                 Output::KeepLease(lease) => {
@@ -243,6 +256,21 @@ impl<N: Negotiator> World<N> {
             let closed = kind == scripted::THIRD_MESSAGE || self.loss + self.duplication > 0;
             assert!(repeated || closed, "our message leaves before our inbound SA is installed");
         }
+    }
+
+    /// A packet, judged by the rules that the side's workers have. Whether it left.
+    pub(crate) fn send(&mut self, side: usize, packet: FiveTuple) -> bool {
+        let rules = &self.sides[side].engine.rules;
+        let Verdict::Protect(rule) = warren_policy::evaluate(rules, &packet) else { return false };
+        if rules.tunnel_rule(rule).is_some_and(|rule| rule.gateway == Gateway::Discover) {
+            self.sides[side].dropped += 1;
+            self.sides[side].tunnels.handle_event(self.now, Event::Acquire { rule, packet });
+            self.drain(side);
+            return false;
+        }
+        let sent = self.sides[side].sent;
+        self.packet(side, rule.0);
+        self.sides[side].sent > sent
     }
 
     /// One packet of the rule, from that side.
@@ -281,6 +309,9 @@ impl<N: Negotiator> World<N> {
                     let socket = |side| SocketAddr::new(address(side), 500);
                     let path = Path { local: socket(to), remote: socket(1 - to) };
                     self.sides[to].tunnels.handle_datagram(self.now, path, &octets);
+                }
+                Item::Probe(packet) => {
+                    self.sides[to].tunnels.handle_event(self.now, caught(Catch::Probe, packet));
                 }
                 Item::Esp(spi) => match self.sides[to].engine.receive(spi) {
                     None => self.sides[1 - to].refused += 1,

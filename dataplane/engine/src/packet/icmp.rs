@@ -2,7 +2,7 @@
 
 use super::checksum::Sum;
 use super::summary::{Fragment, Summary};
-use super::{ipv4, ipv6, protocol, write_u16};
+use super::{ipv4, ipv6, protocol, read_u16, udp, write_u16};
 use crate::limits::{ICMPV4_ERROR_OCTETS_MAX, ICMPV6_ERROR_OCTETS_MAX};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -56,6 +56,33 @@ pub fn may_answer(summary: &Summary, packet: &[u8]) -> bool {
         protocol::ICMPV6 => matches!(first, Some(128..)),
         _ => true,
     }
+}
+
+/// Whether a message, from its type on, is an error that quotes a whole UDP datagram to that port, or the first
+/// fragment of one. What is quoted has been on the way and is checked no further: its header may have been changed,
+/// and most of it may be missing.
+#[must_use]
+pub fn quotes_udp_to(port: u16, number: u8, message: &[u8]) -> bool {
+    let is_error = match (number, message.first()) {
+        (protocol::ICMP, Some(kind)) => matches!(kind, 3 | 4 | 11 | 12),
+        (protocol::ICMPV6, Some(kind)) => matches!(kind, 1..=4),
+        _ => false,
+    };
+    let quoted = message.get(HEADER_OCTETS..).filter(|_| is_error).unwrap_or_default();
+    let upper = match (number, quoted.first()) {
+        (protocol::ICMP, Some(first)) if first >> 4 == 4 && quoted.len() >= ipv4::HEADER_OCTETS => {
+            let is_later_fragment = read_u16(quoted, 6) & ipv4::OFFSET != 0;
+            let header = usize::from(first & 0x0F) * 4;
+            (quoted[9] == protocol::UDP && !is_later_fragment && header >= ipv4::HEADER_OCTETS)
+                .then(|| quoted.get(header..))
+                .flatten()
+        }
+        (protocol::ICMPV6, Some(first)) if first >> 4 == 6 && quoted.len() >= ipv6::HEADER_OCTETS => {
+            (quoted[6] == protocol::UDP).then(|| &quoted[ipv6::HEADER_OCTETS..])
+        }
+        _ => None,
+    };
+    upper.is_some_and(|upper| upper.len() >= udp::HEADER_OCTETS && read_u16(upper, 2) == port)
 }
 
 /// Octets of the IPv4 message that quotes a packet of `quoted` octets.
@@ -151,6 +178,51 @@ mod tests {
         assert!(!answered(&packet(protocol::ICMP, 11)));
     }
 
+    #[test] // TED-28
+    fn an_error_quotes_a_datagram_where_enough_of_it_is_left() {
+        let mut datagram = packet(17, 0);
+        datagram[22..24].copy_from_slice(&500u16.to_be_bytes());
+        let message = |kind: u8, quoted: &[u8]| [&[kind, 1, 0, 0, 0, 0, 0, 0], quoted].concat();
+        let quotes = |message: &[u8]| quotes_udp_to(500, protocol::ICMP, message);
+        for (kind, is_error) in
+            [(3, true), (4, true), (11, true), (12, true), (0, false), (8, false), (5, false)]
+        {
+            assert_eq!(quotes(&message(kind, &datagram)), is_error, "{kind}");
+        }
+        let good = message(3, &datagram[..28]);
+        assert!(quotes(&good));
+        for cut in 0..good.len() {
+            assert!(!quotes(&good[..cut]), "{cut}");
+        }
+        let changed = |at: usize, value: u8| {
+            let mut message = good.clone();
+            message[8 + at] = value;
+            quotes(&message)
+        };
+        // Another port, protocol or version; a header too short or longer than the quotation; a later fragment.
+        assert!(
+            [(23, 1), (9, 6), (0, 0x65), (0, 0x44), (0, 0x4F), (7, 1)]
+                .iter()
+                .all(|&(at, to)| !changed(at, to))
+        );
+        // A time to live that ran out and a checksum that somebody forgot to mend are what errors quote.
+        assert!(changed(8, 0) && changed(10, 0xEE));
+        assert!(!quotes_udp_to(500, protocol::ICMPV6, &good));
+    }
+
+    #[test] // TED-28
+    fn an_icmpv6_error_quotes_a_datagram_too() {
+        let mut datagram = [0; 48];
+        (datagram[0], datagram[6]) = (0x60, 17);
+        datagram[42..44].copy_from_slice(&500u16.to_be_bytes());
+        for (kind, is_error) in [(1, true), (4, true), (0, false), (5, false), (128, false)] {
+            let message = [&[kind, 0, 0, 0, 0, 0, 0, 0], &datagram[..]].concat();
+            assert_eq!(quotes_udp_to(500, protocol::ICMPV6, &message), is_error);
+            assert!(!quotes_udp_to(500, protocol::ICMPV6, &message[..55]));
+            assert!(!quotes_udp_to(501, protocol::ICMPV6, &message));
+        }
+    }
+
     #[test] // RFC 1191 §4
     fn fragmentation_needed_carries_the_next_hop_mtu_and_a_right_checksum() {
         let original = packet(17, 0);
@@ -162,7 +234,7 @@ mod tests {
         assert_eq!(summary.tuple.destination, host);
         let message = &octets[20..];
         assert_eq!(message[..2], [3, 4]);
-        assert_eq!(super::super::read_u16(message, 6), 1438);
+        assert_eq!(read_u16(message, 6), 1438);
         assert_eq!(Sum::default().octets(message).finish(), 0);
         assert_eq!(message[8..], original[..message.len() - 8]);
     }

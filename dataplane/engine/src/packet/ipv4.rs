@@ -10,7 +10,8 @@ pub const HEADER_OCTETS: usize = 20;
 pub const HEADER_OCTETS_MAX: usize = 60;
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
-const OFFSET: u16 = 0x1FFF;
+/// Where the fragment offset stands in the word of the flags.
+pub(super) const OFFSET: u16 = 0x1FFF;
 
 /// A packet whose lengths and header checksum are right.
 pub struct Ipv4<'a>(&'a [u8]);

@@ -1,4 +1,4 @@
-//! UDP (RFC 768), as far as encapsulated ESP needs it.
+//! UDP (RFC 768), as far as encapsulated ESP and discovery need it.
 
 use super::{Malformed, read_u16, write_u16};
 

@@ -13,6 +13,8 @@ pub(crate) fn answer(core: &mut Core, lanes: &mut Lanes, about: &Slot, error: ic
         Origin::Port(_, side) => Origin::Answer(side),
         Origin::Tun => Origin::Answer(Side::Inside),
         Origin::Sa(_) => Origin::AnswerToSa,
+        // What we sent in the name of a host is nothing to tell that host about (REQUIREMENTS TED-28).
+        Origin::Control => return,
         Origin::Answer(_) | Origin::AnswerToSa => return,
     };
     if !icmp::may_answer(&about.summary, about.frame.bytes()) {

@@ -4,23 +4,25 @@ use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::limits::NAT_TRAVERSAL_PORT;
 use crate::packet::udp::{self, Udp};
-use crate::packet::{Fragment, esp, protocol};
+use crate::packet::{Fragment, esp, isakmp, protocol};
 use crate::slot::{Lanes, Origin, Slot, empty_out};
+use crate::stages::discovery;
 use warren_seam::Side;
-
-/// Where IKE lives; whatever the rules say, it reaches us.
-const IKE_PORT: u16 = 500;
 
 /// Sorts what has arrived into the lanes of ESP, of the kernel and of what has to be judged.
 pub(crate) fn classify(core: &mut Core, lanes: &mut Lanes) {
     let mut arrived = empty_out(&mut lanes.arrived, &mut lanes.spare);
     for slot in arrived.drain(..) {
-        sort(core, lanes, slot);
+        match discovery::look(core, &slot) {
+            None => sort(core, lanes, slot),
+            Some(sight) => discovery::take(core, lanes, slot, sight),
+        }
     }
     lanes.spare = arrived;
 }
 
-fn sort(core: &mut Core, lanes: &mut Lanes, mut slot: Slot) {
+/// Sorts one packet, which is no discovery message or is not to be taken for one.
+pub(crate) fn sort(core: &mut Core, lanes: &mut Lanes, mut slot: Slot) {
     if slot.summary.is_martian() {
         return core.discard(slot, DropReason::Martian);
     }
@@ -81,11 +83,12 @@ fn esp_to_us(core: &Core, slot: &mut Slot) -> Result<bool, DropReason> {
 }
 
 /// Whether a packet to us has to pass the rules first: clear text from outside does, so that nobody can speak to us
-/// in clear in the name of a host behind a tunnel. IKE is what makes tunnels, so it does not.
+/// in clear in the name of a host behind a tunnel. IKE is what makes tunnels, so it does not: it reaches us whatever
+/// the rules say.
 fn is_judged(slot: &Slot) -> bool {
     let from_outside = matches!(slot.origin, Origin::Port(_, Side::Outside));
     let ike = slot.summary.tuple.protocol == protocol::UDP
-        && matches!(slot.summary.tuple.destination_port, Some(IKE_PORT | NAT_TRAVERSAL_PORT));
+        && matches!(slot.summary.tuple.destination_port, Some(isakmp::PORT | NAT_TRAVERSAL_PORT));
     // Later fragments of IKE have no ports to be recognised by; alone they are worth nothing to anybody.
     let later_fragment = slot.summary.fragment == Fragment::Later;
     from_outside && !ike && !later_fragment

@@ -6,6 +6,7 @@ use crate::handoff::Work;
 use crate::packet::esp;
 use crate::sad::WorkerIndex;
 use crate::slot::{Slot, empty_out};
+use crate::stages::discovery;
 use crate::stages::open::limit_event;
 use warren_seam::Event;
 
@@ -42,6 +43,9 @@ pub(crate) fn foreign_owner(core: &Core, slot: &Slot) -> Option<WorkerIndex> {
 
 /// Nothing is ready to protect it: it is dropped, and control is asked once (REQUIREMENTS F-24).
 pub(crate) fn refuse_unbound(core: &mut Core, slot: Slot) {
+    if core.bindings.of(slot.rule).is_some_and(crate::bindings::Binding::discovers) {
+        return discovery::seek(core, slot);
+    }
     if core.bindings.wants_acquire(slot.rule)
         && core.report(Event::Acquire { rule: slot.rule, packet: slot.summary.tuple })
     {

@@ -64,7 +64,7 @@ fn route(core: &mut Core, lanes: &mut Lanes, slot: Slot) {
 fn confined(origin: Origin) -> DropReason {
     match origin {
         Origin::Answer(_) | Origin::AnswerToSa => DropReason::IcmpSuppressed,
-        Origin::Port(..) | Origin::Tun | Origin::Sa(_) => DropReason::NoRule,
+        Origin::Port(..) | Origin::Tun | Origin::Sa(_) | Origin::Control => DropReason::NoRule,
     }
 }
 
@@ -73,7 +73,7 @@ fn send(core: &mut Core, mut slot: Slot, port: PortIndex, next: IpAddr) {
         let owner = core.colleagues.port_owners.get(usize::from(port.0)).copied().flatten();
         return match owner.filter(|&owner| owner != core.colleagues.own) {
             Some(owner) => {
-                let work = Work::Forward { level: slot.level, inward: slot.inward };
+                let work = Work::Forward { level: slot.level, inward: slot.inward, exempt: slot.exempt };
                 core.hand_over(slot, owner, work);
             }
             None => core.discard(slot, DropReason::NoPort),

@@ -91,6 +91,7 @@ fn write(
 fn follower(slot: &Slot, frame: Frame, mut summary: Summary) -> Slot {
     summary.tuple = slot.summary.tuple;
     let mut follower = Slot::new(frame, summary, slot.origin);
-    (follower.depth, follower.rule, follower.inward) = (slot.depth, slot.rule, slot.inward);
+    (follower.depth, follower.rule) = (slot.depth, slot.rule);
+    (follower.inward, follower.exempt) = (slot.inward, slot.exempt);
     follower
 }

@@ -1,18 +1,21 @@
 //! The path of a packet, written once, in order. Each stage takes a whole lane and does one thing to it.
 //!
 //! ```text
-//!  receive ─► classify ─┬─► ESP to us: lookup ─► open ─► accept ─► decap ─► verify ─► classify again (bounded)
+//!  receive ─► classify ─┬─► discovery messages in transit: shown to control, or forward without asking a rule
+//!                       ├─► ESP to us: lookup ─► open ─► accept ─► decap ─► verify ─► classify again (bounded)
 //!                       ├─► to us: kernel
 //!                       └─► judge ─► select ─┬─► clear ───────────────────────────────────────────┐
 //!                                            └─► mtu ─► [bind ─► encap ─► seal ─► outer] per level ├─► forward ─► transmit
 //! ```
 //!
-//! A stage allocates nothing, locks nothing and reads no clock. A packet that fails is marked, and swept out of its
+//! A stage allocates nothing, locks nothing and reads no clock; only what control is shown is copied for it, at a bounded
+//! rate. A packet that fails is marked, and swept out of its
 //! lane with its reason when the stage is done.
 
 pub(crate) mod answer;
 pub(crate) mod classify;
 pub(crate) mod decap;
+pub(crate) mod discovery;
 pub(crate) mod encap;
 pub(crate) mod forward;
 pub(crate) mod fragment;

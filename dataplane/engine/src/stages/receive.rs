@@ -100,8 +100,8 @@ pub(crate) fn adopt(core: &mut Core, parcel: &Parcel, lanes: &mut Lanes) {
         // The rules have changed on its way: what was to be protected is asked about again.
         Work::Protect { level: 0, .. } => lanes.judge.push(slot),
         Work::Protect { .. } => core.discard(slot, DropReason::NoSa),
-        Work::Forward { level, inward } => {
-            (slot.level, slot.inward) = (level, inward);
+        Work::Forward { level, inward, exempt } => {
+            (slot.level, slot.inward, slot.exempt) = (level, inward, exempt);
             lanes.forward.push(slot);
         }
         Work::Kernel => lanes.kernel.push(slot),

@@ -103,7 +103,7 @@ fn clear(core: &mut Core, lanes: &mut Lanes, slot: Slot) {
 }
 
 /// A packet that passes through pays a hop (RFC 4301 §5.1.2: the inner header's, before protection).
-fn take_hop(core: &mut Core, lanes: &mut Lanes, mut slot: Slot) -> Option<Slot> {
+pub(crate) fn take_hop(core: &mut Core, lanes: &mut Lanes, mut slot: Slot) -> Option<Slot> {
     if !slot.origin.is_transit() {
         return Some(slot);
     }

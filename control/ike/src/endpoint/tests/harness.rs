@@ -3,8 +3,8 @@
 use crate::testing::Seeded;
 use crate::wire::ConfigAttribute;
 use crate::{
-    ChildConfig, ConfigExchange, Counters, Discard, Down, Endpoint, Failure, Mode, NatTraversal, Output,
-    Path, PeerConfig, Retransmit, Role,
+    Asked, ChildConfig, ConfigExchange, Counters, Discard, Down, Endpoint, Failure, Mode, NatTraversal,
+    Output, Path, PeerConfig, Retransmit, Role,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -90,6 +90,11 @@ pub(crate) struct Side {
     pub(crate) up: Vec<(RuleId, SaId, SaId, Role, Lifetime)>,
     pub(crate) down: Vec<(RuleId, SaId, Down)>,
     pub(crate) failed: Vec<(RuleId, Failure)>,
+    /// Parts of divisible children that were asked for: by whom, of which, which, and how to grant it.
+    pub(crate) child_asks: Vec<(PeerId, RuleId, Selector, Asked)>,
+    /// What a child looks like that is made at once of each part that is asked for; rules count up from its own.
+    pub(crate) grants: Option<ChildConfig>,
+    granted: usize,
     pub(crate) peer_ups: usize,
     /// Which peer, under which template, and who it is.
     pub(crate) came: Vec<(PeerId, Option<PeerId>, Identity)>,
@@ -121,6 +126,9 @@ impl Side {
             up: Vec::new(),
             down: Vec::new(),
             failed: Vec::new(),
+            child_asks: Vec::new(),
+            grants: None,
+            granted: 0,
             peer_ups: 0,
             came: Vec::new(),
             went: Vec::new(),
@@ -171,7 +179,10 @@ impl Side {
                     assert!(self.outbound.iter().any(|sa| sa.id == outbound), "outbound first");
                     self.up.push((rule, inbound, outbound, role, lifetime));
                 }
-                Output::ChildAsked { .. } => {}
+                Output::ChildAsked { peer, within, selector, asked } => {
+                    self.order.push("asked");
+                    self.child_asks.push((peer, within, selector, asked));
+                }
                 Output::ChildFailed { rule, reason } => self.failed.push((rule, reason)),
                 Output::ChildDown { rule, inbound, reason, .. } => self.down.push((rule, inbound, reason)),
                 Output::PeerUp { peer, template, identity, .. } => {
@@ -201,6 +212,7 @@ impl Side {
 
     /// Answers every question that came since the last time.
     fn answer(&mut self, now: Duration) {
+        self.grant_all(now);
         let Some(says) = self.says.clone() else { return };
         // The peer that came last: under a template it has a name of its own.
         let Some((peer, ..)) = self.came.last() else { return };
@@ -212,6 +224,17 @@ impl Side {
             self.endpoint.acknowledge_config(now, *peer, exchange, says.clone());
         }
         self.said = (self.asked.len(), self.received.len());
+    }
+
+    /// Makes a child of every part that was asked for since the last time, and grants it.
+    fn grant_all(&mut self, now: Duration) {
+        let Some(made) = self.grants.clone() else { return };
+        for (peer, _, selector, asked) in self.child_asks[self.granted..].iter().cloned() {
+            self.granted += 1;
+            let rule = RuleId(made.rule.0 + u32::try_from(self.granted).unwrap());
+            self.endpoint.add_child(now, ChildConfig { rule, peer, selector, ..made.clone() });
+            self.endpoint.grant_child(now, asked);
+        }
     }
 
     /// Pairs that are up and were not taken down.

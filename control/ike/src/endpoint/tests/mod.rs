@@ -3,6 +3,7 @@
 mod certificates;
 mod closing;
 mod config;
+mod discovered;
 mod fragments;
 mod harness;
 mod hostile;

@@ -1,0 +1,182 @@
+//! Tunnel Endpoint Discovery as far as packets go: which of them are its messages, who gets them, and what control sends
+//! (REQUIREMENTS TED-27 … TED-31, F-14).
+//!
+//! ```text
+//!  in transit, in clear                                    exchange 240, by a port that answers ─► control
+//!  UDP to 500, ISAKMP version 1, exchange 240 or 241 ──────┤
+//!                                                          └ all others ─► hop paid ─► forward, no rule is asked
+//!  from outside, while we ask: ICMP about UDP to 500, ISAKMP from 500 ─► control, or as any packet
+//! ```
+//!
+//! What comes out of an SA is no discovery message: who has put it in there has asked a rule. A packet that is caught pays
+//! its hop when control lets it go on; a probe that is answered has arrived, like one to a host that we are.
+
+use crate::core::Core;
+use crate::counters::Tally;
+use crate::drop_reason::DropReason;
+use crate::lookout::Telling;
+use crate::packet::icmp::quotes_udp_to;
+use crate::packet::isakmp::{self, Isakmp};
+use crate::packet::udp::Udp;
+use crate::packet::{Fragment, Summary, protocol};
+use crate::slot::{Lanes, Origin, Slot};
+use crate::stages::{classify, select};
+use warren_seam::limits::CAUGHT_OCTETS_MAX;
+use warren_seam::{Catch, Caught, Entry, Event, Injected, PortIndex, Side};
+
+/// What discovery sees in a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// A probe that control may answer.
+    Probe(PortIndex),
+    /// A discovery message of others.
+    Message,
+    /// Perhaps about a probe of ours.
+    Stray(PortIndex),
+}
+
+/// What discovery sees in a packet that has arrived. `None` for nearly all, after one compare where discovery is off
+/// and a few where it is on.
+#[inline]
+pub(crate) fn look(core: &Core, slot: &Slot) -> Option<Sight> {
+    if core.lookout.is_idle() {
+        return None;
+    }
+    let tuple = &slot.summary.tuple;
+    let may_be_one = match tuple.protocol {
+        protocol::UDP => {
+            tuple.destination_port == Some(isakmp::PORT) || tuple.source_port == Some(isakmp::PORT)
+        }
+        protocol::ICMP | protocol::ICMPV6 => core.lookout.asks(),
+        _ => false,
+    };
+    if may_be_one { examine(core, slot) } else { None }
+}
+
+#[inline(never)]
+fn examine(core: &Core, slot: &Slot) -> Option<Sight> {
+    let summary = &slot.summary;
+    let outside = match slot.origin {
+        Origin::Port(port, Side::Outside) => Some(port),
+        Origin::Port(_, Side::Inside) | Origin::Tun => None,
+        Origin::Sa(_) | Origin::Control | Origin::Answer(_) | Origin::AnswerToSa => return None,
+    };
+    if summary.fragment != Fragment::Whole || !passes_through(core, summary) {
+        return None;
+    }
+    let upper = slot.frame.bytes().get(summary.upper_at..).unwrap_or_default();
+    let stray = || outside.filter(|_| core.lookout.asks()).map(Sight::Stray);
+    if summary.tuple.protocol != protocol::UDP {
+        return quotes_udp_to(isakmp::PORT, summary.tuple.protocol, upper).then(stray).flatten();
+    }
+    let message = Isakmp::new_checked(Udp::new_checked(upper).ok()?.payload()).ok()?;
+    if core.lookout.is_on()
+        && summary.tuple.destination_port == Some(isakmp::PORT)
+        && message.is_discovery_message()
+    {
+        let answering = outside.filter(|&port| core.lookout.answers(port));
+        return Some(match answering.filter(|_| message.exchange() == isakmp::PROBE) {
+            Some(port) => Sight::Probe(port),
+            None => Sight::Message,
+        });
+    }
+    let from_ike = summary.tuple.source_port == Some(isakmp::PORT) && !message.is_of_discovery();
+    from_ike.then(stray).flatten()
+}
+
+/// Whether it is for somebody else, and of the kind that may go on at all.
+fn passes_through(core: &Core, summary: &Summary) -> bool {
+    !summary.is_martian()
+        && !summary.is_multicast()
+        && !summary.is_link_local()
+        && !core.fib.is_local(summary.tuple.destination)
+}
+
+/// Does with a packet what [`look`] has seen in it.
+pub(crate) fn take(core: &mut Core, lanes: &mut Lanes, slot: Slot, sight: Sight) {
+    let fits = slot.summary.octets <= CAUGHT_OCTETS_MAX;
+    let now = core.now;
+    match sight {
+        Sight::Probe(_) | Sight::Message if !fits => core.discard(slot, DropReason::DiscoveryTooLong),
+        Sight::Probe(_) if !core.lookout.probes.take(now) => core.discard(slot, DropReason::ProbeRate),
+        Sight::Probe(port) => {
+            if let Some(slot) = show(core, slot, Catch::Probe, port) {
+                core.discard(slot, DropReason::ProbeLost);
+            }
+        }
+        Sight::Message if !core.lookout.passing.take(now) => core.discard(slot, DropReason::DiscoveryRate),
+        Sight::Message => pass(core, lanes, slot),
+        // A stray that control is not shown is an error message like any other.
+        Sight::Stray(port) if fits && core.lookout.strays.take(now) => {
+            if let Some(slot) = show(core, slot, Catch::Stray, port) {
+                classify::sort(core, lanes, slot);
+            }
+        }
+        Sight::Stray(_) => classify::sort(core, lanes, slot),
+    }
+}
+
+/// Takes a packet off its way and shows it to control; gives it back when control does not keep up.
+fn show(core: &mut Core, slot: Slot, catch: Catch, port: PortIndex) -> Option<Slot> {
+    let caught = Caught {
+        catch,
+        port,
+        tuple: slot.summary.tuple,
+        upper_at: slot.summary.upper_at as u16,
+        packet: slot.frame.bytes().to_vec(),
+    };
+    if !core.report_if_roomy(Event::Caught(Box::new(caught))) {
+        return Some(slot);
+    }
+    core.counters.add(Tally::Caught, 1);
+    core.umem.release(slot.frame);
+    None
+}
+
+/// Sends a discovery message on in clear, as it is but for the hop that it pays.
+fn pass(core: &mut Core, lanes: &mut Lanes, slot: Slot) {
+    if let Some(mut slot) = select::take_hop(core, lanes, slot) {
+        slot.exempt = true;
+        core.counters.add(Tally::Discovery, 1);
+        lanes.forward.push(slot);
+    }
+}
+
+/// A packet from control goes where its entry says.
+pub(crate) fn inject(core: &mut Core, lanes: &mut Lanes, injected: &Injected) {
+    core.counters.add(Tally::Injected, 1);
+    let Some(mut frame) = core.umem.allocate() else {
+        return core.counters.drop_one(DropReason::NoFrame);
+    };
+    let Some(octets) = frame.push_back(injected.packet.len()) else {
+        return core.discard_frame(frame, DropReason::NoRoom);
+    };
+    octets.copy_from_slice(&injected.packet);
+    let summary = match Summary::of(frame.bytes()) {
+        Ok(summary) => summary,
+        Err(why) => return core.discard_frame(frame, why.into()),
+    };
+    frame.truncate(summary.octets);
+    let by = |port| Origin::Port(port, core.fib.side(port));
+    match injected.entry {
+        Entry::Originate => pass(core, lanes, Slot::new(frame, summary, Origin::Control)),
+        Entry::Resume(port) => pass(core, lanes, Slot::new(frame, summary, by(port))),
+        Entry::Judge(port) => classify::sort(core, lanes, Slot::new(frame, summary, by(port))),
+    }
+}
+
+/// A packet of a rule that discovers: it is dropped, because it must not leave in clear, and control is told, again and
+/// again while there is traffic (REQUIREMENTS TED-4, TED-5, TED-7).
+pub(crate) fn seek(core: &mut Core, slot: Slot) {
+    let (rule, packet, now) = (slot.rule, slot.summary.tuple, core.now);
+    match core.lookout.sought.ask(rule, &packet, now) {
+        Telling::Due(key) => {
+            if core.report_if_roomy(Event::Acquire { rule, packet }) {
+                core.lookout.sought.told(key, now);
+            }
+        }
+        Telling::Limited => core.counters.add(Tally::AcquireLimited, 1),
+        Telling::Repeated => {}
+    }
+    core.discard(slot, DropReason::Discovering);
+}
