@@ -35,7 +35,7 @@ fn a_packet_is_asked_about_once_and_the_gateway_that_answers_is_found() {
     );
 }
 
-#[test] // TED-12, TED-13, TED-14, TED-15, TED-26, TED-27, Q-1, Q-2, Q-7, F-10
+#[test] // TED-12, TED-13, TED-14, TED-15, TED-18, TED-26, TED-27, Q-1, Q-2, Q-7, Q-12, F-10
 fn a_probe_goes_in_the_name_of_the_end_host_and_tells_no_more_than_the_rule_pins_down() {
     let probe_of = |config: TedConfig, packet: FiveTuple, proxies: &[&str]| {
         let mut gi = ted(config, vec![rule(GI, proxies, &["0.0.0.0/0"])], 1);
