@@ -145,6 +145,18 @@ fn tries_and_first_wait_are_the_operators() {
     let mut gi = ted(config, vec![rule(GI, &["10.1.0.0/16 10.0.0.0/8"], &["10.2.0.0/16"])], 1);
     let (sent, said) = timeline(&mut gi, s(10), s(11), None);
     assert_eq!((sent, said.len()), (vec![0], 1), "one at least, and an end");
+    let config = TedConfig {
+        first_wait: Duration::MAX,
+        rest_min: Duration::MAX,
+        rest_max: Duration::MAX,
+        ..TedConfig::default()
+    };
+    let mut gi = ted(config, vec![rule(GI, &["10.1.0.0/16 10.0.0.0/8"], &["10.2.0.0/16"])], 1);
+    assert_eq!(timeline(&mut gi, s(10), s(11), None), (vec![0], Vec::new()), "for ever");
+    for _ in 0..4 {
+        gi.handle_timeout(Duration::MAX);
+    }
+    assert_eq!((gi.in_flight().len(), gi.resting().len()), (0, 0), "until the end of time");
 }
 
 #[test] // TED-10
