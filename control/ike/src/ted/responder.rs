@@ -229,7 +229,7 @@ fn disclosed(disclose: &[AddressRange], entry: &Proxy, summary: &Summary) -> Opt
         return Some(*entry);
     }
     let around = disclose.iter().filter_map(|range| largest_prefix(range, summary.destination));
-    let widest = around.min_by_key(|prefix| prefix.mask())?;
+    let widest = around.min_by_key(MaskedAddress::mask)?;
     let local = entry.source().intersection(&widest)?;
     Proxy::new(
         (local, entry.source_port()),

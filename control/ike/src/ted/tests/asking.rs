@@ -35,7 +35,7 @@ fn a_packet_is_asked_about_once_and_the_gateway_that_answers_is_found() {
     );
 }
 
-#[test] // TED-12, TED-13, TED-14, TED-15, TED-26, TED-27, Q-1, Q-2, Q-7, F-10
+#[test] // TED-12, TED-13, TED-14, TED-15, TED-18, TED-26, TED-27, Q-1, Q-2, Q-7, Q-12, F-10
 fn a_probe_goes_in_the_name_of_the_end_host_and_tells_no_more_than_the_rule_pins_down() {
     let probe_of = |config: TedConfig, packet: FiveTuple, proxies: &[&str]| {
         let mut gi = ted(config, vec![rule(GI, proxies, &["0.0.0.0/0"])], 1);
@@ -145,6 +145,18 @@ fn tries_and_first_wait_are_the_operators() {
     let mut gi = ted(config, vec![rule(GI, &["10.1.0.0/16 10.0.0.0/8"], &["10.2.0.0/16"])], 1);
     let (sent, said) = timeline(&mut gi, s(10), s(11), None);
     assert_eq!((sent, said.len()), (vec![0], 1), "one at least, and an end");
+    let config = TedConfig {
+        first_wait: Duration::MAX,
+        rest_min: Duration::MAX,
+        rest_max: Duration::MAX,
+        ..TedConfig::default()
+    };
+    let mut gi = ted(config, vec![rule(GI, &["10.1.0.0/16 10.0.0.0/8"], &["10.2.0.0/16"])], 1);
+    assert_eq!(timeline(&mut gi, s(10), s(11), None), (vec![0], Vec::new()), "for ever");
+    for _ in 0..4 {
+        gi.handle_timeout(Duration::MAX);
+    }
+    assert_eq!((gi.in_flight().len(), gi.resting().len()), (0, 0), "until the end of time");
 }
 
 #[test] // TED-10

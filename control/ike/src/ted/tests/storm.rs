@@ -138,7 +138,7 @@ fn a_scan_of_a_large_network_stays_within_its_limits_and_others_are_still_served
     };
     let (mut sent, mut served) = (0, 0);
     let mut at = 0;
-    for millis in 0..60_000u64 {
+    for millis in 0..20_000u64 {
         let now = Duration::from_millis(millis);
         // Two thousand packets in a second.
         for _ in 0..2 {
@@ -161,12 +161,12 @@ fn a_scan_of_a_large_network_stays_within_its_limits_and_others_are_still_served
             served += 1;
         }
     }
-    assert_eq!(served, 60);
+    assert_eq!(served, 20);
     assert!(
-        sent < 60 * IN_FLIGHT_PER_SOURCE_MAX as usize / 7 + 2 * IN_FLIGHT_PER_SOURCE_MAX as usize,
+        sent < 20 * IN_FLIGHT_PER_SOURCE_MAX as usize / 7 + 2 * IN_FLIGHT_PER_SOURCE_MAX as usize,
         "{sent}"
     );
-    assert!(gi.counters().counted(TedCount::SourceFull) > 100_000);
+    assert!(gi.counters().counted(TedCount::SourceFull) > 30_000);
 }
 
 #[test] // TED-7, F-12
