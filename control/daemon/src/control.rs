@@ -15,7 +15,7 @@ use crate::sockets::Sockets;
 use crate::store::{Change, Keeper};
 use crate::surroundings::{self, Surroundings};
 use crate::tun::TunSide;
-use crate::{desired, discovery, start};
+use crate::{desired, discovery, start, ted_answers};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -31,7 +31,7 @@ use warren_bpf::{Locality, Steering};
 use warren_config::Config;
 use warren_engine::{Handle, Refused, Token};
 use warren_ike::Path;
-use warren_policy::{PeerId, RuleId};
+use warren_policy::{FiveTuple, PeerId, RuleId};
 use warren_seam::{Command, Discovery, Event, SaId};
 use warren_tunnels::{Output, Tunnels};
 
@@ -390,6 +390,14 @@ impl Control {
                 self.with_server(&name, |tunnels, peer| tunnels.close_client(now, peer))
             }
             Wanted::LeaseRelease { pool, holder } => self.release(now, &pool, &holder),
+            Wanted::TedStatus => Ok(Answer::TedStatus(Box::new(self.sources(now).ted().status()))),
+            Wanted::TedFlow { packet } => ted_answers::packet(packet).map(|packet| self.flow(now, &packet)),
+            Wanted::TedProbe { packet } => {
+                ted_answers::packet(packet).and_then(|packet| self.probe(now, packet))
+            }
+            Wanted::TedPreview { packet } => {
+                ted_answers::packet(packet).and_then(|packet| self.sources(now).ted().preview(packet))
+            }
         };
         // Refused only when the one who asked is gone.
         let _ = question.reply.send(answer);
@@ -433,6 +441,18 @@ impl Control {
         }
         let message = format!("pool `{pool}` has no lease of `{holder}`");
         Err(Refusal::new(RefusalWord::UnknownLease, message))
+    }
+
+    fn flow(&self, now: Duration, packet: &FiveTuple) -> Answer {
+        Answer::TedFlow(Box::new(self.sources(now).ted().flow(packet)))
+    }
+
+    /// Asks for a gateway. What is under way or there already is what was wanted.
+    fn probe(&mut self, now: Duration, packet: FiveTuple) -> Result<Answer, Refusal> {
+        match self.parts.tunnels.ted_probe(now, packet).err().and_then(|why| ted_answers::refused(&why)) {
+            Some(refusal) => Err(refusal),
+            None => Ok(self.flow(now, &packet)),
+        }
     }
 
     fn sources(&self, now: Duration) -> Sources<'_> {

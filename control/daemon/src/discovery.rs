@@ -120,6 +120,28 @@ mod tests {
         assert_eq!(end_host_addresses(&config("", ""), &own).count(), 0);
     }
 
+    #[test] // F-8, TED-62
+    fn a_probe_to_ourselves_is_unwanted_where_none_is_answered_and_other_messages_are_not() {
+        let message = |version: u8, exchange: u8| {
+            let mut octets = vec![0; 28];
+            (octets[17], octets[18]) = (version, exchange);
+            octets
+        };
+        let path = |port: u16| Path {
+            local: (IpAddr::from([10, 1, 0, 1]), port).into(),
+            remote: (IpAddr::from([10, 2, 0, 1]), 500).into(),
+        };
+        let (silent, answering) = (config("", ""), config("answer_on = \"out\"", ""));
+        assert!(is_unwanted(&silent, &path(500), &message(0x10, 240)));
+        assert!(!is_unwanted(&answering, &path(500), &message(0x10, 240)));
+        for (port, version, exchange) in
+            [(500, 0x10, 241), (500, 0x20, 240), (4500, 0x10, 240), (500, 0x10, 2)]
+        {
+            assert!(!is_unwanted(&silent, &path(port), &message(version, exchange)));
+        }
+        assert!(!is_unwanted(&silent, &path(500), &message(0x10, 240)[..20]));
+    }
+
     #[test]
     fn every_setting_arrives_where_it_belongs() {
         let range = |text: &str| AddressRange::single(text.parse().unwrap());

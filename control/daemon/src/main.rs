@@ -23,6 +23,7 @@ mod log;
 mod notify;
 mod policy_answers;
 mod ports;
+mod probe_fields;
 mod resolver;
 mod server;
 mod signals;
@@ -30,6 +31,7 @@ mod sockets;
 mod start;
 mod store;
 mod surroundings;
+mod ted_answers;
 mod tun;
 
 use arguments::Arguments;
