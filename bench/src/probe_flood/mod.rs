@@ -2,9 +2,9 @@
 //! within 10 %.
 //!
 //! One worker on ports in memory, which always has tunnel traffic waiting: what garbage takes, the tunnel lacks. With and
-//! without garbage is measured in turns on the same engine, and the figure is the median of the ratios. A second is one of
-//! the core's time for us, which on an idle machine is one of the wall clock: where others use the core too, the flood
-//! would else go on while the worker stands still.
+//! without garbage is measured in turns on the same engine, and the figure is the median of the ratios. Rates are of
+//! the core's time for us, which on an idle machine is that of the wall clock: where others use the core too, the flood does
+//! not go on while the worker stands still.
 
 mod site;
 mod tap;

@@ -4,14 +4,13 @@
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use warren_port::{Frame, Link, Port, PortCounters, PortMode, Umem};
 
-use crate::rows::cpu_time;
-
-/// Garbage that waits at most, as in the ring of a card: what comes while it is full is lost there.
-const BACKLOG_MAX: u64 = 2048;
+/// Garbage that waits at most: some turns' worth, and little beside what comes in a second. What comes while the core is
+/// somebody else's is lost.
+const BACKLOG_MAX: u64 = 256;
 
 /// Frames that are given out in turn.
 #[derive(Default)]
@@ -39,7 +38,7 @@ pub(crate) struct Tap {
     /// Garbage each second, which whoever measures turns on and off.
     per_second: Arc<AtomicU64>,
     /// Until when all garbage has been given out or was lost.
-    paid: Duration,
+    paid: Instant,
     counters: PortCounters,
 }
 
@@ -47,19 +46,19 @@ impl Tap {
     /// A port that gives out `traffic` without end and `garbage` at that rate.
     pub(crate) fn new(name: &str, traffic: Reel, garbage: Reel, per_second: Arc<AtomicU64>) -> Self {
         let counters = PortCounters::default();
-        Self { name: name.to_owned(), traffic, garbage, per_second, paid: Duration::ZERO, counters }
+        Self { name: name.to_owned(), traffic, garbage, per_second, paid: Instant::now(), counters }
     }
 
     /// How much garbage has come since it was last asked, up to `max`; the rest waits.
     fn due(&mut self, max: usize) -> usize {
         let per_second = self.per_second.load(Ordering::Relaxed);
-        let now = cpu_time();
+        let now = Instant::now();
         if per_second == 0 {
             self.paid = now;
             return 0;
         }
         let each = 1_000_000_000 / per_second;
-        let mut waiting = u64::try_from(now.saturating_sub(self.paid).as_nanos()).unwrap_or(u64::MAX) / each;
+        let mut waiting = u64::try_from((now - self.paid).as_nanos()).unwrap_or(u64::MAX) / each;
         if waiting > BACKLOG_MAX {
             self.counters.receive_dropped += waiting - BACKLOG_MAX;
             self.paid = now - Duration::from_nanos(BACKLOG_MAX * each);
