@@ -4,12 +4,13 @@
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use warren_port::{Frame, Link, Port, PortCounters, PortMode, Umem};
 
-/// Garbage that waits at most, as in the ring of a card: what comes while it is full is lost there.
-const BACKLOG_MAX: u64 = 2048;
+/// Garbage that waits at most: some turns' worth, and little beside what comes in a second. What comes while the core is
+/// somebody else's is lost.
+const BACKLOG_MAX: u64 = 256;
 
 /// Frames that are given out in turn.
 #[derive(Default)]
@@ -60,11 +61,11 @@ impl Tap {
         let mut waiting = u64::try_from((now - self.paid).as_nanos()).unwrap_or(u64::MAX) / each;
         if waiting > BACKLOG_MAX {
             self.counters.receive_dropped += waiting - BACKLOG_MAX;
-            self.paid = now - std::time::Duration::from_nanos(BACKLOG_MAX * each);
+            self.paid = now - Duration::from_nanos(BACKLOG_MAX * each);
             waiting = BACKLOG_MAX;
         }
         let due = waiting.min(max as u64);
-        self.paid += std::time::Duration::from_nanos(due * each);
+        self.paid += Duration::from_nanos(due * each);
         due as usize
     }
 }
