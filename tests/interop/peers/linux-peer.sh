@@ -10,7 +10,7 @@
 # script: both are kernel arguments.
 set -euo pipefail
 DEFAULTS='local=198.51.100.2 remote=198.51.100.1 inner=10.2.0.0/24 peer=10.1.0.0/24 mode=tunnel bits=128 esn=0 encap=0
- spi_out=0x1001 spi_in=0x1002 key_out= key_in= seq= window=64'
+ spi_out=0x1001 spi_in=0x1002 key_out= key_in= seq= window=1024'
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 STATE=${PEER_STATE:?where to keep its state}; KERNEL=/usr/bin/linux.uml
 
@@ -51,7 +51,7 @@ up)
         "peer_state=$S" "uml_dir=$S/" umid=uml "vec0:transport=tap,ifname=$tap,mac=$mac,depth=128" \
         con=null con0=fd:0,fd:1 >"$S/console.log" 2>&1 </dev/null &
     echo $! >"$S/pid"
-    for _ in $(seq 600); do [ ! -f "$S/up" ] || break; kill -0 $! 2>/dev/null || break; sleep 0.1; done
+    for _ in $(seq 1500); do [ ! -f "$S/up" ] || break; kill -0 $! 2>/dev/null || break; sleep 0.1; done
     [ -f "$S/up" ] || { tail "$S/console.log" >&2; die "the guest did not boot, see $S"; }
     # vec0 ignores ethtool -K: no large segments, and checksums finished on the way out, or an XDP program sees neither
     guest "set -e; modprobe -d /run/mod -aq xfrm_user dummy; ip link set vec0 gso_max_segs 1 up
@@ -105,6 +105,7 @@ charon {
     i_dont_care_about_security_and_use_aggressive_mode_psk = yes
     retransmit_tries = 3
     retransmit_timeout = 2.0
+    replay_window = 1024
     filelog { log { path = $S/charon.log
         flush_line = yes
         default = 1
@@ -120,7 +121,7 @@ CONF
         mkdir -p x509 x509ca x509ocsp x509aa x509ac x509crl pubkey private rsa ecdsa bliss pkcs8 pkcs12; cp -r $S/conf/. .
         [ ! -f setup.sh ] || bash setup.sh
         STRONGSWAN_CONF=$S/conf/strongswan.conf setsid /usr/lib/ipsec/charon >/run/charon.out 2>&1 &
-        for i in \$(seq 100); do [ -S /run/charon.vici ] && break; sleep 0.1; done
+        for i in \$(seq 600); do [ -S /run/charon.vici ] && swanctl --stats >/dev/null 2>&1 && break; sleep 0.1; done
         swanctl --load-all || { cat /run/charon.out; exit 1; }"
     echo "log $S/charon.log"
     ;;
@@ -131,7 +132,7 @@ status)
 down)
     if alive "$S"; then
         p=$(cat "$S/pid"); echo HALT >"$S/z.tmp"; mv "$S/z.tmp" "$S/z.cmd"
-        for _ in $(seq 100); do alive "$S" || break; sleep 0.1; done
+        for _ in $(seq 300); do alive "$S" || break; sleep 0.1; done
         ! alive "$S" || kill -KILL -- "-$p"    # its own session: takes the guest's processes along
     fi
     [ ! -f "$S/tap.made" ] || ip -n "$ns" link del "$tap" 2>/dev/null || :

@@ -70,8 +70,9 @@ CONF
         mount --bind "$1/run" /run && export STRONGSWAN_CONF="$1/strongswan.conf" && exec "$2"' \
         sh "$D" "$CHARON" </dev/null >"$D/stdout" 2>&1 &
     pid=$!
-    for _ in $(seq 100); do
-        [ -S "$D/charon.vici" ] && break
+    # The socket's file is there a moment before anybody listens on it.
+    for _ in $(seq 600); do
+        [ -S "$D/charon.vici" ] && ctl --stats >/dev/null 2>&1 && break
         kill -0 "$pid" 2>/dev/null || { cat "$D/stdout" >&2; tail -20 "$D/charon.log" >&2 || :; die "charon died"; }
         sleep 0.1
     done
@@ -97,7 +98,7 @@ ctl)
 down)
     if ours; then
         pid=$(cat "$D/pid"); kill -TERM "$pid"
-        for _ in $(seq 50); do ours || break; sleep 0.1; done
+        for _ in $(seq 300); do ours || break; sleep 0.1; done
         if ours; then kill -KILL "$pid"; fi
     fi
     rm -f "$D/pid" "$D/charon.vici"

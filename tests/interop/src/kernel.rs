@@ -78,7 +78,8 @@ impl Meeting {
         let (a, there) = (&self.outpost.a.host, SITE_B.host()[0]);
         pinged(a, there)?;
         self.kernel.shell("ping -q -c 10 -i 0.05 -W 2 -I 10.2.0.10 10.1.0.10")?;
-        self.kernel.shell("setsid iperf3 -s -D >/dev/null 2>&1; sleep 0.3")?;
+        // A transfer that finds no server yet is tried again.
+        self.kernel.shell("setsid iperf3 -s -D >/dev/null 2>&1")?;
         let forth = traffic::transfer(a, there, Way::Forth, 2)?;
         let back = traffic::transfer(a, there, Way::Back, 2)?;
         if forth.octets == 0 || back.octets == 0 {
@@ -129,7 +130,7 @@ pub(crate) fn negotiated(role: Role) -> Result<String, Failure> {
                 traffic::wait_for_first_answer(&meeting.outpost.a.host, SITE_B.host()[0])?;
             }
             Role::Responder => {
-                meeting.kernel.shell("swanctl --initiate --child net --timeout 20")?;
+                meeting.kernel.shell("swanctl --initiate --child net --timeout 60")?;
                 meeting.kernel.shell(&format!("ping -q -c 20 -i 0.2 -W 1 -I 10.2.0.10 {host} || true"))?;
             }
         }
@@ -160,7 +161,7 @@ pub(crate) fn manual(case: Manual) -> Result<String, Failure> {
     // The engine is told its neighbours once, so the gateway's kernel has to know them first.
     let gateway = &meeting.outpost.a.gateway;
     for neighbour in [SITE_A.host()[0], IpAddr::V4(SITE_B.outer())] {
-        lab::call(gateway.command("ping").args(["-q", "-c", "1", "-W", "2", &neighbour.to_string()]))?;
+        traffic::wait_for_first_answer(gateway, neighbour)?;
     }
     // What warrend does at its start: the kernel forwards nothing here, not even when the engine is gone.
     gateway.sysctl(&["net.ipv4.ip_forward=0"])?;

@@ -4,8 +4,8 @@
 //! A case that a peer's absence makes impossible is *skipped, because …*, never passed. Before Warren meets a peer,
 //! the peer meets itself in the same lab: what fails there is no mistake of Warren's.
 //!
-//! `interop [WORD]…` runs the cases whose name contains one of the words, and prints
-//! `N passed, N failed, N skipped` as its last line.
+//! `interop [WORD]…` runs the cases whose name contains one of the words. Its last lines are one `failed: CASE: WHY` for
+//! each that failed, and `N passed, N failed, N skipped`.
 // A program for a terminal: what it has to say goes there.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use xtask::arguments::Arguments;
-use xtask::summary::Tally;
+use xtask::summary::{Tally, shortened};
 use xtask::{Failure, capture, lab, repository, supervise};
 
 use crate::cases::{Case, Group, all};
@@ -74,6 +74,9 @@ fn run(words: &[String]) -> Result<bool, Failure> {
             }
         }
     }
+    for reason in &tally.reasons {
+        println!("failed: {}", shortened(reason));
+    }
     println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped.len());
     Ok(tally.failed == 0)
 }
@@ -107,7 +110,8 @@ fn judge(case: &Case) -> Tally {
         }
         Err(failure) => {
             println!("{name}: FAILED ({seconds:.1} s)\n{failure}");
-            Tally::fail()
+            let why = failure.to_string();
+            Tally::fail(format!("{name}: {}", why.lines().next().unwrap_or_default()))
         }
     }
 }

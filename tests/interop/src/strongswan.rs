@@ -14,6 +14,7 @@ use xtask::traffic::{self, Client, Pinging, Sender, Server, Way};
 use xtask::{Failure, repository};
 
 use crate::cases::Role;
+use crate::config_mode::until;
 
 /// One configuration and what happens under it.
 #[derive(Debug)]
@@ -168,23 +169,20 @@ impl Meeting {
         pinged(a, host_b)?;
         let during = running.finish()?;
         self.renewed("Warren renewed the child when its volume was used up", || {
-            Client::limited(a, host_b, "60M", 12)?.finish().map(drop)
+            Client::limited(a, host_b, "60M", "86M")?.finish().map(drop)
         })?;
         pinged(a, host_b)?;
         Ok(format!("; {} of {} pings lost while the peer rekeyed", during.lost(), during.sent))
     }
 
-    /// Does something after which there must be an outbound SA that was not there before.
+    /// Does something after which there must be an outbound SA that was not there before, and lets a packet through it:
+    /// a peer may need a moment more than we do until it has both.
     fn renewed(&self, what: &str, step: impl Fn() -> Result<(), Failure>) -> Result<(), Failure> {
         let before = self.outbound()?;
         step()?;
-        for _ in 0..40 {
-            if self.outbound()?.iter().any(|spi| !before.contains(spi)) {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Err(Failure::new(format!("it does not show that {what}: outbound SPIs are still {before:?}")))
+        let sentence = format!("{what} (the outbound SPIs were {before:?})");
+        until(&sentence, || Ok(self.outbound()?.iter().any(|spi| !before.contains(spi)).then_some(())))?;
+        traffic::wait_for_first_answer(&self.topology.a.host, SITE_B.host()[0]).map(drop)
     }
 
     fn outbound(&self) -> Result<Vec<String>, Failure> {

@@ -234,7 +234,7 @@ impl Scene {
         }
         drop(client);
         // Nobody may answer; that is the point.
-        let _ = traffic::pings(&topology.client, SITE_B.host()[0], 5);
+        let _ = traffic::pings_in_vain(&topology.client, SITE_B.host()[0], 5);
         if let Err(failure) = gone(&server) {
             complaints.push(failure.to_string());
         }

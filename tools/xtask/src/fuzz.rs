@@ -68,13 +68,13 @@ fn run(journal: &mut Journal, names: &[String], seconds: u64, show: Show) -> Res
     let mut build = repository::cargo(&words);
     build.current_dir(folder()).env("RUSTFLAGS", INSTRUMENTATION).env_remove("CARGO_TARGET_DIR");
     if !journal.run(&mut build, show, &mut |_| {})? {
-        return Ok(Tally::fail());
+        return Ok(Tally::fail("the fuzz targets do not build"));
     }
     let mut tally = Tally::default();
     for name in names {
         let good = one(journal, &target, &host, name, seconds, show)?;
         println!("  {name}: {}", if good { "nothing found" } else { "FOUND SOMETHING" });
-        tally.add(if good { Tally::pass() } else { Tally::fail() });
+        tally.add(if good { Tally::pass() } else { Tally::fail(format!("{name} found something")) });
     }
     Ok(tally)
 }

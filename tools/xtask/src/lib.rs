@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! main ── setup (packages)
-//!      ├─ test: steps, each a cargo command or one of these ──> summary
+//!      ├─ test: steps, each a cargo command or one of these ── heard ──> summary
 //!      ├─ fuzz, sim, bench
 //!      └─ demo, config_mode ── supervise ── lab, topology ── gateway (warrend, dpctl) ── traffic, capture ──> verdict
 //! ```
@@ -20,6 +20,7 @@ mod failure;
 pub mod frame;
 pub mod fuzz;
 pub mod gateway;
+mod heard;
 pub mod home;
 pub mod lab;
 pub mod limits;

@@ -73,7 +73,9 @@ impl Listener {
 
     /// Ends it and returns the final counts.
     pub fn finish(mut self) -> Result<Wire, Failure> {
-        self.stop();
+        if !self.stop() {
+            return Err(Failure::new("the listener came to no end: not all that it heard is counted"));
+        }
         self.seen().ok_or_else(|| Failure::new("the listener said nothing"))
     }
 
@@ -81,17 +83,22 @@ impl Listener {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn stop(&mut self) {
+    /// True when it ended by itself, as it should, after it had told everything.
+    fn stop(&mut self) -> bool {
         self.stdin = None;
         let asked = Instant::now();
-        while asked.elapsed() < limits::GRACE && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let ended = loop {
+            match self.child.try_wait() {
+                Ok(None) if asked.elapsed() < limits::READY => std::thread::sleep(Duration::from_millis(10)),
+                ended => break matches!(ended, Ok(Some(status)) if status.success()),
+            }
+        };
         crate::lab::end(&mut self.child);
         if let Some(reader) = self.reader.take() {
             // It ends with the pipe and has nothing to say about it.
             let _ = reader.join();
         }
+        ended
     }
 }
 

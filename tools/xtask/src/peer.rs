@@ -31,7 +31,7 @@ impl StrongSwan {
 
     /// Negotiates a child, as initiator.
     pub fn initiate(&self, child: &str) -> Result<String, Failure> {
-        self.script("initiate", &[child, "20"])
+        self.script("initiate", &[child, "60"])
     }
 
     /// A `swanctl` command.
@@ -160,7 +160,7 @@ impl Kernel {
     fn script(&self, verb: &str, words: &[&str]) -> Result<String, Failure> {
         let mut command = bounded(&folder().join("linux-peer.sh"));
         command.arg(verb).arg(self.namespace.name()).arg(&self.tap).args(words);
-        said(command.env("PEER_STATE", &self.state).env("WAIT", "60"))
+        said(command.env("PEER_STATE", &self.state).env("WAIT", limits::SCRIPT.as_secs().to_string()))
     }
 }
 

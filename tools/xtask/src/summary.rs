@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::limits;
+
 /// How many checks of a step went which way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -12,6 +14,8 @@ pub struct Tally {
     pub failed: u64,
     /// Checks that could not be carried out here, each with its reason.
     pub skipped: Vec<String>,
+    /// Which checks failed, and why, as far as that is known: a sentence for each.
+    pub reasons: Vec<String>,
 }
 
 impl Tally {
@@ -20,9 +24,9 @@ impl Tally {
         Self { passed: 1, ..Self::default() }
     }
 
-    /// One check that did not.
-    pub fn fail() -> Self {
-        Self { failed: 1, ..Self::default() }
+    /// One check that did not, because …
+    pub fn fail(because: impl Into<String>) -> Self {
+        Self { failed: 1, reasons: vec![because.into()], ..Self::default() }
     }
 
     /// One check that could not be carried out, because …
@@ -35,6 +39,7 @@ impl Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped.extend(other.skipped);
+        self.reasons.extend(other.reasons);
     }
 }
 
@@ -74,7 +79,7 @@ impl fmt::Display for Summary {
         writeln!(f, "\n── summary ──")?;
         let mut all = Tally::default();
         for line in &self.0 {
-            let Tally { passed, failed, skipped } = &line.tally;
+            let Tally { passed, failed, skipped, .. } = &line.tally;
             let verdict = match (failed, passed) {
                 (1.., _) => "FAILED",
                 (0, 1..) => "passed",
@@ -90,7 +95,30 @@ impl fmt::Display for Summary {
             }
             all.add(line.tally.clone());
         }
-        write!(f, "\n{} passed, {} failed, {} skipped", all.passed, all.failed, all.skipped.len())
+        writeln!(f)?;
+        // Last of all, because often nobody sees more than the last lines: what failed, by name.
+        for line in self.0.iter().filter(|line| line.tally.failed > 0) {
+            let reasons = &line.tally.reasons;
+            for reason in reasons.iter().take(limits::REASONS_SHOWN) {
+                writeln!(f, "failed: {}: {}", line.name, shortened(reason))?;
+            }
+            if reasons.is_empty() {
+                writeln!(f, "failed: {}: its last words are above", line.name)?;
+            }
+            if let Some(more @ 1..) = reasons.len().checked_sub(limits::REASONS_SHOWN) {
+                writeln!(f, "failed: {}: {more} more, which are above", line.name)?;
+            }
+        }
+        write!(f, "{} passed, {} failed, {} skipped", all.passed, all.failed, all.skipped.len())
+    }
+}
+
+/// One line, and not too much of it.
+pub fn shortened(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(limits::REASON_CHARACTERS) {
+        None => line,
+        Some((at, _)) => format!("{}…", &line[..at]),
     }
 }
 
@@ -104,14 +132,39 @@ mod tests {
         summary.note("format", Tally::pass(), Duration::ZERO, Vec::new());
         summary.note(
             "tests",
-            Tally { passed: 40, failed: 2, skipped: vec![] },
+            Tally {
+                passed: 40,
+                failed: 2,
+                reasons: vec!["one: it broke".into(), "two".into()],
+                ..Tally::default()
+            },
             Duration::ZERO,
             vec!["boom".into()],
         );
         summary.note("peers", Tally::skip("not root"), Duration::ZERO, Vec::new());
         let text = summary.to_string();
         assert_eq!(text.lines().last(), Some("41 passed, 2 failed, 1 skipped"));
+        let named: Vec<_> = text.lines().rev().take(3).collect();
+        assert_eq!(named[1..], ["failed: tests: two", "failed: tests: one: it broke"]);
         assert!(text.contains("boom") && text.contains("skipped, because not root"));
         assert!(!summary.is_good());
+    }
+
+    #[test]
+    fn many_failures_leave_room_for_those_of_other_steps_in_the_last_lines() {
+        let mut summary = Summary::default();
+        let many = (0..100).map(|at| format!("case {at}: {}", "why ".repeat(200))).collect();
+        summary.note(
+            "tests",
+            Tally { failed: 100, reasons: many, ..Tally::default() },
+            Duration::ZERO,
+            Vec::new(),
+        );
+        summary.note("demo", Tally::fail("config-mode: nothing passed"), Duration::ZERO, Vec::new());
+        let text = summary.to_string();
+        let last: Vec<_> = text.lines().rev().take(limits::REASONS_SHOWN + 3).collect();
+        assert!(last.iter().any(|line| line.starts_with("failed: tests: case 0: why")), "{text}");
+        assert_eq!(last[1], "failed: demo: config-mode: nothing passed");
+        assert!(last.iter().all(|line| line.chars().count() < 200), "{text}");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::arguments::Arguments;
 use crate::demo::Scenario;
+use crate::heard::Heard;
 use crate::packages::{Purpose, require};
 use crate::repository::{cargo, own_program, release};
 use crate::step::{Journal, Show};
@@ -87,7 +88,7 @@ fn carry_out(step: &Step, summary: &mut Summary) -> Result<bool, Failure> {
     let tally = (step.run)(&mut journal).unwrap_or_else(|failure| {
         // The log file is a convenience; the terminal has the sentence in any case.
         let _ = journal.line(&format!("{}: {failure}", step.name), Show::All);
-        Tally::fail()
+        Tally::fail(failure.to_string())
     });
     let took = started.elapsed();
     for because in &tally.skipped {
@@ -108,8 +109,14 @@ fn word(tally: &Tally) -> &'static str {
 }
 
 fn one(journal: &mut Journal, command: &mut Command) -> Result<Tally, Failure> {
-    let good = journal.run(command, Show::Nothing, &mut |_| {})?;
-    Ok(if good { Tally::pass() } else { Tally::fail() })
+    let (mut first, mut last) = (None, String::new());
+    let good = journal.run(command, Show::Nothing, &mut |line| {
+        if first.is_none() && (line.starts_with("error") || line.starts_with("Diff in ")) {
+            first = Some(line.to_owned());
+        }
+        last = line.to_owned();
+    })?;
+    Ok(if good { Tally::pass() } else { Tally::fail(first.unwrap_or(last)) })
 }
 
 fn set_up(_: &mut Journal) -> Result<Tally, Failure> {
@@ -173,14 +180,18 @@ fn sim(journal: &mut Journal) -> Result<Tally, Failure> {
     Ok(tally)
 }
 
-/// Understands the simulator's closing line, `300 seeds, 0 broken: …`. A seed is a check.
+/// Understands the simulator's closing line, `300 seeds, 0 broken: …`, and the lines that name broken ones. A seed is a
+/// check.
 fn hear_seeds(line: &str) -> Tally {
+    if line.starts_with("seed ") && line.contains(" broke a promise ") {
+        return Tally { reasons: vec![line.to_owned()], ..Tally::default() };
+    }
     let number = |text: Option<&str>| text?.split_whitespace().next()?.parse().ok();
     let mut fields = line.split(", ");
     match (number(fields.next()), fields.next()) {
         (Some(seeds), Some(broken)) if line.contains(" seeds, ") && broken.contains(" broken") => {
             let failed: u64 = number(Some(broken)).unwrap_or(0);
-            Tally { passed: u64::saturating_sub(seeds, failed), failed, skipped: Vec::new() }
+            Tally { passed: u64::saturating_sub(seeds, failed), failed, ..Tally::default() }
         }
         _ => Tally::default(),
     }
@@ -208,16 +219,25 @@ fn demo(journal: &mut Journal) -> Result<Tally, Failure> {
         }
         let mut command = Command::new(&xtask);
         command.args(["demo", "--scenario", scenario.word(), "--seconds", "5"]);
-        let good = journal.run(&mut command, Show::All, &mut |_| {})?;
-        tally.add(if good { Tally::pass() } else { Tally::fail() });
+        let mut why = Vec::new();
+        let good = journal.run(&mut command, Show::All, &mut |line| why.extend(objection(line)))?;
+        let failed = || Tally::fail(format!("{}: {}", scenario.word(), why.join("; ")));
+        tally.add(if good { Tally::pass() } else { failed() });
     }
     Ok(tally)
 }
 
+/// What a demo has against itself, in one of its lines.
+fn objection(line: &str) -> Option<String> {
+    let line = line.trim_start();
+    ["not good: ", "xtask demo: "].iter().find_map(|words| line.strip_prefix(words)).map(str::to_owned)
+}
+
 /// Runs a command whose output says how many checks it made, shows it, and adds them up.
 fn counted(journal: &mut Journal, command: &mut Command) -> Result<Tally, Failure> {
-    let mut tally = Tally::default();
-    let good = journal.run(command, Show::All, &mut |line| hear(line, &mut tally))?;
+    let mut heard = Heard::default();
+    let good = journal.run(command, Show::All, &mut |line| heard.line(line))?;
+    let mut tally = heard.tally;
     if !good && tally.failed == 0 {
         tally.failed = 1;
     }
@@ -227,52 +247,9 @@ fn counted(journal: &mut Journal, command: &mut Command) -> Result<Tally, Failur
     Ok(tally)
 }
 
-/// Understands the closing lines of cargo test, of nextest and of our own programs.
-fn hear(line: &str, tally: &mut Tally) {
-    let line = line.trim();
-    if let Some((_, because)) = line.split_once("skipped, because ") {
-        tally.skipped.push(because.to_owned());
-        return;
-    }
-    let is_closing = line.starts_with("test result:")
-        || line.starts_with("Summary [")
-        || line.ends_with(" skipped") && line.starts_with(|first: char| first.is_ascii_digit());
-    if !is_closing {
-        return;
-    }
-    let words: Vec<_> =
-        line.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
-    for pair in words.windows(2) {
-        let Ok(number) = pair[0].parse::<u64>() else { continue };
-        match pair[1] {
-            "passed" => tally.passed += number,
-            "failed" => tally.failed += number,
-            _ => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn heard(lines: &[&str]) -> Tally {
-        let mut tally = Tally::default();
-        lines.iter().for_each(|line| hear(line, &mut tally));
-        tally
-    }
-
-    #[test]
-    fn closing_lines_of_all_three_kinds_are_added_up() {
-        let tally = heard(&[
-            "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s",
-            "     Summary [   3.210s] 31 tests run: 30 passed, 1 failed, 0 skipped",
-            "linux kernel: skipped, because not installed: user-mode-linux",
-            "7 passed, 0 failed, 1 skipped",
-        ]);
-        assert_eq!((tally.passed, tally.failed), (49, 1));
-        assert_eq!(tally.skipped, ["not installed: user-mode-linux"]);
-    }
 
     #[test]
     fn simulator_counts_seeds() {
@@ -280,7 +257,8 @@ mod tests {
             "300 seeds, 2 broken: 91 steps, 7 packets sent, 5 received, 9 ESP packets on the wire",
         );
         assert_eq!((tally.passed, tally.failed), (298, 2));
-        assert_eq!(hear_seeds("seed 7 broke a promise"), Tally::default());
+        let broken = hear_seeds("seed 7 broke a promise at 4s: Leak");
+        assert_eq!((broken.failed, broken.reasons.len()), (0, 1));
     }
 
     #[test]

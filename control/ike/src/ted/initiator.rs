@@ -294,6 +294,8 @@ impl Initiator {
         }
         discovery.challenges += 1;
         discovery.echo = challenge;
+        // Should the rate not allow it now, the next repetition is wanted.
+        discovery.has_traffic = true;
         if self.send(now, around, cookie) {
             around.count(TedCount::ProbesEchoed);
         }
