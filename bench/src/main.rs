@@ -2,6 +2,8 @@
 //! person wants to read goes to standard error.
 
 mod af_xdp;
+mod intersection;
+mod probe_flood;
 mod rows;
 
 use std::process::ExitCode;
@@ -20,11 +22,17 @@ struct Arguments {
 enum Benchmark {
     /// Packets per second through AF_XDP sockets over veth, in namespaces of its own (needs root).
     AfXdp(af_xdp::Arguments),
+    /// A tunnel's throughput while garbage probes arrive, as a share of what it is without.
+    ProbeFlood(probe_flood::Arguments),
+    /// One intersection of two full proxies.
+    Intersection(intersection::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().benchmark {
         Benchmark::AfXdp(arguments) => af_xdp::run(&arguments),
+        Benchmark::ProbeFlood(arguments) => probe_flood::run(&arguments),
+        Benchmark::Intersection(arguments) => intersection::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,9 @@
-//! How results are written, and how several rounds become one figure.
+//! How results are written, how several rounds become one figure, and the clock of what is measured.
 
 use std::io::Write;
+use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 /// Writes one result.
@@ -13,6 +15,12 @@ pub(crate) fn row(result: &impl Serialize) -> Result<(), String> {
 /// Says something to whoever watches. Nobody watching is no reason to stop.
 pub(crate) fn remark(words: &str) {
     let _ = writeln!(std::io::stderr(), "{words}");
+}
+
+/// Processor time of this thread.
+pub(crate) fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// The middle one; of an even number, the mean of the middle two. Zero for none.

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use rustix::time::{ClockId, clock_gettime};
 use warren_port::PortCounters;
 
 use super::topology::Topology;
+use crate::rows::cpu_time;
 
 /// Something that forwards.
 pub(crate) trait Turn: Send {
@@ -95,12 +95,6 @@ fn turn_until(measured: &mut impl Turn, span: Duration) {
             measured.turn();
         }
     }
-}
-
-/// Processor time of this thread.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// The first two cores that we may use.

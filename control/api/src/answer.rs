@@ -4,6 +4,7 @@ use crate::policy::{Clients, Leases, Policies};
 use crate::refusal::Refusal;
 use crate::rows::{DropCount, Rules, Sa, Tunnel};
 use crate::stats::{Stats, VersionInfo};
+use crate::ted::{TedFlow, TedPreview, TedStatus};
 use serde::{Deserialize, Serialize};
 
 /// One line from `warrend`.
@@ -65,6 +66,12 @@ pub enum Answer {
     Leases(Leases),
     /// Who is connected to us, and what we are connected to.
     Clients(Box<Clients>),
+    /// Discovery as a whole.
+    TedStatus(Box<TedStatus>),
+    /// How it stands with one packet.
+    TedFlow(Box<TedFlow>),
+    /// What a probe would say.
+    TedPreview(Box<TedPreview>),
     /// The change is on its way.
     Done,
 }

@@ -13,6 +13,7 @@ mod refusal;
 mod request;
 mod rows;
 mod stats;
+mod ted;
 
 pub use answer::{Answer, Outcome, Response};
 pub use codec::{decode_request, decode_response, encode_request, encode_response};
@@ -24,6 +25,9 @@ pub use refusal::{Refusal, RefusalWord};
 pub use request::{Command, Request};
 pub use rows::{DropCount, Rule, RuleClass, Rules, Sa, SaDirection, Tunnel, TunnelState};
 pub use stats::{Port, Stats, Totals, VersionInfo, Worker};
+pub use ted::{
+    TedField, TedFlow, TedFound, TedInFlight, TedPacket, TedPreview, TedResting, TedStage, TedStatus,
+};
 
 /// The version of everything in this crate. It grows with each change an older program would misread.
 pub const VERSION: u32 = 1;

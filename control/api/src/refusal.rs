@@ -21,6 +21,8 @@ pub enum RefusalWord {
     UnknownPeer,
     /// No such lease.
     UnknownLease,
+    /// Nothing is asked in clear about such a packet, or not now.
+    Unasked,
     /// The daemon cannot take it on now.
     Busy,
     /// The daemon tried and could not.
@@ -39,6 +41,7 @@ impl RefusalWord {
             Self::UnknownTunnel => "unknown-tunnel",
             Self::UnknownPeer => "unknown-peer",
             Self::UnknownLease => "unknown-lease",
+            Self::Unasked => "unasked",
             Self::Busy => "busy",
             Self::Failed => "failed",
         }

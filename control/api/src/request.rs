@@ -1,5 +1,6 @@
 //! What can be asked.
 
+use crate::ted::TedPacket;
 use serde::{Deserialize, Serialize};
 
 /// One line from `dpctl`.
@@ -71,6 +72,24 @@ pub enum Command {
         /// The peer's name.
         name: String,
     },
+    /// Discovery as a whole. Answered with `Answer::TedStatus`.
+    TedStatus,
+    /// How it stands with this packet. Answered with `Answer::TedFlow`.
+    TedFlow {
+        /// The packet.
+        packet: TedPacket,
+    },
+    /// Discover a gateway for this packet, as if it had come; a rest is over at once. Answered with `Answer::TedFlow` as
+    /// soon as it is asked for, also when a discovery or a tunnel is there already.
+    TedProbe {
+        /// The packet.
+        packet: TedPacket,
+    },
+    /// The probe that `TedProbe` would send; nothing is sent. Answered with `Answer::TedPreview`.
+    TedPreview {
+        /// The packet.
+        packet: TedPacket,
+    },
 }
 
 impl Command {
@@ -82,7 +101,8 @@ impl Command {
             | Self::TunnelDown { .. }
             | Self::PolicyPull { .. }
             | Self::LeaseRelease { .. }
-            | Self::ClientClose { .. } => true,
+            | Self::ClientClose { .. }
+            | Self::TedProbe { .. } => true,
             Self::Version
             | Self::Stats
             | Self::SaList
@@ -91,7 +111,10 @@ impl Command {
             | Self::Drops
             | Self::PolicyList
             | Self::LeaseList
-            | Self::ClientList => false,
+            | Self::ClientList
+            | Self::TedStatus
+            | Self::TedFlow { .. }
+            | Self::TedPreview { .. } => false,
         }
     }
 }

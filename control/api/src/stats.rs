@@ -34,6 +34,9 @@ pub struct Stats {
     pub tallies: BTreeMap<String, u64>,
     /// IKE counters by name: messages, negotiations, and each reason for silence.
     pub ike: BTreeMap<String, u64>,
+    /// Discovery counters by name.
+    #[serde(default)]
+    pub ted: BTreeMap<String, u64>,
     /// What the XDP program redirected, passed and dropped, by name.
     pub steering: BTreeMap<String, u64>,
 }

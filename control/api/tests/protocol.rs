@@ -15,7 +15,8 @@ use warren_api::limits::{REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX};
 use warren_api::{
     Answer, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lease, LeaseState, Leases, Outcome,
     Policies, PolicySetRow, Pool, PullState, PulledPolicy, Refusal, RefusalWord, Request, Response, Rule,
-    RuleClass, Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow, SetState, Stats, Tunnel, TunnelState,
+    RuleClass, Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow, SetState, Stats, TedField, TedFlow,
+    TedFound, TedInFlight, TedPacket, TedPreview, TedResting, TedStage, TedStatus, Tunnel, TunnelState,
     VERSION, VersionInfo, decode_request, decode_response, encode_request, encode_response,
 };
 
@@ -176,8 +177,77 @@ fn answers() -> Vec<Answer> {
         Answer::Policies(Box::new(Policies { served: vec![served()], pulled: vec![pulled()] })),
         Answer::Leases(Leases { pools: vec![pool()], leases: vec![lease()] }),
         Answer::Clients(Box::new(Clients { connected: vec![connected()], own: vec![pulled()] })),
+        Answer::TedStatus(Box::new(TedStatus {
+            is_on: true,
+            answer_on: vec!["wan".into()],
+            in_flight: vec![in_flight(TedStage::Probing { sent: 2 })],
+            resting: vec![resting()],
+            found: vec![found()],
+            counters: [("probes-sent".into(), 3)].into(),
+        })),
+        Answer::TedFlow(Box::new(TedFlow::InFlight(in_flight(TedStage::Negotiating {
+            gateway: "198.51.100.2".into(),
+            selector: "10.1.0.0/16 -> 10.2.0.0/16".into(),
+        })))),
+        Answer::TedFlow(Box::new(TedFlow::Resting(resting()))),
+        Answer::TedFlow(Box::new(TedFlow::Found(found()))),
+        Answer::TedFlow(Box::new(TedFlow::Unasked { rule: "partners".into() })),
+        Answer::TedFlow(Box::new(TedFlow::Refused { why: "no rule discovers a gateway for it".into() })),
+        Answer::TedPreview(Box::new(TedPreview {
+            rule: "partners".into(),
+            fields: vec![TedField {
+                part: "UDP".into(),
+                name: "destination port".into(),
+                value: "500".into(),
+            }],
+            octets: "4500".into(),
+        })),
         Answer::Done,
     ]
+}
+
+fn in_flight(stage: TedStage) -> TedInFlight {
+    TedInFlight {
+        rule: "partners".into(),
+        packet: "tcp 10.1.0.1 port 1024 -> 10.2.0.1 port 443".into(),
+        cookie: "00112233445566aa".into(),
+        since_ms: 1500,
+        waiting: 4,
+        stage,
+    }
+}
+
+fn resting() -> TedResting {
+    TedResting {
+        rule: "partners".into(),
+        packet: "icmp 10.1.0.1 port - -> 10.3.0.1 port -".into(),
+        for_s: 29,
+        failures: 1,
+        why: "no gateway answered".into(),
+    }
+}
+
+fn found() -> TedFound {
+    TedFound {
+        tunnel: "partners/198.51.100.2".into(),
+        within: "partners".into(),
+        peer: "partners/198.51.100.2".into(),
+        gateway: "198.51.100.2".into(),
+        selector: "10.1.0.0/16 -> 10.2.0.0/16".into(),
+        is_up: true,
+        is_ours: true,
+        since_s: 7,
+    }
+}
+
+fn packet() -> TedPacket {
+    TedPacket {
+        source: "10.1.0.1".parse().unwrap(),
+        destination: "10.2.0.1".parse().unwrap(),
+        protocol: 6,
+        source_port: None,
+        destination_port: Some(443),
+    }
 }
 
 fn commands() -> Vec<Command> {
@@ -197,6 +267,10 @@ fn commands() -> Vec<Command> {
         Command::LeaseRelease { pool: "visitors".into(), holder: "user:alice".into() },
         Command::ClientList,
         Command::ClientClose { name: "server".into() },
+        Command::TedStatus,
+        Command::TedFlow { packet: packet() },
+        Command::TedProbe { packet: packet() },
+        Command::TedPreview { packet: packet() },
     ]
 }
 
@@ -242,6 +316,11 @@ fn the_lines_are_written_like_this() {
         line(Command::TunnelUp { name: "net".into() }),
         "{\"version\":1,\"command\":{\"tunnel-up\":{\"name\":\"net\"}}}\n"
     );
+    assert_eq!(
+        line(Command::TedProbe { packet: packet() }),
+        "{\"version\":1,\"command\":{\"ted-probe\":{\"packet\":{\"source\":\"10.1.0.1\",\"destination\":\"10.2.0.1\",\
+         \"protocol\":6,\"source_port\":null,\"destination_port\":443}}}}\n"
+    );
     let refusal = Response::from(Err(Refusal::new(RefusalWord::UnknownTunnel, "no tunnel is called `x`")));
     assert_eq!(
         String::from_utf8(encode_response(&refusal)).unwrap(),
@@ -261,7 +340,7 @@ fn whatever_changes_something_says_so() {
         .filter(|command| command.changes_state())
         .map(|command| format!("{command:?}").split(' ').next().unwrap().to_owned())
         .collect();
-    assert_eq!(changing, ["TunnelUp", "TunnelDown", "PolicyPull", "LeaseRelease", "ClientClose"]);
+    assert_eq!(changing, ["TunnelUp", "TunnelDown", "PolicyPull", "LeaseRelease", "ClientClose", "TedProbe"]);
 }
 
 /// Whoever adds a field for a secret has to write its name, and this reads the names.

@@ -1,6 +1,7 @@
 //! What `dpctl` is told: rows and counters, put together from what everybody knows at this moment.
 
 use crate::ports::PortFacts;
+use crate::ted_answers::TedSources;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use warren_api::{DropCount, Rule, RuleClass, Rules, Sa, SaDirection, Stats, Totals, Tunnel, TunnelState};
@@ -50,8 +51,13 @@ impl Sources<'_> {
             totals,
             tallies: self.tallies(),
             ike: self.ike(),
+            ted: self.ted().counters(),
             steering: self.steering(),
         }
+    }
+
+    pub(crate) fn ted(&self) -> TedSources<'_> {
+        TedSources { now: self.now, config: self.config, tunnels: self.tunnels }
     }
 
     fn worker(&self, (index, counters): (usize, &CounterSnapshot)) -> warren_api::Worker {

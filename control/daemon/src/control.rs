@@ -15,7 +15,7 @@ use crate::sockets::Sockets;
 use crate::store::{Change, Keeper};
 use crate::surroundings::{self, Surroundings};
 use crate::tun::TunSide;
-use crate::{desired, start};
+use crate::{desired, discovery, start, ted_answers};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -31,8 +31,8 @@ use warren_bpf::{Locality, Steering};
 use warren_config::Config;
 use warren_engine::{Handle, Refused, Token};
 use warren_ike::Path;
-use warren_policy::{PeerId, RuleId};
-use warren_seam::{Command, Event, SaId};
+use warren_policy::{FiveTuple, PeerId, RuleId};
+use warren_seam::{Command, Discovery, Event, SaId};
 use warren_tunnels::{Output, Tunnels};
 
 /// What the start-up put together.
@@ -101,6 +101,8 @@ pub(crate) struct Control {
     heard: HashMap<SaId, u64>,
     /// An address that a peer is configured for cannot be listened on yet.
     deaf: bool,
+    /// What the workers look out for.
+    lookout: Discovery,
 }
 
 impl Control {
@@ -121,6 +123,7 @@ impl Control {
             awaited: None,
             heard: HashMap::new(),
             deaf: false,
+            lookout: Discovery::default(),
         })
     }
 
@@ -173,6 +176,10 @@ impl Control {
     fn take_datagrams(&mut self, now: Duration) -> Result<(), Stopped> {
         for (path, octets) in std::mem::take(&mut self.datagrams) {
             tracing::trace!("received {} octets, {path}", octets.len());
+            if discovery::is_unwanted(&self.parts.config, &path, &octets) {
+                tracing::debug!("{path}: a probe, and `ted.answer_on` names no port");
+                continue;
+            }
             self.parts.tunnels.handle_datagram(now, path, &octets);
             self.drain()?;
         }
@@ -207,9 +214,22 @@ impl Control {
                 tracing::error!("the steering program's addresses are not up to date: {error}");
             }
         }
+        self.parts.tunnels.set_own_addresses(self.view.forwarding.local.clone());
+        self.look_out(now);
+        // The Deletes of what is gone leave before the sockets they leave by go.
+        self.drain()?;
         self.listen();
         self.parts.tun.replan();
-        self.look_out(now);
+        self.tell_lookout()
+    }
+
+    /// Tells the workers which discovery messages are wanted, where that is news.
+    fn tell_lookout(&mut self) -> Result<(), Stopped> {
+        let wanted = discovery::lookout(&self.parts.config);
+        if wanted != self.lookout {
+            self.submit(Command::Discovery(wanted.clone()))?;
+            self.lookout = wanted;
+        }
         Ok(())
     }
 
@@ -232,7 +252,7 @@ impl Control {
 
     /// Addresses come and go, with the configuration and with the interfaces.
     fn listen(&mut self) {
-        let addresses = start::ike_addresses(&self.parts.config, &self.view);
+        let addresses = start::ike_addresses(&self.parts.config, &self.view, &self.parts.surroundings);
         self.deaf = false;
         for error in self.parts.sockets.listen(addresses, start::MARK) {
             if error.may_pass() {
@@ -370,6 +390,14 @@ impl Control {
                 self.with_server(&name, |tunnels, peer| tunnels.close_client(now, peer))
             }
             Wanted::LeaseRelease { pool, holder } => self.release(now, &pool, &holder),
+            Wanted::TedStatus => Ok(Answer::TedStatus(Box::new(self.sources(now).ted().status()))),
+            Wanted::TedFlow { packet } => ted_answers::packet(packet).map(|packet| self.flow(now, &packet)),
+            Wanted::TedProbe { packet } => {
+                ted_answers::packet(packet).and_then(|packet| self.probe(now, packet))
+            }
+            Wanted::TedPreview { packet } => {
+                ted_answers::packet(packet).and_then(|packet| self.sources(now).ted().preview(packet))
+            }
         };
         // Refused only when the one who asked is gone.
         let _ = question.reply.send(answer);
@@ -415,6 +443,18 @@ impl Control {
         Err(Refusal::new(RefusalWord::UnknownLease, message))
     }
 
+    fn flow(&self, now: Duration, packet: &FiveTuple) -> Answer {
+        Answer::TedFlow(Box::new(self.sources(now).ted().flow(packet)))
+    }
+
+    /// Asks for a gateway. What is under way or there already is what was wanted.
+    fn probe(&mut self, now: Duration, packet: FiveTuple) -> Result<Answer, Refusal> {
+        match self.parts.tunnels.ted_probe(now, packet).err().and_then(|why| ted_answers::refused(&why)) {
+            Some(refusal) => Err(refusal),
+            None => Ok(self.flow(now, &packet)),
+        }
+    }
+
     fn sources(&self, now: Duration) -> Sources<'_> {
         Sources {
             now,
@@ -449,7 +489,7 @@ impl Control {
         // The Deletes of what is gone leave before the sockets they leave by go.
         self.drain()?;
         self.listen();
-        Ok(())
+        self.tell_lookout()
     }
 
     /// Everything that can be refused is tried before anything changes.

@@ -1,5 +1,6 @@
 //! The configuration in the words of tunnels and IKE.
 
+use crate::discovery;
 use crate::surroundings::Surroundings;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use warren_ike::{
     Authentication, ChildConfig, ConfigMode, Credentials, CredentialsError, Dpd, Mode, NatTraversal,
     PeerConfig, Remote, RemoteIdentity, Retransmit, Xauth,
 };
-use warren_policy::{Identity, Secret};
+use warren_policy::{Gateway, Identity, Secret};
 use warren_tunnels::{ClientConfig, ServerConfig, Start, TunnelConfig, TunnelsConfig};
 
 /// What the file alone could not tell.
@@ -49,7 +50,7 @@ pub(crate) fn tunnels(config: &Config, surroundings: &Surroundings) -> Result<Tu
             proposals: policy.esp.clone(),
             lifetime: policy.lifetime,
             window_packets: policy.window_packets,
-            is_divisible: rule.gateway == warren_policy::Gateway::Discover,
+            is_divisible: rule.gateway == Gateway::Discover,
         },
         start: match policy.start {
             ConfiguredStart::OnTraffic => Start::OnTraffic,
@@ -69,9 +70,9 @@ pub(crate) fn tunnels(config: &Config, surroundings: &Surroundings) -> Result<Tu
         policies: config.policies.clone(),
         pools: config.pools.clone(),
         attached: surroundings.attached.clone(),
-        ted: warren_ike::ted::TedConfig::default(),
-        concealed: Vec::new(),
-        discovered_idle: std::time::Duration::ZERO,
+        ted: discovery::settings(&config.ted),
+        concealed: config.tunnels.iter().filter(|own| own.is_concealed).map(|own| own.rule).collect(),
+        discovered_idle: config.ted.idle,
     })
 }
 
@@ -99,8 +100,9 @@ fn peer(
     users: &Arc<BTreeMap<String, Secret>>,
 ) -> Result<PeerConfig, Undesirable> {
     let own = surroundings.own.get(&peer.id).copied();
-    // A template that leaves its address open is answered at any of ours.
-    let local = own.filter(|_| peer.address.is_some()).unwrap_or(peer.local);
+    // A template that leaves its address open is answered at any of ours; one for whom we ask has an address to name.
+    let is_named = peer.address.is_some() || peer.is_discovered();
+    let local = own.filter(|_| is_named).unwrap_or(peer.local);
     let local_identity = peer.local_identity.clone().unwrap_or_else(|| of_address(own.unwrap_or(local)));
     Ok(PeerConfig {
         id: peer.id,
@@ -137,7 +139,7 @@ fn peer(
             warren_config::NatTraversal::Off => NatTraversal::Off,
         },
         retransmit: Retransmit { first: peer.retransmit.first, tries: peer.retransmit.tries },
-        pad: None,
+        pad: peer.authorised.clone().map(Arc::new),
     })
 }
 
@@ -191,7 +193,7 @@ const fn of_address(address: std::net::IpAddr) -> Identity {
 mod tests {
     use super::*;
     use std::net::IpAddr;
-    use warren_policy::PeerId;
+    use warren_policy::{AddressRange, PeerId, RuleId};
 
     fn config(text: &str) -> Config {
         let key = |_: &std::path::Path| Ok(Secret::new(b"00112233445566778899aabbccddeeff".to_vec()));
@@ -215,6 +217,31 @@ mod tests {
         let [client] = &wanted.clients[..] else { panic!("one client") };
         assert!(!client.is_pushed && !client.ceiling.is_remote_named && client.ceiling.sas_max == 16);
         assert!(wanted.tunnels.is_empty() && wanted.servers.is_empty());
+    }
+
+    #[test] // F-7, F-10, TED-59
+    fn a_peer_that_is_discovered_has_our_address_and_who_is_authorised_and_its_rules_may_be_divided() {
+        let text = "[[port]]\ninterface = \"eth0\"\nside = \"outside\"\n[ted]\nidle = \"7m\"\ntries = 2\n[[peer]]\n\
+            name = \"p\"\nike = \"v1-main\"\naddress = \"discover\"\nsecret = \"x\"\ngroup_secret = true\n\
+            authorised = [{ identity = \"b.test\", networks = \"10.2.0.0/16\" }]\n[[peer]]\nname = \"fixed\"\n\
+            ike = \"v1-main\"\nlocal = \"192.0.2.1\"\naddress = \"198.51.100.2\"\nsecret = \"x\"\n\
+            [[tunnel]]\nname = \"fix\"\nsource = \"10.1.0.0/16\"\ndestination = \"10.3.0.0/16\"\npeer = \"fixed\"\n\
+            [[tunnel]]\nname = \"mute\"\nsource = \"10.1.0.0/24\"\ndestination = \"10.2.0.0/16\"\ngateway = \"discover\"\n\
+            peer = \"p\"\nconceal = true\n[[tunnel]]\nname = \"asks\"\nsource = \"10.1.0.0/16\"\n\
+            destination = \"10.2.0.0/16\"\ngateway = \"discover\"\npeer = \"p\"\n";
+        let wanted = tunnels(&config(text), &at("192.0.2.7")).unwrap_or_else(|error| panic!("{error}"));
+        let [peer, fixed] = &wanted.peers[..] else { panic!("two peers") };
+        assert_eq!((peer.local.to_string().as_str(), peer.remote), ("192.0.2.7", Remote::Any));
+        assert_eq!(peer.local_identity.to_string(), "192.0.2.7");
+        let pad = peer.pad.as_ref().unwrap();
+        let network = AddressRange::from_prefix("10.2.7.0".parse().unwrap(), 24).unwrap();
+        assert!(pad.authorises(&"b.test".parse().unwrap(), &network));
+        assert!(!pad.authorises(&"c.test".parse().unwrap(), &network));
+        assert!(fixed.pad.is_none() && wanted.servers.is_empty());
+        let divisible: Vec<bool> = wanted.tunnels.iter().map(|own| own.child.is_divisible).collect();
+        assert_eq!(divisible, [false, true, true]);
+        assert_eq!(wanted.concealed, [RuleId(1)]);
+        assert_eq!((wanted.discovered_idle.as_secs(), wanted.ted.tries), (420, 2));
     }
 
     #[test]

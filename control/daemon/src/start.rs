@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::control::Control;
 use crate::crew::Crew;
 use crate::desired::{self, Undesirable};
+use crate::discovery;
 use crate::entropy::KernelEntropy;
 use crate::kernel::links::{self, Found};
 use crate::kernel::mirror::{Mirror, Roles, View};
@@ -136,7 +137,7 @@ pub(crate) async fn start(file: PathBuf, mut config: Config, clock: Clock) -> Re
     tunnels.set_unix_time(clock.now(), Clock::unix());
     let crew = Crew::start(workers, clock.started()).map_err(StartError::io("worker threads"))?;
     let tun = route_tun(&config, &found, &view, netlink.clone()).await?;
-    let sockets = listen(&config, &view)?;
+    let sockets = listen(&config, &view, &surroundings)?;
     let path = &config.gateway.control_socket;
     let (server, questions) = Server::open(path).map_err(StartError::io(path.display().to_string()))?;
     Control::new(crate::control::Parts {
@@ -251,9 +252,9 @@ async fn route_tun(
     Ok(TunSide::new(routes, addresses, MARK))
 }
 
-fn listen(config: &Config, view: &View) -> Result<Sockets, StartError> {
+fn listen(config: &Config, view: &View, surroundings: &Surroundings) -> Result<Sockets, StartError> {
     let mut sockets = Sockets::default();
-    for error in sockets.listen(ike_addresses(config, view), MARK) {
+    for error in sockets.listen(ike_addresses(config, view, surroundings), MARK) {
         if !error.may_pass() {
             return Err(error.into());
         }
@@ -265,11 +266,14 @@ fn listen(config: &Config, view: &View) -> Result<Sockets, StartError> {
     Ok(sockets)
 }
 
-/// Our addresses that peers are configured with; all of the family for those that leave it open.
-pub(crate) fn ike_addresses(config: &Config, view: &View) -> Vec<IpAddr> {
-    let mut addresses = Vec::new();
+/// Our addresses that peers are configured with; all of the family for those that leave it open, unless it is for
+/// discovery, which has one to name. And those at which probes may ask for ourselves.
+pub(crate) fn ike_addresses(config: &Config, view: &View, surroundings: &Surroundings) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = discovery::end_host_addresses(config, &view.forwarding.local).collect();
     for peer in &config.peers {
-        if peer.local.is_unspecified() {
+        if peer.is_discovered() && peer.is_local_open() {
+            addresses.extend(surroundings.own.get(&peer.id));
+        } else if peer.local.is_unspecified() {
             let family = |own: &&IpAddr| own.is_ipv4() == peer.local.is_ipv4() && !own.is_loopback();
             addresses.extend(view.forwarding.local.iter().filter(family));
         } else {
@@ -289,6 +293,30 @@ fn random_u64() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use warren_policy::{PeerId, Secret};
+
+    #[test] // TED-6, TED-34
+    fn for_discovery_one_address_is_listened_on_and_those_that_may_be_asked_for() {
+        let config = |ted: &str| {
+            let key = |_: &std::path::Path| Ok(Secret::new(b"00112233445566778899aabbccddeeff".to_vec()));
+            let text = format!(
+                "[[port]]\ninterface = \"out\"\nside = \"outside\"\n[ted]\n{ted}\n[[peer]]\nname = \"p\"\n\
+                 ike = \"v1-main\"\naddress = \"discover\"\nsecret = \"x\"\ngroup_secret = true\n\
+                 authorised = [{{ networks = \"10.0.0.0/8\" }}]\n[[tunnel]]\nname = \"t\"\nsource = \"10.1.0.0/16\"\n\
+                 destination = \"10.0.0.0/8\"\ngateway = \"discover\"\npeer = \"p\"\n"
+            );
+            warren_config::parse(&text, "gw.toml", &key).unwrap_or_else(|errors| panic!("{errors}"))
+        };
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut view = View::default();
+        view.forwarding.local = ["10.1.0.1", "192.0.2.1", "192.0.2.7", "198.51.100.1"].map(ip).into();
+        let known = Surroundings { own: [(PeerId(0), ip("192.0.2.7"))].into(), attached: Vec::new() };
+        assert_eq!(ike_addresses(&config(""), &view, &known), [ip("192.0.2.7")]);
+        let answering = ike_addresses(&config("answer_on = \"out\""), &view, &known);
+        assert_eq!(answering, [ip("10.1.0.1"), ip("192.0.2.7")]);
+    }
+
     #[test]
     fn every_number_of_workers_that_a_file_may_name_is_one_the_engine_takes() {
         let (file, engine) = (warren_config::limits::WORKERS_MAX, warren_engine::limits::WORKERS_MAX);

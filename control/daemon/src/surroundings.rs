@@ -51,6 +51,16 @@ pub(crate) enum Unknown {
         /// IPv4 or IPv6.
         family: &'static str,
     },
+    /// Nothing to answer at, and nothing to be answered at.
+    #[error(
+        "peer {peer}: no outside port has an {family} address that gateways could be told which we discover; `local` says which it is"
+    )]
+    NoLocal {
+        /// The operator's name for it.
+        peer: String,
+        /// IPv4 or IPv6.
+        family: &'static str,
+    },
     /// Netlink.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
@@ -110,14 +120,11 @@ pub(crate) fn look(
                     why: error.to_string(),
                 })?,
             },
-            None => match of_outside(config, view, peer).or_else(known) {
+            None => match of_outside(config, view, peer, known()).or_else(known) {
                 Some(address) => address,
                 // Nobody needs it.
-                None if peer.local_identity.is_some() => continue,
-                None => {
-                    let family = if peer.local.is_ipv6() { "IPv6" } else { "IPv4" };
-                    return Err(Unknown::NoIdentity { peer: peer.name.clone(), family });
-                }
+                None if peer.local_identity.is_some() && !peer.is_discovered() => continue,
+                None => return Err(no_address(peer)),
             },
         };
         own.insert(peer.id, address);
@@ -127,13 +134,23 @@ pub(crate) fn look(
     Ok(Surroundings { own, attached })
 }
 
-/// An address of an outside port, of the peer's family.
-fn of_outside(config: &Config, view: &View, peer: &Peer) -> Option<IpAddr> {
+fn no_address(peer: &Peer) -> Unknown {
+    let family = if peer.local.is_ipv6() { "IPv6" } else { "IPv4" };
+    let peer_name = peer.name.clone();
+    match peer.is_discovered() {
+        true => Unknown::NoLocal { peer: peer_name, family },
+        false => Unknown::NoIdentity { peer: peer_name, family },
+    }
+}
+
+/// An address of an outside port, of the peer's family: the one that it was before, as long as it is there.
+fn of_outside(config: &Config, view: &View, peer: &Peer, before: Option<IpAddr>) -> Option<IpAddr> {
     let outside = config.ports.iter().filter(|port| port.side == Side::Outside);
     let links: Vec<u32> = outside.filter_map(|port| view.tables.link_named(&port.interface)).collect();
     let fits = |address: IpAddr| address.is_ipv6() == peer.local.is_ipv6() && !is_of_link(address);
-    let mut addresses = view.tables.addresses.keys().filter(|own| links.contains(&own.link));
-    addresses.find(|own| fits(own.address)).map(|own| own.address)
+    let own = view.tables.addresses.keys().filter(|own| links.contains(&own.link)).map(|own| own.address);
+    let fitting: Vec<IpAddr> = own.filter(|own| fits(*own)).collect();
+    before.filter(|before| fitting.contains(before)).or_else(|| fitting.first().copied())
 }
 
 /// The networks around all our addresses, but for those that were leased to us.
@@ -218,6 +235,25 @@ mod tests {
     const TEMPLATE: &str = "[[port]]\ninterface = \"eth0\"\nside = \"outside\"\n[[pool]]\nname = \"p\"\naddresses = \"10.99.0.0/24\"\n\
         [[policy]]\nname = \"v\"\npool = \"p\"\n[[peer]]\nname = \"any\"\nike = \"v1-main\"\naddress = \"any\"\n\
         secret = \"x\"\ngroup_secret = true\nserves = \"v\"\n";
+
+    #[test]
+    fn a_peer_that_is_discovered_always_has_an_address_of_ours_and_keeps_it() {
+        let text = "[[port]]\ninterface = \"eth0\"\nside = \"outside\"\n[[peer]]\nname = \"p\"\nike = \"v1-main\"\n\
+            address = \"discover\"\nlocal_identity = \"gw.test\"\nsecret = \"x\"\ngroup_secret = true\n\
+            authorised = [{ networks = \"10.2.0.0/16\" }]\n";
+        let config = config(text);
+        let nobody = look(&config, &view(&[]), 0, &Surroundings::default()).unwrap_err().to_string();
+        assert!(nobody.contains("`local` says"), "{nobody}");
+        let known = look(&config, &view(&[(2, "192.0.2.7", 24)]), 0, &Surroundings::default()).unwrap();
+        assert_eq!(known.own[&PeerId(0)].to_string(), "192.0.2.7");
+        let another = view(&[(2, "192.0.2.1", 24), (2, "192.0.2.7", 24)]);
+        assert_eq!(
+            look(&config, &another, 0, &known).unwrap().own,
+            known.own,
+            "a lower one does not take its place"
+        );
+        assert_eq!(look(&config, &view(&[]), 0, &known).unwrap().own, known.own);
+    }
 
     #[test]
     fn a_template_that_leaves_both_open_is_called_by_an_address_of_an_outside_port() {

@@ -322,13 +322,18 @@ impl<N: Negotiator> Tunnels<N> {
         let gateway = asked.path.remote.ip();
         // The peer stays as long as it has a tunnel, whatever becomes of its ISAKMP SA.
         let held = template.and_then(|template| self.negotiator.find_peer(template, gateway));
-        let (false, true) = (is_closed, held == Some(peer)) else { return };
-        if let Some(rule) = self.discovered_rule(now, (within, peer, gateway), selector, false) {
-            if self.tunnels[&rule].pairs.is_empty() {
-                self.discovery.granted.push_back((now + GRANT_PATIENCE, rule));
-            }
-            self.negotiator.grant_child(now, asked);
-        } else if self.discovery.peers().all(|own| own != peer) {
+        let rule = if is_closed || held != Some(peer) {
+            None
+        } else {
+            self.discovered_rule(now, (within, peer, gateway), selector, false)
+        };
+        let is_timed = |rule: &RuleId| self.discovery.granted.iter().any(|(_, own)| own == rule);
+        if let Some(rule) = rule.filter(|rule| self.tunnels[rule].pairs.is_empty() && !is_timed(rule)) {
+            self.discovery.granted.push_back((now + GRANT_PATIENCE, rule));
+        }
+        // Without a child for it, the peer is told that there is none.
+        self.negotiator.grant_child(now, asked);
+        if held == Some(peer) && self.discovery.peers().all(|own| own != peer) {
             self.negotiator.forget_peer(now, peer);
         }
     }

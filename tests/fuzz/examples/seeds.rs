@@ -238,5 +238,8 @@ fn main() -> std::io::Result<()> {
     add_lines(&mut seeds);
     add_packets(&mut seeds)?;
     add_captures(&mut seeds);
+    let (messages, dialogues) = warren_fuzz::ike::ted_seeds();
+    messages.iter().for_each(|octets| seeds.add("ted_probe_response", octets));
+    dialogues.iter().for_each(|octets| seeds.add("ted_dialogue", octets));
     seeds.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds"))
 }

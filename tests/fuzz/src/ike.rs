@@ -4,6 +4,8 @@ use warren_ike::wire::PayloadType;
 
 #[path = "../../../control/ike/tests/common/exercise.rs"]
 mod exercise;
+#[path = "../../../control/ike/tests/common/ted_exercise.rs"]
+mod ted_exercise;
 
 /// A datagram as it comes from the socket, without non-ESP marker.
 pub fn message(octets: &[u8]) {
@@ -42,4 +44,20 @@ pub fn config(octets: &[u8]) {
 pub fn notify_delete(octets: &[u8]) {
     let _ = exercise::notify(octets);
     let _ = exercise::delete(octets);
+}
+
+/// A message of Tunnel Endpoint Discovery.
+pub fn probe_response(octets: &[u8]) {
+    let _ = ted_exercise::message(octets);
+}
+
+/// Steps of a dialogue with a gateway that asks and answers; the first octet says how it is set up.
+pub fn ted_dialogue(octets: &[u8]) {
+    let _ = ted_exercise::dialogue(octets);
+}
+
+/// Right messages and right dialogues, for the fuzzer to start from.
+#[must_use]
+pub fn ted_seeds() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    ted_exercise::seeds()
 }

@@ -2,6 +2,7 @@
 
 use crate::limits::{INTERVAL_MAX, INTERVAL_MIN};
 use crate::psk::Encoding;
+use crate::ted::Flow;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -78,6 +79,14 @@ pub(crate) enum Verb {
     Client {
         #[command(subcommand)]
         verb: Option<ClientVerb>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Tunnel Endpoint Discovery: what is asked, what rests and what was found
+    #[command(args_conflicts_with_subcommands = true)]
+    Ted {
+        #[command(subcommand)]
+        verb: Option<TedVerb>,
         #[command(flatten)]
         format: Format,
     },
@@ -196,6 +205,25 @@ pub(crate) enum ClientVerb {
     Close {
         /// A peer's name; `server` for a file of two lines
         name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TedVerb {
+    /// Discoveries under way, destinations that rest, tunnels that were found, counters
+    Status {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Discovers a gateway for a packet, as if it had come, and waits for a tunnel
+    Probe {
+        /// Shows the probe that would be sent, and sends nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        flow: Flow,
+        #[command(flatten)]
+        format: Format,
     },
 }
 

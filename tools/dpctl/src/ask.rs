@@ -42,6 +42,9 @@ fn json_of(answer: &Answer) -> Option<String> {
         Answer::Policies(policies) => pretty(policies),
         Answer::Leases(leases) => pretty(leases),
         Answer::Clients(clients) => pretty(clients),
+        Answer::TedStatus(status) => pretty(status),
+        Answer::TedFlow(flow) => pretty(flow),
+        Answer::TedPreview(preview) => pretty(preview),
         Answer::Done => Some("{}".to_owned()),
     }
 }

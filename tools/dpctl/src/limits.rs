@@ -8,6 +8,8 @@ pub(crate) const INTERVAL_MIN: Duration = Duration::from_millis(100);
 pub(crate) const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// Time between two looks at a tunnel that is waited for.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How long `dpctl ted probe` waits for its end: three probes with their waits, and a negotiation.
+pub(crate) const PROBE_WAIT_MAX: Duration = Duration::from_secs(15);
 /// Columns when the terminal does not say.
 pub(crate) const WIDTH_DEFAULT: u16 = 100;
 /// Fewest columns that tables are laid out for.

@@ -16,9 +16,10 @@ mod output;
 mod psk;
 mod show;
 mod table;
+mod ted;
 mod watch;
 
-use arguments::{Arguments, ClientVerb, Format, LeaseVerb, PolicyVerb, PskVerb, TunnelVerb, Verb};
+use arguments::{Arguments, ClientVerb, Format, LeaseVerb, PolicyVerb, PskVerb, TedVerb, TunnelVerb, Verb};
 use clap::Parser;
 use output::{Failure, Output};
 use show::policy::Half;
@@ -61,6 +62,15 @@ fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
         Verb::Policy { verb, format } => policy(socket, verb.as_ref(), *format, output),
         Verb::Lease { verb, format } => lease(socket, verb.as_ref(), *format, output),
         Verb::Client { verb, format } => client(socket, verb.as_ref(), *format, output),
+        Verb::Ted { verb: None, format } | Verb::Ted { verb: Some(TedVerb::Status { format }), .. } => {
+            ask::show(socket, Command::TedStatus, format.json, output, show::ted_status)
+        }
+        Verb::Ted { verb: Some(TedVerb::Probe { dry_run: true, flow, format }), .. } => {
+            ted::preview(socket, *flow, format.json, output)
+        }
+        Verb::Ted { verb: Some(TedVerb::Probe { flow, format, .. }), .. } => {
+            ted::probe(socket, *flow, format.json, output)
+        }
         Verb::Rule { format } => ask::show(socket, Command::RuleList, format.json, output, show::rules),
         Verb::Drops { all, format } => {
             ask::show(socket, Command::Drops, format.json, output, |answer, width| {

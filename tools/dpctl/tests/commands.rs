@@ -5,14 +5,17 @@
 
 mod daemon;
 
-use daemon::{Daemon, clients, dpctl, drops, leases, policies, rules, sas, stats, tunnels};
+use daemon::{
+    Daemon, clients, dpctl, drops, leases, policies, rules, sas, stats, ted_preview, ted_status, tunnels,
+};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command as Process, Output, Stdio};
 use warren_api::{
-    Clients, DropCount, Leases, Policies, PulledPolicy, Rules, Sa, ServedPolicyRow, Stats, Tunnel,
+    Clients, DropCount, Leases, Policies, PulledPolicy, Rules, Sa, ServedPolicyRow, Stats, TedFlow,
+    TedPreview, TedStatus, Tunnel,
 };
 
 fn text(octets: &[u8]) -> String {
@@ -48,6 +51,12 @@ fn every_list_looks_as_it_was_agreed() {
     golden("lease.txt", &daemon.dpctl(&["lease", "list"]));
     golden("client.txt", &daemon.dpctl(&["client"]));
     golden("client.txt", &daemon.dpctl(&["client", "list"]));
+    golden("ted.txt", &daemon.dpctl(&["ted"]));
+    golden("ted.txt", &daemon.dpctl(&["ted", "status"]));
+    golden(
+        "ted-preview.txt",
+        &daemon.dpctl(&["ted", "probe", "--dry-run", "10.1.0.1", "10.2.0.1", "tcp", "40000", "443"]),
+    );
     golden("version.txt", &daemon.dpctl(&["version"]));
 }
 
@@ -70,6 +79,7 @@ fn no_table_is_wider_than_the_terminal() {
             &["policy"],
             &["lease"],
             &["client"],
+            &["ted"],
         ] {
             let said = text(&dpctl(&daemon.socket(), list, columns).stdout);
             // Sentences may be longer; a terminal wraps them well enough.
@@ -100,6 +110,11 @@ fn json_is_the_list_itself_and_reads_back() {
     assert_eq!(pulled.unwrap(), policies().pulled);
     assert_eq!(serde_json::from_slice::<Leases>(&json(&["lease", "--json"])).unwrap(), leases());
     assert_eq!(serde_json::from_slice::<Clients>(&json(&["client", "list", "--json"])).unwrap(), clients());
+    assert_eq!(serde_json::from_slice::<TedStatus>(&json(&["ted", "--json"])).unwrap(), ted_status());
+    let status = json(&["ted", "status", "--json"]);
+    assert_eq!(serde_json::from_slice::<TedStatus>(&status).unwrap(), ted_status());
+    let preview = json(&["ted", "probe", "--dry-run", "10.1.0.1", "10.2.0.1", "--json"]);
+    assert_eq!(serde_json::from_slice::<TedPreview>(&preview).unwrap(), ted_preview());
     let looks = text(&json(&["stats", "--watch", "--interval", "0.1", "--count", "3", "--json"]));
     assert_eq!(looks.lines().count(), 3);
     for line in looks.lines() {
@@ -144,6 +159,43 @@ fn policy_leases_and_clients_have_their_switches_too() {
     ] {
         let refused = daemon.dpctl(arguments);
         assert_eq!((refused.status.code(), text(&refused.stderr).as_str()), (Some(1), why));
+    }
+}
+
+#[test]
+fn a_probe_waits_for_its_end_and_says_what_came_of_it() {
+    let daemon = Daemon::start();
+    let probe = |arguments: &[&str]| daemon.dpctl(&[&["ted", "probe"], arguments].concat());
+    let found = probe(&["10.1.0.1", "10.2.0.1", "tcp", "40000", "443"]);
+    assert_eq!((found.status.code(), text(&found.stderr).as_str()), (Some(0), ""));
+    let expected = "to-partners/203.0.113.7: tunnel up to 203.0.113.7 for 10.1.0.0/16 -> 10.2.0.0/16\n";
+    assert_eq!(text(&found.stdout), expected);
+    let nobody = probe(&["10.1.0.1", "10.4.0.1"]);
+    assert_eq!((nobody.status.code(), text(&nobody.stdout).as_str()), (Some(1), ""));
+    assert!(
+        text(&nobody.stderr).starts_with("dpctl: no gateway answered; traffic does not ask again for 77 s")
+    );
+    let refused = probe(&["10.1.0.1", "192.0.2.9"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(text(&refused.stderr), "dpctl: no rule discovers a gateway for it (unasked)\n");
+    let json = probe(&["10.1.0.1", "10.2.0.1", "--json"]);
+    let flow: TedFlow = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(matches!(flow, TedFlow::Found(found) if found.is_up) && json.status.code() == Some(0));
+}
+
+#[test]
+fn packets_that_do_not_exist_are_not_asked_about() {
+    let daemon = Daemon::start();
+    for (flow, code) in [
+        (&["10.1.0.1", "2001:db8::1"][..], 1),
+        (&["10.1.0.1", "10.2.0.1", "icmp", "1", "2"], 1),
+        (&["10.1.0.1", "10.2.0.1", "tcp", "0", "443"], 2),
+        (&["10.1.0.1", "10.2.0.1", "tcp", "40000"], 2),
+        (&["10.1.0.1", "10.2.0.1", "256"], 2),
+        (&["10.1.0.1"], 2),
+    ] {
+        let said = daemon.dpctl(&[&["ted", "probe"], flow].concat());
+        assert_eq!((said.status.code(), text(&said.stdout).as_str()), (Some(code), ""), "{flow:?}");
     }
 }
 

@@ -365,6 +365,17 @@ mod tests {
         plan.iter().map(line).collect()
     }
 
+    #[test] // TED-6, F-24
+    fn what_a_rule_discovers_for_is_routed_like_what_any_other_protects() {
+        let discover = TunnelRule {
+            gateway: warren_policy::Gateway::Discover,
+            ..rule(("10.1.0.0", "10.1.255.255"), ("10.0.0.0", "10.255.255.255"))
+        };
+        let rules = RuleSet { transport: Vec::new(), tunnel: vec![discover] };
+        let own: Vec<IpAddr> = vec!["192.0.2.1".parse().unwrap(), "10.1.0.1".parse().unwrap()];
+        assert_eq!(lines(&plan(&rules, &[], &own).unwrap()), ["10.0.0.0/8 10.1.0.1"]);
+    }
+
     #[test] // F-24
     fn lost_policy_is_shielded_where_no_other_rule_protects() {
         let tunnel = vec![rule(("10.1.0.0", "10.1.255.255"), ("10.2.0.0", "10.2.255.255"))];

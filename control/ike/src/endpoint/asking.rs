@@ -34,8 +34,11 @@ pub(super) enum Wanted {
 }
 
 impl Endpoint {
-    /// One more child that quick modes are looked up in.
+    /// One more child that quick modes are looked up in. Not that of a peer that has gone: nobody would take it out again.
     pub(super) fn enter_child(&mut self, child: ChildConfig) {
+        if !self.peers.contains_key(&child.peer) {
+            return;
+        }
         if child.is_divisible {
             self.divisible.entry(child.peer).or_default().push(child.rule);
         } else {

@@ -179,10 +179,7 @@ impl Endpoint {
             here.sort_by_key(|config| config.remote_identity == RemoteIdentity::Any);
         }
         for child in children {
-            // A peer under a template that is listed here may have gone with it.
-            if self.peers.contains_key(&child.peer) {
-                self.enter_child(child);
-            }
+            self.enter_child(child);
         }
     }
 

@@ -63,7 +63,7 @@ impl Endpoint {
     }
 
     /// One more child that may be negotiated from now on, in either role. Replaces the one of the same rule, whose
-    /// pairs are closed if it was another.
+    /// pairs are closed if it was another. Ignored when there is no such peer.
     pub fn add_child(&mut self, now: Duration, child: ChildConfig) {
         if self.rules.get(&child.rule).is_some_and(|old| **old == child) {
             return;

@@ -117,8 +117,11 @@ impl Initiator {
             }
         } else if self.rests.is_resting(now, &granule) {
             around.count(TedCount::Rested);
-        } else if let Err(Refused(count, _)) = self.begin(now, around, granule, packet) {
-            around.count(count);
+        } else {
+            match self.begin(now, around, granule, packet) {
+                Ok(discovery) => discovery.waiting = 1,
+                Err(Refused(count, _)) => around.count(count),
+            }
         }
     }
 
@@ -192,7 +195,7 @@ impl Initiator {
         around: &mut Around,
         granule: Granule,
         packet: FiveTuple,
-    ) -> Result<(), Refused> {
+    ) -> Result<&mut Discovery, Refused> {
         self.may_begin(now, around, granule.rule, &packet)?;
         self.sent.expire(now);
         let mut cookie = around.cookie();
@@ -205,7 +208,7 @@ impl Initiator {
             packet,
             source_port: source_port(around.config.probe_sport, &packet),
             since: now,
-            waiting: 1,
+            waiting: 0,
             sent: 0,
             waits: 0,
             has_traffic: false,
@@ -220,7 +223,7 @@ impl Initiator {
         self.discoveries.insert(cookie, discovery);
         self.send(now, around, cookie);
         self.wait(now, around, cookie);
-        Ok(())
+        Ok(self.discoveries.get_mut(&cookie).expect("it was just inserted"))
     }
 
     /// One more probe, if the rate allows it.
@@ -246,7 +249,7 @@ impl Initiator {
         let Some(discovery) = self.discoveries.get_mut(&cookie) else { return };
         let wait = around.config.first_wait.saturating_mul(1 << discovery.waits.min(30));
         discovery.waits += 1;
-        self.timers.set(cookie, Some(now + wait));
+        self.timers.set(cookie, Some(now.saturating_add(wait)));
     }
 
     /// A message of exchange type 241 that came to one of our own addresses. Anybody can send one: what is not acceptable
@@ -294,6 +297,8 @@ impl Initiator {
         }
         discovery.challenges += 1;
         discovery.echo = challenge;
+        // Should the rate not allow it now, the next repetition is wanted.
+        discovery.has_traffic = true;
         if self.send(now, around, cookie) {
             around.count(TedCount::ProbesEchoed);
         }

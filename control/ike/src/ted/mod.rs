@@ -158,7 +158,7 @@ impl Ted {
     /// A probe in transit (REQUIREMENTS TED-29 … TED-31).
     fn handle_probe(&mut self, now: Duration, caught: Caught) {
         let datagram = packet::datagram(&caught.packet, caught.tuple.protocol, usize::from(caught.upper_at))
-            .filter(|datagram| datagram.destination_port == PORT_ISAKMP);
+            .filter(|datagram| datagram.destination_port == PORT_ISAKMP && datagram.is_intact);
         let verdict = match datagram {
             Some(heard) => {
                 let addresses = (heard.source, heard.destination);

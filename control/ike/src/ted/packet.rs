@@ -33,6 +33,8 @@ pub(super) struct Datagram<'a> {
     pub(super) source_port: u16,
     pub(super) destination_port: u16,
     pub(super) payload: &'a [u8],
+    /// Whether the checksum says so. Over IPv4 it may be missing; over IPv6 there is always one (RFC 8200 §8.1).
+    pub(super) is_intact: bool,
     /// Octets of the IP packet, without what a link appended.
     pub(super) packet_octets: usize,
 }
@@ -178,7 +180,7 @@ fn ip(octets: &[u8]) -> Option<Ip<'_>> {
     }
 }
 
-/// The UDP datagram of a whole packet whose upper layer begins at `upper_at`, its checksum verified.
+/// The UDP datagram of a whole packet whose upper layer begins at `upper_at`.
 pub(super) fn datagram(packet: &[u8], protocol: u8, upper_at: usize) -> Option<Datagram<'_>> {
     let ip = ip(packet)?;
     if ip.is_cut || ip.is_fragment || protocol != UDP || upper_at < ip.upper_at {
@@ -190,16 +192,13 @@ pub(super) fn datagram(packet: &[u8], protocol: u8, upper_at: usize) -> Option<D
     let payload = udp.get(UDP_OCTETS..)?;
     let has_checksum = u16_at(udp, 6)? != 0;
     let sum = || checksum(&[&pseudo_header(ip.source, ip.destination, udp_octets), udp]);
-    // RFC 8200 §8.1: over IPv6 there is always one.
-    if if has_checksum { sum() != 0 } else { ip.source.is_ipv6() } {
-        return None;
-    }
     Some(Datagram {
         source: ip.source,
         destination: ip.destination,
         source_port: u16_at(udp, 0)?,
         destination_port: u16_at(udp, 2)?,
         payload,
+        is_intact: if has_checksum { sum() == 0 } else { !ip.source.is_ipv6() },
         packet_octets: ip.octets.len(),
     })
 }
@@ -240,4 +239,115 @@ pub(super) fn quotation(packet: &[u8], protocol: u8, upper_at: usize) -> Option<
         source_port: u16_at(udp, 0)?,
         cookie: array(udp, UDP_OCTETS),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// RFC 1071 as it is written there, word by word with the carry put back each time.
+    fn is_summed(octets: &[u8]) -> bool {
+        let mut sum = 0u32;
+        for word in octets.chunks(2) {
+            sum += u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0));
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum == 0xffff
+    }
+
+    #[test] // TED-12, TED-13, TED-14, TED-15, TED-27
+    fn a_packet_is_these_octets() {
+        let packet = build(address("10.1.3.4"), address("10.2.5.6"), 0xc000, b"ike").unwrap();
+        let expected = "4500001f0000400040111ec20a0103040a020506c00001f4000b536b696b65";
+        assert_eq!(hex::encode(&packet), expected);
+        assert!(is_summed(&packet[..20]), "header");
+        let pseudo = [&packet[12..20], &[0, 17, 0, 11][..], &packet[20..]].concat();
+        assert!(is_summed(&pseudo), "UDP");
+        let packet = build(address("2001:db8:1::4"), address("2001:db8:2::6"), 500, b"ike!").unwrap();
+        let expected = concat!(
+            "60000000000c1140",
+            "20010db8000100000000000000000004",
+            "20010db8000200000000000000000006",
+            "01f401f4000c"
+        );
+        assert_eq!(hex::encode(&packet[..46]), expected);
+        assert!(is_summed(&[&packet[8..40], &[0, 17, 0, 12][..], &packet[40..]].concat()), "UDP over IPv6");
+        assert_eq!(build(address("10.1.3.4"), address("2001:db8::1"), 500, b""), None);
+        assert_eq!(build(address("10.1.3.4"), address("10.2.5.6"), 500, &[0; 65_508]), None, "no packet");
+    }
+
+    #[test]
+    fn a_sum_of_zero_is_sent_as_all_ones() {
+        // Found by trying: the payload that makes the sum zero.
+        let sums = (0..=u16::MAX).map(|word| {
+            let packet = build(address("10.1.3.4"), address("10.2.5.6"), 500, &word.to_be_bytes()).unwrap();
+            let intact = datagram(&packet, 17, 20).unwrap().is_intact;
+            (u16::from_be_bytes([packet[26], packet[27]]), intact)
+        });
+        let sums: Vec<_> = sums.collect();
+        assert!(sums.iter().all(|(sum, intact)| *sum != 0 && *intact));
+        assert!(sums.iter().any(|(sum, _)| *sum == u16::MAX));
+    }
+
+    #[test]
+    fn a_datagram_is_taken_out_as_it_was_put_in_whatever_a_link_appends() {
+        for (source, destination) in [("10.1.3.4", "10.2.5.6"), ("2001:db8:1::4", "2001:db8:2::6")] {
+            let (source, destination) = (address(source), address(destination));
+            let mut packet = build(source, destination, 4242, b"payload").unwrap();
+            let octets = packet.len();
+            assert_eq!(octets, packet_octets(source.is_ipv6(), 7));
+            packet.extend([0xee; 9]);
+            let upper_at = if source.is_ipv6() { 40 } else { 20 };
+            let expected = Datagram {
+                source,
+                destination,
+                source_port: 4242,
+                destination_port: 500,
+                payload: b"payload",
+                is_intact: true,
+                packet_octets: octets,
+            };
+            assert_eq!(datagram(&packet, 17, upper_at), Some(expected));
+            for at in upper_at..octets {
+                let mut damaged = packet.clone();
+                damaged[at] ^= 0x10;
+                assert!(!datagram(&damaged, 17, upper_at).is_some_and(|datagram| datagram.is_intact), "{at}");
+            }
+            for octets in 0..octets {
+                assert_eq!(datagram(&packet[..octets], 17, upper_at), None, "cut off at {octets}");
+            }
+            assert_eq!(datagram(&packet, 6, upper_at), None, "not UDP");
+            assert_eq!(datagram(&packet, 17, upper_at - 4), None, "inside the header");
+        }
+    }
+
+    #[test]
+    fn fragments_are_no_datagrams_and_a_checksum_may_be_missing_only_over_ipv4() {
+        let mut packet = build(address("10.1.3.4"), address("10.2.5.6"), 4242, b"payload").unwrap();
+        packet[26..28].fill(0);
+        assert!(datagram(&packet, 17, 20).unwrap().is_intact);
+        packet[6] = 0x20;
+        assert_eq!(datagram(&packet, 17, 20), None, "more fragments");
+        packet[6..8].copy_from_slice(&[0, 1]);
+        assert_eq!(datagram(&packet, 17, 20), None, "a later fragment");
+        let mut packet = build(address("2001:db8::1"), address("2001:db8::2"), 4242, b"payload").unwrap();
+        packet[46..48].fill(0);
+        assert!(!datagram(&packet, 17, 40).unwrap().is_intact);
+    }
+
+    proptest! {
+        #[test] // F-36
+        fn no_octets_panic(octets: Vec<u8>, first: u8, protocol: u8, upper_at in 0usize..200) {
+            let mut octets = octets;
+            if let Some(octet) = octets.first_mut() {
+                *octet = first;
+            }
+            let _ = (datagram(&octets, protocol, upper_at), quotation(&octets, protocol, upper_at));
+        }
+    }
 }

@@ -181,7 +181,7 @@ fn check(around: &Around, heard: &Heard) -> Result<(), Refused> {
         pass_on(TedCount::ProbeAddresses)
     } else if !around.is_askable(summary.source, summary.destination) {
         pass_on(TedCount::ProbeNotUnicast)
-    } else if around.is_own(*gateway) {
+    } else if around.is_own(*gateway) || around.is_own(summary.source) {
         pass_on(TedCount::ProbeOwnAddress)
     } else if !is_accepted || *gateway == summary.destination {
         // B cannot be the gateway of A: an answer to it would be one to the host that we protect.
@@ -229,7 +229,7 @@ fn disclosed(disclose: &[AddressRange], entry: &Proxy, summary: &Summary) -> Opt
         return Some(*entry);
     }
     let around = disclose.iter().filter_map(|range| largest_prefix(range, summary.destination));
-    let widest = around.min_by_key(|prefix| prefix.mask())?;
+    let widest = around.min_by_key(MaskedAddress::mask)?;
     let local = entry.source().intersection(&widest)?;
     Proxy::new(
         (local, entry.source_port()),

@@ -52,7 +52,7 @@ impl Rests {
         (shortest, longest): (Duration, Duration),
         entropy: &mut dyn Entropy,
     ) -> Pause {
-        let earlier = self.rest(&granule).filter(|rest| now < rest.until + REST_MEMORY);
+        let earlier = self.rest(&granule).filter(|rest| now < rest.until.saturating_add(REST_MEMORY));
         let failures = earlier.map_or(0, |rest| rest.failures).saturating_add(1);
         let doubled = 1u32.checked_shl(failures - 1).unwrap_or(u32::MAX);
         let pause = shortest.saturating_mul(doubled).min(longest.max(shortest));
@@ -63,7 +63,7 @@ impl Rests {
             self.remove_at(victim);
         }
         self.at.insert(granule, self.slots.len());
-        self.slots.push(Rest { granule, packet, until: now + pause, failures, why });
+        self.slots.push(Rest { granule, packet, until: now.saturating_add(pause), failures, why });
         Pause { rest: pause, has_evicted }
     }
 

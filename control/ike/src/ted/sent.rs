@@ -41,7 +41,7 @@ impl Sent {
         if self.ended.len() >= ENDED_DISCOVERIES_MAX {
             self.forget_first();
         }
-        self.ended.push_back((now + ENDED_DISCOVERY_LIFE, asked));
+        self.ended.push_back((now.saturating_add(ENDED_DISCOVERY_LIFE), asked));
         self.ended_cookies.insert(asked.cookie);
     }
 

@@ -262,7 +262,7 @@ ted_counts! {
     ProbeAddresses = "probe-addresses",
     /// Of these: about addresses that are no hosts.
     ProbeNotUnicast = "probe-not-unicast",
-    /// Of these: they name one of our own addresses as their gateway.
+    /// Of these: they name one of our own addresses as their gateway or source.
     ProbeOwnAddress = "probe-own-address",
     /// Of these: they name a gateway that is not answered (REQUIREMENTS F-8).
     ProbeNotAllowed = "probe-not-allowed",

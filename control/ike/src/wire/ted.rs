@@ -581,6 +581,15 @@ mod tests {
         }
     }
 
+    #[test] // TED-61, W1
+    fn every_number_that_the_source_leaves_open_is_a_private_one_and_stands_once() {
+        let payloads = [number::PROXY, number::SUMMARY, number::ENTRY, number::COOKIE];
+        assert_eq!(payloads, [141, 142, 143, 144]);
+        assert!(payloads.iter().all(|payload| *payload >= 128), "RFC 2408 §3.1: private use");
+        assert_eq!((number::PROBE, number::RESPONSE), (240, 241));
+        assert_eq!([number::IPV6, number::COOKIE_ECHO, number::SEVERAL], [1, 2, 4]);
+    }
+
     #[test] // TED-8, TED-9, TED-10, TED-11, TED-62
     fn what_only_resembles_a_probe_is_none() {
         let good = probe(summary()).encode(1);

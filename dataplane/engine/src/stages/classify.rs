@@ -6,23 +6,18 @@ use crate::limits::NAT_TRAVERSAL_PORT;
 use crate::packet::udp::{self, Udp};
 use crate::packet::{Fragment, esp, isakmp, protocol};
 use crate::slot::{Lanes, Origin, Slot, empty_out};
-use crate::stages::discovery;
 use warren_seam::Side;
 
 /// Sorts what has arrived into the lanes of ESP, of the kernel and of what has to be judged.
 pub(crate) fn classify(core: &mut Core, lanes: &mut Lanes) {
     let mut arrived = empty_out(&mut lanes.arrived, &mut lanes.spare);
     for slot in arrived.drain(..) {
-        match discovery::look(core, &slot) {
-            None => sort(core, lanes, slot),
-            Some(sight) => discovery::take(core, lanes, slot, sight),
-        }
+        sort(core, lanes, slot);
     }
     lanes.spare = arrived;
 }
 
-/// Sorts one packet, which is no discovery message or is not to be taken for one.
-pub(crate) fn sort(core: &mut Core, lanes: &mut Lanes, mut slot: Slot) {
+fn sort(core: &mut Core, lanes: &mut Lanes, mut slot: Slot) {
     if slot.summary.is_martian() {
         return core.discard(slot, DropReason::Martian);
     }

@@ -20,7 +20,8 @@ use crate::packet::isakmp::{self, Isakmp};
 use crate::packet::udp::Udp;
 use crate::packet::{Fragment, Summary, protocol};
 use crate::slot::{Lanes, Origin, Slot};
-use crate::stages::{classify, select};
+use crate::stages::select;
+use warren_port::Frame;
 use warren_seam::limits::CAUGHT_OCTETS_MAX;
 use warren_seam::{Catch, Caught, Entry, Event, Injected, PortIndex, Side};
 
@@ -35,14 +36,15 @@ pub(crate) enum Sight {
     Stray(PortIndex),
 }
 
-/// What discovery sees in a packet that has arrived. `None` for nearly all, after one compare where discovery is off
-/// and a few where it is on.
+/// What discovery sees in a packet that a port or the kernel has given us. `None` for nearly all, after one compare where
+/// discovery is off and a few where it is on. It has its look before anything is done with the packet, so that a flood is
+/// dropped for little more than what it takes to read it.
 #[inline]
-pub(crate) fn look(core: &Core, slot: &Slot) -> Option<Sight> {
+pub(crate) fn look(core: &Core, frame: &Frame, summary: &Summary, origin: Origin) -> Option<Sight> {
     if core.lookout.is_idle() {
         return None;
     }
-    let tuple = &slot.summary.tuple;
+    let tuple = &summary.tuple;
     let may_be_one = match tuple.protocol {
         protocol::UDP => {
             tuple.destination_port == Some(isakmp::PORT) || tuple.source_port == Some(isakmp::PORT)
@@ -50,38 +52,36 @@ pub(crate) fn look(core: &Core, slot: &Slot) -> Option<Sight> {
         protocol::ICMP | protocol::ICMPV6 => core.lookout.asks(),
         _ => false,
     };
-    if may_be_one { examine(core, slot) } else { None }
+    if may_be_one { examine(core, frame, summary, origin) } else { None }
 }
 
 #[inline(never)]
-fn examine(core: &Core, slot: &Slot) -> Option<Sight> {
-    let summary = &slot.summary;
-    let outside = match slot.origin {
+fn examine(core: &Core, frame: &Frame, summary: &Summary, origin: Origin) -> Option<Sight> {
+    let outside = match origin {
         Origin::Port(port, Side::Outside) => Some(port),
-        Origin::Port(_, Side::Inside) | Origin::Tun => None,
-        Origin::Sa(_) | Origin::Control | Origin::Answer(_) | Origin::AnswerToSa => return None,
+        _ => None,
     };
-    if summary.fragment != Fragment::Whole || !passes_through(core, summary) {
-        return None;
-    }
-    let upper = slot.frame.bytes().get(summary.upper_at..).unwrap_or_default();
+    let upper = frame.bytes().get(summary.upper_at..).unwrap_or_default();
     let stray = || outside.filter(|_| core.lookout.asks()).map(Sight::Stray);
-    if summary.tuple.protocol != protocol::UDP {
-        return quotes_udp_to(isakmp::PORT, summary.tuple.protocol, upper).then(stray).flatten();
-    }
-    let message = Isakmp::new_checked(Udp::new_checked(upper).ok()?.payload()).ok()?;
-    if core.lookout.is_on()
-        && summary.tuple.destination_port == Some(isakmp::PORT)
-        && message.is_discovery_message()
-    {
-        let answering = outside.filter(|&port| core.lookout.answers(port));
-        return Some(match answering.filter(|_| message.exchange() == isakmp::PROBE) {
-            Some(port) => Sight::Probe(port),
-            None => Sight::Message,
-        });
-    }
-    let from_ike = summary.tuple.source_port == Some(isakmp::PORT) && !message.is_of_discovery();
-    from_ike.then(stray).flatten()
+    let sight = if summary.fragment != Fragment::Whole {
+        None
+    } else if summary.tuple.protocol != protocol::UDP {
+        quotes_udp_to(isakmp::PORT, summary.tuple.protocol, upper).then(stray).flatten()
+    } else {
+        let message = Isakmp::new_checked(Udp::new_checked(upper).ok()?.payload()).ok()?;
+        if core.lookout.is_on()
+            && summary.tuple.destination_port == Some(isakmp::PORT)
+            && message.is_discovery_message()
+        {
+            let answering = outside.filter(|&port| core.lookout.answers(port));
+            let probed = answering.filter(|_| message.exchange() == isakmp::PROBE);
+            Some(probed.map_or(Sight::Message, Sight::Probe))
+        } else {
+            let from_ike = summary.tuple.source_port == Some(isakmp::PORT) && !message.is_of_discovery();
+            from_ike.then(stray).flatten()
+        }
+    };
+    sight.filter(|_| passes_through(core, summary))
 }
 
 /// Whether it is for somebody else, and of the kind that may go on at all.
@@ -93,43 +93,52 @@ fn passes_through(core: &Core, summary: &Summary) -> bool {
 }
 
 /// Does with a packet what [`look`] has seen in it.
-pub(crate) fn take(core: &mut Core, lanes: &mut Lanes, slot: Slot, sight: Sight) {
-    let fits = slot.summary.octets <= CAUGHT_OCTETS_MAX;
+pub(crate) fn take(
+    core: &mut Core,
+    lanes: &mut Lanes,
+    (frame, summary, origin): (Frame, Summary, Origin),
+    sight: Sight,
+) {
+    let fits = summary.octets <= CAUGHT_OCTETS_MAX;
     let now = core.now;
     match sight {
-        Sight::Probe(_) | Sight::Message if !fits => core.discard(slot, DropReason::DiscoveryTooLong),
-        Sight::Probe(_) if !core.lookout.probes.take(now) => core.discard(slot, DropReason::ProbeRate),
+        Sight::Probe(_) | Sight::Message if !fits => {
+            core.discard_frame(frame, DropReason::DiscoveryTooLong);
+        }
+        Sight::Probe(_) if !core.lookout.probes.take(now) => core.discard_frame(frame, DropReason::ProbeRate),
         Sight::Probe(port) => {
-            if let Some(slot) = show(core, slot, Catch::Probe, port) {
-                core.discard(slot, DropReason::ProbeLost);
+            if let Some(frame) = show(core, frame, &summary, Catch::Probe, port) {
+                core.discard_frame(frame, DropReason::ProbeLost);
             }
         }
-        Sight::Message if !core.lookout.passing.take(now) => core.discard(slot, DropReason::DiscoveryRate),
-        Sight::Message => pass(core, lanes, slot),
+        Sight::Message if !core.lookout.passing.take(now) => {
+            core.discard_frame(frame, DropReason::DiscoveryRate);
+        }
+        Sight::Message => pass(core, lanes, Slot::new(frame, summary, origin)),
         // A stray that control is not shown is an error message like any other.
         Sight::Stray(port) if fits && core.lookout.strays.take(now) => {
-            if let Some(slot) = show(core, slot, Catch::Stray, port) {
-                classify::sort(core, lanes, slot);
+            if let Some(frame) = show(core, frame, &summary, Catch::Stray, port) {
+                lanes.arrived.push(Slot::new(frame, summary, origin));
             }
         }
-        Sight::Stray(_) => classify::sort(core, lanes, slot),
+        Sight::Stray(_) => lanes.arrived.push(Slot::new(frame, summary, origin)),
     }
 }
 
 /// Takes a packet off its way and shows it to control; gives it back when control does not keep up.
-fn show(core: &mut Core, slot: Slot, catch: Catch, port: PortIndex) -> Option<Slot> {
+fn show(core: &mut Core, frame: Frame, summary: &Summary, catch: Catch, port: PortIndex) -> Option<Frame> {
     let caught = Caught {
         catch,
         port,
-        tuple: slot.summary.tuple,
-        upper_at: slot.summary.upper_at as u16,
-        packet: slot.frame.bytes().to_vec(),
+        tuple: summary.tuple,
+        upper_at: summary.upper_at as u16,
+        packet: frame.bytes().to_vec(),
     };
     if !core.report_if_roomy(Event::Caught(Box::new(caught))) {
-        return Some(slot);
+        return Some(frame);
     }
     core.counters.add(Tally::Caught, 1);
-    core.umem.release(slot.frame);
+    core.umem.release(frame);
     None
 }
 
@@ -161,7 +170,8 @@ pub(crate) fn inject(core: &mut Core, lanes: &mut Lanes, injected: &Injected) {
     match injected.entry {
         Entry::Originate => pass(core, lanes, Slot::new(frame, summary, Origin::Control)),
         Entry::Resume(port) => pass(core, lanes, Slot::new(frame, summary, by(port))),
-        Entry::Judge(port) => classify::sort(core, lanes, Slot::new(frame, summary, by(port))),
+        // Behind the place where discovery has its look: it is not caught again.
+        Entry::Judge(port) => lanes.arrived.push(Slot::new(frame, summary, by(port))),
     }
 }
 

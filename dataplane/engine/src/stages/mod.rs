@@ -1,8 +1,8 @@
 //! The path of a packet, written once, in order. Each stage takes a whole lane and does one thing to it.
 //!
 //! ```text
-//!  receive ─► classify ─┬─► discovery messages in transit: shown to control, or forward without asking a rule
-//!                       ├─► ESP to us: lookup ─► open ─► accept ─► decap ─► verify ─► classify again (bounded)
+//!  receive ─┬─► discovery messages in transit: shown to control, or forward without asking a rule
+//!           └─► classify ─┬─► ESP to us: lookup ─► open ─► accept ─► decap ─► verify ─► classify again (bounded)
 //!                       ├─► to us: kernel
 //!                       └─► judge ─► select ─┬─► clear ───────────────────────────────────────────┐
 //!                                            └─► mtu ─► [bind ─► encap ─► seal ─► outer] per level ├─► forward ─► transmit

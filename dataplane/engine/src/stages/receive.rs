@@ -1,4 +1,4 @@
-//! From a port's frames to packets: the link header comes off, the IP headers are read.
+//! From a port's frames to packets: the link header comes off, the IP headers are read, discovery has a look.
 
 use crate::core::Core;
 use crate::counters::Tally;
@@ -8,6 +8,7 @@ use crate::handoff::{Parcel, Work};
 use crate::limits::BATCH_MAX;
 use crate::packet::{Summary, ethernet};
 use crate::slot::{Lanes, Origin, Slot};
+use crate::stages::discovery;
 use warren_port::{Frame, Link};
 use warren_seam::PortIndex;
 
@@ -43,7 +44,10 @@ pub(crate) fn from_tun(core: &mut Core, lanes: &mut Lanes) -> usize {
 
 fn admit(core: &mut Core, lanes: &mut Lanes, mut frame: Frame, link: Link, origin: Origin) {
     match read(&core.fib, &mut frame, link, origin) {
-        Ok(summary) => lanes.arrived.push(Slot::new(frame, summary, origin)),
+        Ok(summary) => match discovery::look(core, &frame, &summary, origin) {
+            None => lanes.arrived.push(Slot::new(frame, summary, origin)),
+            Some(sight) => discovery::take(core, lanes, (frame, summary, origin), sight),
+        },
         Err(reason) => core.discard_frame(frame, reason),
     }
 }

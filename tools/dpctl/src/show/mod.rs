@@ -7,6 +7,7 @@ pub(crate) mod policy;
 mod rules;
 mod sas;
 mod stats;
+mod ted;
 mod tunnels;
 
 pub(crate) use clients::clients;
@@ -16,4 +17,5 @@ pub(crate) use policy::policies;
 pub(crate) use rules::rules;
 pub(crate) use sas::sas;
 pub(crate) use stats::{headline, stats, version};
+pub(crate) use ted::{ted_preview, ted_status};
 pub(crate) use tunnels::tunnels;

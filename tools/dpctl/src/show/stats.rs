@@ -28,8 +28,12 @@ pub(crate) fn stats(answer: &Answer, width: u16) -> Option<String> {
     text += &workers(&stats.workers, width);
     text += "\n";
     text += &ledger(stats);
-    for (title, counters) in [("Workers", &stats.tallies), ("IKE", &stats.ike), ("Steering", &stats.steering)]
-    {
+    for (title, counters) in [
+        ("Workers", &stats.tallies),
+        ("IKE", &stats.ike),
+        ("Discovery", &stats.ted),
+        ("Steering", &stats.steering),
+    ] {
         text += &named(title, counters, width);
     }
     Some(text)

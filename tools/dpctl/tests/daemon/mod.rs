@@ -10,8 +10,9 @@ use std::thread;
 use warren_api::{
     Answer, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lease, LeaseState, Leases, Policies,
     PolicySetRow, Pool, Port, PullState, PulledPolicy, Refusal, RefusalWord, Response, Rule, RuleClass,
-    Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow, SetState, Stats, Totals, Tunnel, TunnelState,
-    VersionInfo, Worker, decode_request, encode_response,
+    Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow, SetState, Stats, TedField, TedFlow, TedFound,
+    TedInFlight, TedPreview, TedResting, TedStage, TedStatus, Totals, Tunnel, TunnelState, VersionInfo,
+    Worker, decode_request, encode_response,
 };
 
 pub(crate) struct Daemon {
@@ -86,9 +87,98 @@ fn answer(command: &Command, looks: &AtomicU64) -> Result<Answer, Refusal> {
         Command::LeaseRelease { pool, holder } if pool != "visitors" => {
             Err(Refusal::new(RefusalWord::UnknownLease, format!("pool `{pool}` has no lease of `{holder}`")))
         }
+        Command::TedStatus => Ok(Answer::TedStatus(Box::new(ted_status()))),
+        Command::TedPreview { .. } => Ok(Answer::TedPreview(Box::new(ted_preview()))),
+        Command::TedProbe { packet } => match packet.destination.to_string().as_str() {
+            "192.0.2.9" => Err(Refusal::new(RefusalWord::Unasked, "no rule discovers a gateway for it")),
+            _ => Ok(Answer::TedFlow(Box::new(TedFlow::InFlight(ted_status().in_flight.remove(0))))),
+        },
+        // A tunnel after a look at the negotiation for one host, and nothing for the other.
+        Command::TedFlow { packet } => {
+            Ok(Answer::TedFlow(Box::new(match packet.destination.to_string().as_str() {
+                "10.2.0.1" if looks.fetch_add(1, Ordering::SeqCst) == 0 => {
+                    TedFlow::InFlight(ted_status().in_flight.remove(1))
+                }
+                "10.2.0.1" => TedFlow::Found(ted_status().found.remove(0)),
+                _ => TedFlow::Resting(ted_status().resting.remove(0)),
+            })))
+        }
         Command::PolicyPull { .. } | Command::ClientClose { .. } | Command::LeaseRelease { .. } => {
             Ok(Answer::Done)
         }
+    }
+}
+
+pub(crate) fn ted_status() -> TedStatus {
+    let in_flight = |packet: &str, stage| TedInFlight {
+        rule: "to-partners".into(),
+        packet: packet.into(),
+        cookie: "00112233445566aa".into(),
+        since_ms: 1234,
+        waiting: 1042,
+        stage,
+    };
+    let negotiating = TedStage::Negotiating {
+        gateway: "203.0.113.7".into(),
+        selector: "10.1.0.0/16 -> 10.2.0.0/16".into(),
+    };
+    let found = TedFound {
+        tunnel: "to-partners/203.0.113.7".into(),
+        within: "to-partners".into(),
+        peer: "partners/203.0.113.7".into(),
+        gateway: "203.0.113.7".into(),
+        selector: "10.1.0.0/16 -> 10.2.0.0/16".into(),
+        is_up: true,
+        is_ours: true,
+        since_s: 310,
+    };
+    TedStatus {
+        is_on: true,
+        answer_on: vec!["wan".into()],
+        in_flight: vec![
+            in_flight("tcp 10.1.0.1 port 40000 -> 10.3.0.1 port 443", TedStage::Probing { sent: 2 }),
+            in_flight("icmp 10.1.0.2 port - -> 10.2.0.1 port -", negotiating),
+        ],
+        resting: vec![TedResting {
+            rule: "to-partners".into(),
+            packet: "udp 10.1.0.1 port 5353 -> 10.4.0.1 port 53".into(),
+            for_s: 77,
+            failures: 2,
+            why: "no gateway answered".into(),
+        }],
+        found: vec![
+            found.clone(),
+            TedFound {
+                tunnel: "to-partners/198.51.100.2".into(),
+                gateway: "198.51.100.2".into(),
+                selector: "10.1.0.0/24 -> 10.9.0.0/16".into(),
+                is_up: false,
+                is_ours: false,
+                since_s: 0,
+                ..found
+            },
+        ],
+        counters: counters(&[("probes-sent", 1234), ("response-unknown", 0), ("responses-sent", 7)]),
+    }
+}
+
+pub(crate) fn ted_preview() -> TedPreview {
+    let field = |(part, name, value): (&str, &str, &str)| TedField {
+        part: part.into(),
+        name: name.into(),
+        value: value.into(),
+    };
+    let fields = [
+        ("IP", "version", "4"),
+        ("IP", "source", "10.1.0.1, the end host behind us"),
+        ("UDP", "source port", "40000"),
+        ("UDP", "destination port", "500"),
+        ("ISAKMP", "exchange type", "240 (TED probe)"),
+    ];
+    TedPreview {
+        rule: "to-partners".into(),
+        fields: fields.map(field).into(),
+        octets: "4500002c00010000401100000a0100010a0200019c4001f4001800000102".into(),
     }
 }
 
@@ -151,6 +241,7 @@ pub(crate) fn stats(look: u64) -> Stats {
         workers: vec![worker],
         tallies: counters(&[("flow-hit", 2_400_000), ("flow-miss", 120), ("icmp-sent", 0)]),
         ike: counters(&[("messages-received", 34), ("unknown-peer", 2)]),
+        ted: counters(&[("probes-sent", 0), ("responses-sent", 7)]),
         steering: counters(&[("passed-to-kernel", 99), ("redirected", 2_469_134)]),
     }
 }

@@ -464,6 +464,10 @@ fn what_is_granted_after_its_sa_has_gone_has_no_effect() {
     pair.run(secs(1));
     pair.call(1, |endpoint, now| endpoint.grant_child(now, asked.clone()));
     assert_eq!(pair.right().discarded(Discard::UnknownCookies), 1);
+    // Nor has a child for a peer that has gone.
+    let late = child(GRANTED, FIRST, selector("10.2.5.0/24 10.1.3.0/24"));
+    pair.call(1, |endpoint, now| endpoint.add_child(now, late));
+    assert_eq!(pair.right().endpoint.rules.len(), 1);
     // Nor has anything that is no message of the kind.
     for message in [Vec::new(), vec![0; 28], asked.message[..40].to_vec()] {
         let asked = crate::Asked { message, ..asked.clone() };
