@@ -23,6 +23,9 @@ use crate::failure::Context;
 use crate::frame::{Inside, Kind, classify};
 use crate::{Failure, limits};
 
+/// Octets of an Ethernet header.
+const ETHERNET_OCTETS: usize = 14;
+
 /// What was seen so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Wire {
@@ -54,6 +57,25 @@ pub struct Wire {
     pub missed: u64,
     /// Seconds since 1970 of the first protected frame.
     pub first_protected_s: Option<f64>,
+    /// Seconds since 1970 of the first IKE message.
+    pub first_ike_s: Option<f64>,
+    /// Probes and answers to them, each counted once on every wire that it passed.
+    #[serde(default)]
+    pub discovery: u64,
+    /// The first of them.
+    #[serde(default)]
+    pub messages: Vec<Message>,
+}
+
+/// A discovery message as it was seen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Where it entered the wire.
+    pub interface: String,
+    /// Seconds since 1970.
+    pub at_s: f64,
+    /// The IP packet, as far as it was captured, in hex.
+    pub packet: String,
 }
 
 impl Wire {
@@ -68,7 +90,11 @@ impl Wire {
         match kind {
             Kind::Esp => self.esp += 1,
             Kind::UdpEsp => self.udp_esp += 1,
-            Kind::Ike => self.ike += 1,
+            Kind::Ike => {
+                self.ike += 1;
+                self.first_ike_s.get_or_insert_with(unix_seconds);
+            }
+            Kind::Probe | Kind::Response => self.discovery += 1,
             Kind::Keepalive => self.keepalives += 1,
             Kind::Neighbour => self.neighbour += 1,
             Kind::Icmp => self.icmp += 1,
@@ -87,6 +113,13 @@ impl Wire {
     }
 }
 
+impl Message {
+    fn new(interface: &str, frame: &[u8]) -> Self {
+        let packet = frame.iter().skip(ETHERNET_OCTETS).map(|octet| format!("{octet:02x}")).collect();
+        Self { interface: interface.to_owned(), at_s: unix_seconds(), packet }
+    }
+}
+
 /// Seconds since 1970, the one clock that two processes share without further ado.
 pub fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
@@ -99,7 +132,7 @@ struct Order {
     pcap: Option<PathBuf>,
 }
 
-/// `xtask capture --interface NAME… --inside PREFIX… [--marker TEXT] [--pcap FILE]`
+/// `xtask capture --interface NAME… --inside PREFIX… [--marker TEXT] [--pcap FILE] [--may-probe]`
 pub fn main(mut arguments: Arguments) -> Result<(), Failure> {
     let interfaces = arguments.values("--interface")?;
     let prefixes = arguments.values("--inside")?;
@@ -107,8 +140,9 @@ pub fn main(mut arguments: Arguments) -> Result<(), Failure> {
         prefixes.iter().map(|text| text.parse()).collect::<Result<_, String>>().map_err(Failure::new)?;
     let marker = arguments.value("--marker")?.unwrap_or_default().into_bytes();
     let pcap = arguments.value("--pcap")?.map(PathBuf::from);
+    let may_probe = arguments.flag("--may-probe");
     arguments.finish()?;
-    listen(&Order { interfaces, inside: Inside { prefixes, marker }, pcap })
+    listen(&Order { interfaces, inside: Inside { prefixes, marker, may_probe }, pcap })
 }
 
 fn listen(order: &Order) -> Result<(), Failure> {
@@ -144,13 +178,16 @@ fn listen(order: &Order) -> Result<(), Failure> {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let arrived = from.as_ref().and_then(Arrival::of);
-            if !arrived.is_some_and(|arrival| arrival.is_inbound() && wanted.contains_key(&arrival.interface))
-            {
+            let arrived = from.as_ref().and_then(Arrival::of).filter(Arrival::is_inbound);
+            let Some(interface) = arrived.and_then(|arrival| wanted.get(&arrival.interface)) else {
                 continue;
-            }
+            };
             let frame = &buffer[..taken];
-            wire.count(classify(frame, &order.inside), frame, octets as u64);
+            let kind = classify(frame, &order.inside);
+            wire.count(kind, frame, octets as u64);
+            if matches!(kind, Kind::Probe | Kind::Response) && wire.messages.len() < limits::MESSAGES_KEPT {
+                wire.messages.push(Message::new(interface, frame));
+            }
             if let Some(pcap) = &mut pcap {
                 pcap.write(frame, octets)?;
             }

@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: what is asked for, and the scenes with two gateways: a host behind each, traffic between the
-//! hosts, and a listener on the wire. The scene of config mode has a file of its own.
+//! hosts, and a listener on the wire. The scenes of config mode and of
+//! discovery have files of their own.
 //!
 //! ```text
 //! build ── lab ── listener ── gateways start ── first pings (no tunnel yet) ── tunnel up ── N seconds of ping and
@@ -26,7 +27,7 @@ use crate::test::RELEASE_PROGRAMS;
 use crate::topology::{SITE_A, SITE_B, Topology};
 use crate::traffic::{self, Client, Pinging, Pings, Server, Transfer, Way};
 use crate::verdict::Outcome;
-use crate::{Failure, config_mode, repository, supervise};
+use crate::{Failure, config_mode, discovery, repository, supervise};
 
 /// What the command line asks for.
 pub(crate) struct Order {
@@ -34,6 +35,8 @@ pub(crate) struct Order {
     pub(crate) seconds: u64,
     json: Option<PathBuf>,
     pub(crate) is_kept: bool,
+    /// Everything in IPv6; only the scene of discovery has that to choose, the others have both families or one.
+    pub(crate) is_ipv6: bool,
 }
 
 /// What is shown.
@@ -45,17 +48,28 @@ pub(crate) enum Scenario {
     Interop,
     /// A client that pulls its policy from a server.
     ConfigMode,
+    /// Two gateways that find each other.
+    Discovery,
 }
 
 impl Scenario {
     /// All of them, in the order in which a test run plays them.
-    pub(crate) const ALL: [Self; 3] = [Self::SiteToSite, Self::Interop, Self::ConfigMode];
+    pub(crate) const ALL: [Self; 4] = [Self::SiteToSite, Self::Interop, Self::ConfigMode, Self::Discovery];
 
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::SiteToSite => "site-to-site",
             Self::Interop => "interop",
             Self::ConfigMode => "config-mode",
+            Self::Discovery => "discovery",
+        }
+    }
+
+    /// The options with which a test run plays it, each time with one more.
+    pub(crate) const fn variants(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Discovery => &[&[], &["--ipv6"]],
+            _ => &[&[]],
         }
     }
 
@@ -79,8 +93,12 @@ impl Order {
             seconds: arguments.number("--seconds")?.unwrap_or(20).max(2),
             json: arguments.value("--json")?.map(PathBuf::from),
             is_kept: arguments.flag("--keep"),
+            is_ipv6: arguments.flag("--ipv6"),
         };
         arguments.finish()?;
+        if order.is_ipv6 && scenario != Scenario::Discovery {
+            return Err(Failure::new("--ipv6 belongs to --scenario discovery"));
+        }
         Ok(order)
     }
 }
@@ -103,6 +121,7 @@ pub fn main(arguments: Arguments) -> Result<bool, Failure> {
     supervise::supervised(&xtask, &words)?;
     let outcome = match order.scenario {
         Scenario::ConfigMode => config_mode::play(&xtask, &order)?,
+        Scenario::Discovery => discovery::play(&xtask, &order)?,
         Scenario::SiteToSite | Scenario::Interop => Scene::new(&xtask, &order)?.play(&order)?,
     };
     outcome.print();
@@ -352,5 +371,12 @@ mod tests {
         let refused = Scenario::from_word("config").unwrap_err().to_string();
         assert!(Scenario::ALL.iter().all(|scenario| refused.contains(scenario.word())), "{refused}");
         assert_eq!(Scenario::from_word("config-mode").unwrap(), Scenario::ConfigMode);
+    }
+
+    #[test]
+    fn option_without_a_meaning_for_a_scene_is_refused() {
+        let order = |text: &str| Order::read(Arguments::new(text.split(' ').map(str::to_owned)));
+        assert!(order("--scenario discovery --ipv6").unwrap().is_ipv6);
+        assert!(order("--scenario interop --ipv6").is_err());
     }
 }

@@ -12,6 +12,11 @@ pub enum Kind {
     UdpEsp,
     /// An IKE message on port 500, or on 4500 behind the non-ESP marker.
     Ike,
+    /// A probe that asks for the gateway in front of its destination. It names inner addresses and is in clear, which is
+    /// a leak unless discovery is what is being watched.
+    Probe,
+    /// A gateway's answer to one.
+    Response,
     /// The single octet 0xff that keeps a NAT mapping alive.
     Keepalive,
     /// ARP, or IPv6 neighbour and router discovery.
@@ -73,6 +78,8 @@ pub struct Inside {
     pub prefixes: Vec<Prefix>,
     /// Octets that the demo puts into its payloads; empty for none.
     pub marker: Vec<u8>,
+    /// Probes may show addresses of the inside, and nothing else may.
+    pub may_probe: bool,
 }
 
 impl Inside {
@@ -160,13 +167,17 @@ fn upper_v6<'a>(packet: &'a [u8], inside: &Inside) -> Option<Upper<'a>> {
 
 fn packet(octets: &[u8], inside: &Inside) -> Option<Kind> {
     let found = upper(octets, inside)?;
+    let discovery = if inside.may_probe { discovery(&found) } else { None };
+    if discovery == Some(Kind::Probe) {
+        return discovery;
+    }
     if found.touches_inside {
         return Some(Kind::Leak);
     }
     Some(match found.protocol {
         50 => Kind::Esp,
         _ if found.is_later_fragment => Kind::Fragment,
-        17 => datagram(found.octets),
+        17 => discovery.unwrap_or_else(|| datagram(found.octets)),
         // A tunnel without encryption shows the inner packet where its own payload starts.
         4 | 41 => packet(found.octets, inside).filter(|kind| *kind == Kind::Leak).unwrap_or(Kind::Other),
         1 => match (found.octets.first()?, found.octets.get(8..)) {
@@ -181,6 +192,25 @@ fn packet(octets: &[u8], inside: &Inside) -> Option<Kind> {
         },
         _ => Kind::Other,
     })
+}
+
+/// A whole ISAKMP message to port 500 of version 1, message ID 0, not encrypted, with one of the two exchange types of
+/// discovery; a probe has no responder's cookie and an answer has one.
+fn discovery(found: &Upper<'_>) -> Option<Kind> {
+    let message = found.octets.get(8..)?;
+    let header = message.get(..28)?;
+    let length = u32::from_be_bytes(header[24..28].try_into().ok()?);
+    let is_plain = found.protocol == 17
+        && !found.is_later_fragment
+        && be16(found.octets, 2) == Some(500)
+        && be16(found.octets, 4).map(u32::from) == Some(length + 8)
+        && header[17] == 0x10
+        && header[19..24] == [0; 5];
+    match (header[18], header[8..16] == [0; 8]) {
+        (240, true) if is_plain => Some(Kind::Probe),
+        (241, false) if is_plain => Some(Kind::Response),
+        _ => None,
+    }
 }
 
 fn quotes_inside(quoted: &[u8], inside: &Inside) -> bool {
@@ -216,6 +246,7 @@ mod tests {
         Inside {
             prefixes: vec!["10.1.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
             marker: b"in the clear".to_vec(),
+            may_probe: false,
         }
     }
 
@@ -288,6 +319,50 @@ mod tests {
         for (frame, kind) in table {
             assert_eq!(classify(&frame, &inside()), kind);
         }
+    }
+
+    /// A discovery message of this exchange type with as much behind its header.
+    fn discovery(exchange: u8, cookie_r: u8, more: &[u8]) -> Vec<u8> {
+        let mut message = vec![7; 8];
+        message.extend([cookie_r; 8]);
+        message.extend([13, 0x10, exchange, 0, 0, 0, 0, 0]);
+        message.extend((28 + more.len() as u32).to_be_bytes());
+        message.extend(more);
+        udp(500, &message)
+    }
+
+    #[test] // F-10, TED-8
+    fn probe_shows_the_inside_and_is_a_leak_unless_it_is_looked_for() {
+        let (a, b) = ([10, 1, 0, 10], [10, 2, 0, 10]);
+        let watching = Inside { may_probe: true, ..inside() };
+        let probe = v4(17, a, b, &discovery(240, 0, &[1; 40]));
+        assert_eq!(classify(&probe, &watching), Kind::Probe);
+        assert_eq!(classify(&probe, &inside()), Kind::Leak);
+        let response = v4(17, PEER, US, &discovery(241, 9, &[1; 40]));
+        assert_eq!(classify(&response, &watching), Kind::Response);
+        assert_eq!(classify(&response, &inside()), Kind::Ike);
+    }
+
+    #[test] // F-24
+    fn what_is_no_whole_probe_stays_a_leak_while_probes_are_looked_for() {
+        let (a, b) = ([10, 1, 0, 10], [10, 2, 0, 10]);
+        let watching = Inside { may_probe: true, ..inside() };
+        let good = discovery(240, 0, &[1; 40]);
+        let with = |at: usize, octet: u8| {
+            let mut octets = good.clone();
+            octets[at] = octet;
+            classify(&v4(17, a, b, &octets), &watching)
+        };
+        for (at, octet) in [(3, 1), (5, 60), (16, 1), (25, 0x20), (26, 34), (27, 1), (31, 1), (35, 7)] {
+            assert_eq!(with(at, octet), Kind::Leak, "octet {at}");
+        }
+        assert_eq!(classify(&v4(17, a, b, &discovery(240, 0, b"in the clear")), &watching), Kind::Leak);
+        assert_eq!(
+            classify(&v4(17, a, b, &discovery(241, 9, &[])), &watching),
+            Kind::Leak,
+            "to an inner address"
+        );
+        assert_eq!(classify(&v4(6, a, b, &good), &watching), Kind::Leak);
     }
 
     #[test] // F-36

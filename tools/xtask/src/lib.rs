@@ -4,7 +4,7 @@
 //! main ── setup (packages)
 //!      ├─ test: steps, each a cargo command or one of these ── heard ──> summary
 //!      ├─ fuzz, sim, bench
-//!      └─ demo, config_mode ── supervise ── lab, topology ── gateway (warrend, dpctl) ── traffic, capture ──> verdict
+//!      └─ demo, config_mode, discovery ── supervise ── lab, topology ── gateway (warrend, dpctl) ── traffic, capture ──> verdict
 //! ```
 //!
 //! The foreign-peer cases in `tests/interop` use the same lab, listener and gateways, which is why this is a library
@@ -16,6 +16,7 @@ pub mod arguments;
 pub mod capture;
 mod config_mode;
 pub mod demo;
+mod discovery;
 mod failure;
 pub mod frame;
 pub mod fuzz;
@@ -28,6 +29,7 @@ pub mod listener;
 pub mod live;
 pub mod packages;
 pub mod peer;
+mod probe;
 pub mod repository;
 pub mod setup;
 pub mod step;

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-/// Octets of one captured frame that are looked at: every header a leak could show in, and a whole demo ping.
-pub const CAPTURE_FRAME_OCTETS: usize = 256;
+/// Octets of one captured frame that are looked at: every header a leak could show in, a whole demo ping, and a whole probe,
+/// which over IPv6 has somewhat more than 400.
+pub const CAPTURE_FRAME_OCTETS: usize = 512;
 /// Receive buffer of the listener: half a second of small frames at the rate two veth pairs can carry.
 pub const CAPTURE_BUFFER_OCTETS: usize = 256 << 20;
 /// Frames read before the listener looks at its own standard input again.
@@ -38,3 +39,5 @@ pub const CAPTURE_LAST_BATCHES: usize = 1024;
 pub const REASONS_SHOWN: usize = 8;
 /// Characters of one such reason: two lines of a terminal, or of what is passed on about a run.
 pub const REASON_CHARACTERS: usize = 160;
+/// Discovery messages that the listener keeps for whoever wants to look at them: a scene has some dozens.
+pub const MESSAGES_KEPT: usize = 64;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::capture::Wire;
 use crate::failure::Context;
 use crate::lab::Namespace;
-use crate::topology::{Site, WIDE_AREA_PORTS};
+use crate::topology::{CROSSING_PORTS, Site, WIDE_AREA_PORTS};
 use crate::{Failure, limits};
 
 /// A listener in the wide area. Dropping it ends it.
@@ -30,17 +30,36 @@ impl Listener {
         marker: &str,
         pcap: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let mut command = wide_area.command(program);
-        command.arg("capture");
-        for port in WIDE_AREA_PORTS {
+        let mut words = vec!["--marker".to_owned(), marker.to_owned()];
+        words.extend(pcap.iter().flat_map(|path| ["--pcap".to_owned(), path.display().to_string()]));
+        Self::hear(program, wide_area, &WIDE_AREA_PORTS, &Site::inside(), &words)
+    }
+
+    /// The same on ports of two wires, where probes may pass and are kept.
+    pub fn start_for_discovery(
+        program: &Path,
+        wires: &Namespace,
+        inside: &[String],
+        marker: &str,
+    ) -> Result<Self, Failure> {
+        let words = ["--may-probe", "--marker", marker].map(str::to_owned);
+        Self::hear(program, wires, &CROSSING_PORTS, inside, &words)
+    }
+
+    fn hear(
+        program: &Path,
+        namespace: &Namespace,
+        ports: &[&str],
+        inside: &[String],
+        words: &[String],
+    ) -> Result<Self, Failure> {
+        let mut command = namespace.command(program);
+        command.arg("capture").args(words);
+        for port in ports {
             command.args(["--interface", port]);
         }
-        for prefix in Site::inside() {
-            command.args(["--inside", &prefix]);
-        }
-        command.args(["--marker", marker]);
-        if let Some(path) = pcap {
-            command.arg("--pcap").arg(path);
+        for prefix in inside {
+            command.args(["--inside", prefix]);
         }
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting the listener")?;

@@ -13,10 +13,11 @@ fn help() -> String {
         "\
 Builds, tests and demonstrates Warren.
 
-  cargo xtask demo [--scenario site-to-site|interop|config-mode] [--seconds N] [--json FILE] [--keep]
+  cargo xtask demo [--scenario site-to-site|interop|config-mode|discovery] [--seconds N] [--json FILE] [--keep] [--ipv6]
       Two gateways in network namespaces, a host behind each, traffic between the hosts and a listener on the wire.
       Needs root. `interop` puts strongSwan on the far side. `config-mode` has a client with two lines of
-      configuration, which reaches the networks behind a policy server through what it pulls from it.
+      configuration, which reaches the networks behind a policy server through what it pulls from it. `discovery` has
+      two gateways that find each other past a third, with --ipv6 in IPv6.
       --keep leaves everything standing to look around in.
   cargo xtask test [--only STEP]... [--skip STEP]...
       Every check there is. The steps:

@@ -217,12 +217,14 @@ fn demo(journal: &mut Journal) -> Result<Tally, Failure> {
             tally.add(Tally::skip(why));
             continue;
         }
-        let mut command = Command::new(&xtask);
-        command.args(["demo", "--scenario", scenario.word(), "--seconds", "5"]);
-        let mut why = Vec::new();
-        let good = journal.run(&mut command, Show::All, &mut |line| why.extend(objection(line)))?;
-        let failed = || Tally::fail(format!("{}: {}", scenario.word(), why.join("; ")));
-        tally.add(if good { Tally::pass() } else { failed() });
+        for more in scenario.variants() {
+            let mut command = Command::new(&xtask);
+            command.args(["demo", "--scenario", scenario.word(), "--seconds", "5"]).args(*more);
+            let mut why = Vec::new();
+            let good = journal.run(&mut command, Show::All, &mut |line| why.extend(objection(line)))?;
+            let name = [&[scenario.word()], *more].concat().join(" ");
+            tally.add(if good { Tally::pass() } else { Tally::fail(format!("{name}: {}", why.join("; "))) });
+        }
     }
     Ok(tally)
 }

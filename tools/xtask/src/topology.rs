@@ -143,12 +143,29 @@ pub fn annex_port(site: Site) -> String {
 
 /// Connects a site's gateway to the wide area, with the site's outer addresses.
 fn go_outside(gateway: &Namespace, site: Site, wide_area: &Namespace, port: &str) -> Result<(), Failure> {
-    gateway.veth("wan", wide_area, port)?;
-    wide_area.ip(&format!("link set {port} master br0"))?;
-    gateway.address("wan", IpAddr::V4(site.outer()), 24)?;
-    gateway.address("wan", IpAddr::V6(site.outer_v6()), 64)?;
-    gateway.without_offload("wan")
+    let addresses = [IpAddr::V4(site.outer()), IpAddr::V6(site.outer_v6())];
+    join(gateway, "wan", addresses, wide_area, port, BRIDGE)
 }
+
+/// Connects a gateway's interface to a bridge.
+fn join(
+    gateway: &Namespace,
+    interface: &str,
+    addresses: [IpAddr; 2],
+    wires: &Namespace,
+    port: &str,
+    bridge: &str,
+) -> Result<(), Failure> {
+    gateway.veth(interface, wires, port)?;
+    wires.ip(&format!("link set {port} master {bridge}"))?;
+    for (address, bits) in addresses.into_iter().zip([24, 64]) {
+        gateway.address(interface, address, bits)?;
+    }
+    gateway.without_offload(interface)
+}
+
+/// The bridge of a wide area.
+const BRIDGE: &str = "br0";
 
 /// The ports of the wide area, where the listener stands: towards gateway 1, towards gateway 2.
 pub const WIDE_AREA_PORTS: [&str; 2] = ["to1", "to2"];
@@ -211,6 +228,86 @@ impl Visit {
         server.gateway.ip(&format!("route add {} via {}", LEASES.network(), SITE_A.outer()))?;
         client.sysctl(&["net.ipv4.tcp_rmem=4096 131072 1048576", "net.ipv4.tcp_wmem=4096 131072 1048576"])?;
         Ok(Self { client, server, annexes, wide_area })
+    }
+}
+
+/// The ports of both wires of a [`Crossing`], in the order in which a packet of host A could enter them: from gateway 1, from
+/// gateway 3 on either side, from gateway 2.
+pub const CROSSING_PORTS: [&str; 4] = ["to1", "near3", "far3", "to2"];
+
+/// Two sites in different networks, and a third gateway between them that protects neither.
+///
+/// ```text
+/// host A ── gateway 1 ────── near ────── gateway 3 ────── far ────── gateway 2 ── host B
+/// 10.1.0.10   198.51.100.1     198.51.100.254  203.0.113.254    203.0.113.2   10.2.0.10
+/// 10.1.1.10   2001:db8::1      2001:db8::fe    2001:db8:0:1::fe 2001:db8:0:1::2
+/// ```
+pub struct Crossing {
+    /// Host A and gateway 1. The host is in two networks, of which the second has no counterpart on the other side.
+    pub a: Half,
+    /// Host B and gateway 2.
+    pub b: Half,
+    /// Gateway 3, with the interfaces `near` and `far`.
+    pub middle: Namespace,
+    /// Both wires, each a bridge.
+    pub wires: Namespace,
+}
+
+impl Crossing {
+    /// Gateway 1 outside.
+    pub fn near() -> [IpAddr; 2] {
+        [SITE_A.outer().into(), SITE_A.outer_v6().into()]
+    }
+
+    /// Gateway 2 outside.
+    pub fn far() -> [IpAddr; 2] {
+        [Ipv4Addr::new(203, 0, 113, 2).into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 2).into()]
+    }
+
+    /// Gateway 3 on its near side.
+    pub fn middle_near() -> [IpAddr; 2] {
+        [Ipv4Addr::new(198, 51, 100, 254).into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xfe).into()]
+    }
+
+    /// Gateway 3 on its far side.
+    pub fn middle_far() -> [IpAddr; 2] {
+        [Ipv4Addr::new(203, 0, 113, 254).into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0xfe).into()]
+    }
+
+    /// Host A in its second network.
+    pub fn second() -> [IpAddr; 2] {
+        [Ipv4Addr::new(10, 1, 1, 10).into(), Ipv6Addr::new(0xfd00, 1, 0, 1, 0, 0, 0, 0x10).into()]
+    }
+
+    /// All of a site, which may have more than one network.
+    pub fn whole(site: Site) -> [String; 2] {
+        [format!("10.{}.0.0/16", site.0), format!("fd00:{}::/32", site.0)]
+    }
+
+    /// Makes all six namespaces and connects them; the way in clear exists.
+    pub fn new(lab: &mut Lab) -> Result<Self, Failure> {
+        let (a, b) = (Half::new(lab, SITE_A)?, Half::new(lab, SITE_B)?);
+        let (middle, wires) = (lab.namespace("gw3")?, wide_area(lab)?);
+        wires.ip("link add br1 type bridge mcast_snooping 0\nlink set br1 up")?;
+        let [to1, near3, far3, to2] = CROSSING_PORTS;
+        join(&a.gateway, "wan", Self::near(), &wires, to1, BRIDGE)?;
+        join(&middle, "near", Self::middle_near(), &wires, near3, BRIDGE)?;
+        join(&middle, "far", Self::middle_far(), &wires, far3, "br1")?;
+        join(&b.gateway, "wan", Self::far(), &wires, to2, "br1")?;
+        middle.sysctl(&["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])?;
+        for (half, outer, via) in
+            [(&a, Self::near(), Self::middle_near()), (&b, Self::far(), Self::middle_far())]
+        {
+            half.gateway.ip(&format!("route add default via {}\nroute add ::/0 via {}", via[0], via[1]))?;
+            let [v4, v6] = Self::whole(half.site);
+            middle.ip(&format!("route add {v4} via {}\nroute add {v6} via {}", outer[0], outer[1]))?;
+        }
+        let gateway = [Ipv4Addr::new(10, 1, 1, 1).into(), Ipv6Addr::new(0xfd00, 1, 0, 1, 0, 0, 0, 1).into()];
+        for ((host, gateway), bits) in Self::second().into_iter().zip(gateway).zip([24, 64]) {
+            a.host.address("eth0", host, bits)?;
+            a.gateway.address("lan", gateway, bits)?;
+        }
+        Ok(Self { a, b, middle, wires })
     }
 }
 

@@ -99,9 +99,10 @@ impl Outcome {
         let drops = if drops.is_empty() { "nothing".to_owned() } else { drops.join(", ") };
         let near = self.tunnels.first().and_then(|row| row["gateway"].as_str()).unwrap_or("gateway 1");
         println!("  {near} dropped {drops}");
-        let Wire { frames, ike, neighbour, other, missed, clear_text_leaks, .. } = &self.wire;
+        let Wire { frames, ike, discovery, neighbour, other, missed, clear_text_leaks, .. } = &self.wire;
+        let discovery = if *discovery > 0 { format!(", {discovery} of discovery") } else { String::new() };
         println!(
-            "  wire: {frames} frames: {} ESP, {ike} IKE, {neighbour} ARP or ND, {other} other; {clear_text_leaks} in clear; \
+            "  wire: {frames} frames: {} ESP, {ike} IKE{discovery}, {neighbour} ARP or ND, {other} other; {clear_text_leaks} in clear; \
              {missed} missed by the listener",
             self.wire.protected()
         );
