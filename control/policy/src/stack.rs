@@ -1,4 +1,4 @@
-//! From a packet to its stack of actions: the rule half of figure 7 (REQUIREMENTS NT-1 … NT-10, Q-16 … Q-19).
+//! From a packet to its stack of actions: the rule half of figure 7 (REQUIREMENTS NT-3 … NT-10, Q-16 … Q-19).
 //!
 //! ```text
 //! packet ──> transport rules ──none──> no stack (708)

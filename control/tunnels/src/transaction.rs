@@ -536,9 +536,9 @@ mod tests {
                 let fails = seeded.below(8) == 0;
                 world.levels.insert(path, !fails);
                 if fails {
-                    all[at].failed(references).unwrap()
+                    all[at].failed(references).unwrap();
                 } else {
-                    all[at].performed(references).unwrap()
+                    all[at].performed(references).unwrap();
                 }
             }
             Step::TearDown { action, remains } => {

@@ -211,8 +211,8 @@ impl Subject<'_> {
             Outcome::Stack(pending) => self.levels(pending, mtu),
             _ => Vec::new(),
         };
-        let costs = performed.iter().filter_map(|level| level.esp.as_ref());
-        let inner_mtu = costs.last().map(|cost| cost.inner_mtu);
+        let innermost = performed.iter().rev().find_map(|level| level.esp.as_ref());
+        let inner_mtu = innermost.map(|cost| cost.inner_mtu);
         let found = loops(self.rules, rematch);
         let name = |rule: &RuleId| self.tunnel_name(*rule);
         Explanation {
