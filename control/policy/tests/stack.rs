@@ -374,7 +374,12 @@ fn may_match_by_hand(selector: &Selector, asked: &FiveTuple) -> bool {
 }
 
 /// The gateways above `path`, and how it ended.
-fn levels(rules: &RuleSet, asked: &FiveTuple, path: &[IpAddr]) -> (Vec<IpAddr>, &'static str) {
+fn levels(
+    rules: &RuleSet,
+    asked: &FiveTuple,
+    path: &[IpAddr],
+    outer: &dyn Fn(&FiveTuple, IpAddr) -> FiveTuple,
+) -> (Vec<IpAddr>, &'static str) {
     let all: Vec<_> = rules.tunnel.iter().filter(|rule| matches_by_hand(&rule.selector, asked)).collect();
     let Some(rule) = all.first() else {
         let here = path.last().copied();
@@ -389,18 +394,37 @@ fn levels(rules: &RuleSet, asked: &FiveTuple, path: &[IpAddr]) -> (Vec<IpAddr>, 
         None if path.len() == 8 => (path.to_vec(), "deep"),
         None => {
             let above = [path, &[gateway]].concat();
-            levels(rules, &FiveTuple { destination: gateway, ..*asked }, &above)
+            levels(rules, &outer(asked, gateway), &above, outer)
         }
     }
 }
 
-fn model(rules: &RuleSet, packet: &FiveTuple) -> (Vec<IpAddr>, &'static str) {
+fn by_the_letter(asked: &FiveTuple, gateway: IpAddr) -> FiveTuple {
+    FiveTuple { destination: gateway, ..*asked }
+}
+
+/// ESP from the one address that is ours in the small world of these tests.
+fn on_the_wire(_: &FiveTuple, gateway: IpAddr) -> FiveTuple {
+    FiveTuple {
+        source: small(3),
+        destination: gateway,
+        protocol: 50,
+        source_port: None,
+        destination_port: None,
+    }
+}
+
+fn model(
+    rules: &RuleSet,
+    packet: &FiveTuple,
+    outer: &dyn Fn(&FiveTuple, IpAddr) -> FiveTuple,
+) -> (Vec<IpAddr>, &'static str) {
     let all: Vec<_> =
         rules.transport.iter().enumerate().filter(|(_, r)| matches_by_hand(&r.selector, packet)).collect();
     match all.first().map(|(at, rule)| (*at, rule.action)) {
         None => (Vec::new(), "no rule"),
         Some((_, TransportAction::Discard)) => (Vec::new(), "discard"),
-        Some((_, TransportAction::Permit)) => levels(rules, packet, &[]),
+        Some((_, TransportAction::Permit)) => levels(rules, packet, &[], outer),
         Some((at, TransportAction::Bypass)) => {
             let permits = rules.transport[..at].iter().any(|rule| {
                 rule.action == TransportAction::Permit && may_match_by_hand(&rule.selector, packet)
@@ -504,18 +528,23 @@ fn packets() -> impl Strategy<Value = FiveTuple> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
-    #[test] // NT-3, NT-4, NT-5, NT-6, NT-7, NT-8, NT-28, Q-16, Q-17
+    #[test] // NT-3, NT-4, NT-5, NT-6, NT-7, NT-8, NT-28, Q-16, Q-17, Q-19
     fn the_walk_ends_where_the_model_does(rules in rule_sets(), packet in packets()) {
-        let walked = walk(&rules, &packet, Rematch::Destination);
-        let (path, end) = model(&rules, &packet);
-        let said = summary(&walked.outcome);
-        prop_assert_eq!(said.1, end);
-        if matches!(end, WHOLE | "discover") {
-            prop_assert_eq!(&said.0, &path);
+        let ours = |_| Some(small(3));
+        let readings: [(Rematch<'_>, &dyn Fn(&FiveTuple, IpAddr) -> FiveTuple); 2] =
+            [(Rematch::Destination, &by_the_letter), (Rematch::Wire(&ours), &on_the_wire)];
+        for (rematch, outer) in readings {
+            let walked = walk(&rules, &packet, rematch);
+            let (path, end) = model(&rules, &packet, outer);
+            let said = summary(&walked.outcome);
+            prop_assert_eq!(said.1, end);
+            if matches!(end, WHOLE | "discover") {
+                prop_assert_eq!(&said.0, &path);
+            }
+            let pushed = walked.rounds.iter().filter(|round| matches!(round.next, Next::Pushed(_)));
+            prop_assert_eq!(pushed.count(), path.len());
+            prop_assert!(walked.rounds.len() <= STACK_DEPTH_MAX + 1);
         }
-        let pushed = walked.rounds.iter().filter(|round| matches!(round.next, Next::Pushed(_)));
-        prop_assert_eq!(pushed.count(), path.len());
-        prop_assert!(walked.rounds.len() <= STACK_DEPTH_MAX + 1);
     }
 
     #[test] // NT-4, NT-6, F-24
@@ -568,6 +597,10 @@ proptest! {
 
     #[test] // V-12, NT-28, F-26
     fn what_the_walk_refuses_as_a_loop_was_found_without_a_packet(rules in rule_sets(), packet in packets()) {
+        let ours = |_| Some(small(3));
+        let wire = walk(&rules, &packet, Rematch::Wire(&ours)).outcome;
+        let is_loop = matches!(wire, Outcome::Refused(StackError::Loop(_)));
+        prop_assert!(!is_loop || !loops(&rules, Rematch::Wire(&ours)).circles.is_empty());
         let walked = walk(&rules, &packet, Rematch::Destination);
         let found = loops(&rules, Rematch::Destination);
         match walked.outcome {

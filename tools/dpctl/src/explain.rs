@@ -152,6 +152,8 @@ struct Explanation {
     inner_mtu: Option<usize>,
     /// Rules of this file that lead through their own gateways, by name.
     circles: Vec<Vec<String>>,
+    /// Too many rules lead to gateways: such rules were not looked for.
+    circles_unknown: bool,
     says: String,
 }
 
@@ -229,6 +231,7 @@ impl Subject<'_> {
             mtu,
             inner_mtu,
             circles: found.circles.iter().map(|circle| circle.iter().map(name).collect()).collect(),
+            circles_unknown: found.is_partial,
             says: self.verdict(&walked.outcome),
         }
     }
@@ -413,6 +416,9 @@ impl Explanation {
         }
         for circle in &self.circles {
             text += &format!("\nrules that may lead through their own gateways: {}\n", circle.join(", "));
+        }
+        if self.circles_unknown {
+            text += "\ntoo many rules lead to gateways to look for some that lead through their own\n";
         }
         text + &format!("\n{}\n", self.says)
     }
@@ -657,6 +663,24 @@ mod tests {
             let inner = said.inner_mtu.unwrap_or(1500);
             assert!(on_the_path(inner) <= 1500 && on_the_path(inner + 1) > 1500, "{pending:?}");
             assert_eq!(said.inner_mtu.is_none(), pending.depth() == 0);
+        }
+    }
+
+    #[test] // V-12
+    fn what_was_not_looked_for_is_not_said_to_be_absent() {
+        let everything = Selector::between(AddressRange::any(false), AddressRange::any(false)).unwrap();
+        let rule = |at: u32| TunnelRule {
+            id: RuleId(at),
+            name: format!("t{at}"),
+            selector: everything,
+            peer: PeerId(0),
+            gateway: Gateway::Address([10, 0, 0, 1].into()),
+        };
+        for (count, unknown) in [(2, false), (1025, true)] {
+            let rules = RuleSet { transport: Vec::new(), tunnel: (0..count).map(rule).collect() };
+            let subject = Subject { rules: &rules, peer: &|_| String::new(), transform: &|_| None };
+            let said = subject.explanation(&Seeded(7).packet(), Rematch::Destination, 1500);
+            assert_eq!(said.text(100).contains("too many rules lead to gateways"), unknown);
         }
     }
 
