@@ -373,12 +373,15 @@ fn may_match_by_hand(selector: &Selector, asked: &FiveTuple) -> bool {
     unhidden(asked).iter().any(|packet| matches_by_hand(selector, packet))
 }
 
+/// What a packet is once it goes to a gateway.
+type Outer<'a> = &'a dyn Fn(&FiveTuple, IpAddr) -> FiveTuple;
+
 /// The gateways above `path`, and how it ended.
 fn levels(
     rules: &RuleSet,
     asked: &FiveTuple,
     path: &[IpAddr],
-    outer: &dyn Fn(&FiveTuple, IpAddr) -> FiveTuple,
+    outer: Outer<'_>,
 ) -> (Vec<IpAddr>, &'static str) {
     let all: Vec<_> = rules.tunnel.iter().filter(|rule| matches_by_hand(&rule.selector, asked)).collect();
     let Some(rule) = all.first() else {
@@ -414,11 +417,7 @@ fn on_the_wire(_: &FiveTuple, gateway: IpAddr) -> FiveTuple {
     }
 }
 
-fn model(
-    rules: &RuleSet,
-    packet: &FiveTuple,
-    outer: &dyn Fn(&FiveTuple, IpAddr) -> FiveTuple,
-) -> (Vec<IpAddr>, &'static str) {
+fn model(rules: &RuleSet, packet: &FiveTuple, outer: Outer<'_>) -> (Vec<IpAddr>, &'static str) {
     let all: Vec<_> =
         rules.transport.iter().enumerate().filter(|(_, r)| matches_by_hand(&r.selector, packet)).collect();
     match all.first().map(|(at, rule)| (*at, rule.action)) {
@@ -531,7 +530,7 @@ proptest! {
     #[test] // NT-3, NT-4, NT-5, NT-6, NT-7, NT-8, NT-28, Q-16, Q-17, Q-19
     fn the_walk_ends_where_the_model_does(rules in rule_sets(), packet in packets()) {
         let ours = |_| Some(small(3));
-        let readings: [(Rematch<'_>, &dyn Fn(&FiveTuple, IpAddr) -> FiveTuple); 2] =
+        let readings: [(Rematch<'_>, Outer<'_>); 2] =
             [(Rematch::Destination, &by_the_letter), (Rematch::Wire(&ours), &on_the_wire)];
         for (rematch, outer) in readings {
             let walked = walk(&rules, &packet, rematch);
