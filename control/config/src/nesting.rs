@@ -2,7 +2,7 @@
 //!
 //! After a match the rules are asked again with the gateway as destination. A rule that then matches would put the
 //! tunnel into another one, which this version cannot do and must not pretend to. A rule that matches its own
-//! gateway stops at the first level and is only worth a warning (V-12).
+//! gateway stops at the first level and is only worth a warning (V-12). Whoever only explains the rules is told.
 
 use crate::checks::overlap_but_destination;
 use crate::peer::KnownPeers;
@@ -11,6 +11,15 @@ use crate::tunnel::ReadTunnel;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use warren_policy::{AddressRange, Selector};
+
+/// What becomes of tunnels inside tunnels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nesting {
+    /// They are an error.
+    Refused,
+    /// They are a warning.
+    Told,
+}
 
 /// The tunnels of one gateway by their sources, so that those of a few are found among many thousands.
 #[derive(Default)]
@@ -50,7 +59,12 @@ impl<'a> Sources<'a> {
 type Gateways<'a> = BTreeMap<IpAddr, Sources<'a>>;
 
 /// Refuses tunnels inside tunnels, and warns of tunnels that contain their own gateway.
-pub(crate) fn check(tunnels: &[ReadTunnel<'_>], peers: &KnownPeers<'_>, report: &mut Report<'_>) {
+pub(crate) fn check(
+    tunnels: &[ReadTunnel<'_>],
+    peers: &KnownPeers<'_>,
+    nesting: Nesting,
+    report: &mut Report<'_>,
+) {
     let gateway =
         |tunnel: &ReadTunnel<'_>| peers.read[tunnel.peer].peer.as_ref().and_then(|peer| peer.address);
     let mut gateways = Gateways::new();
@@ -65,15 +79,21 @@ pub(crate) fn check(tunnels: &[ReadTunnel<'_>], peers: &KnownPeers<'_>, report: 
             return;
         }
         if let Some(own) = gateway(tunnel) {
-            check_one(tunnel, Some(own), &gateways, report);
+            check_one(tunnel, Some(own), &gateways, nesting, report);
         } else if tunnel.is_discovered {
-            check_one(tunnel, None, &gateways, report);
+            check_one(tunnel, None, &gateways, nesting, report);
         }
     }
 }
 
 /// One error or one warning for each tunnel is enough.
-fn check_one(tunnel: &ReadTunnel<'_>, own: Option<IpAddr>, gateways: &Gateways<'_>, report: &mut Report<'_>) {
+fn check_one(
+    tunnel: &ReadTunnel<'_>,
+    own: Option<IpAddr>,
+    gateways: &Gateways<'_>,
+    nesting: Nesting,
+    report: &mut Report<'_>,
+) {
     let mut contains_own = false;
     for selector in &tunnel.selectors {
         let destinations = selector.destination.first()..=selector.destination.last();
@@ -93,7 +113,10 @@ fn check_one(tunnel: &ReadTunnel<'_>, own: Option<IpAddr>, gateways: &Gateways<'
                         format!("a destination without {other}, for example {}", without(selector, *other))
                     }
                 };
-                report.error(&tunnel.destination_span, message, accepted);
+                match nesting {
+                    Nesting::Refused => report.error(&tunnel.destination_span, message, accepted),
+                    Nesting::Told => report.warning(&tunnel.destination_span, message),
+                }
                 return;
             }
         }
