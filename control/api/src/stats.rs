@@ -27,7 +27,7 @@ pub struct Stats {
     pub ports: Vec<Port>,
     /// By worker number.
     pub workers: Vec<Worker>,
-    /// Sums over all workers, for the ledger `received + originated = delivered + dropped + held`.
+    /// Sums over all workers, for the ledger `received + originated + injected = delivered + caught + dropped + held`.
     pub totals: Totals,
     /// What else the workers count, by word, summed: flow cache hits, ICMP messages made, MSS clamped and so on.
     #[serde(default)]

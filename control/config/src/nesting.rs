@@ -2,7 +2,7 @@
 //!
 //! After a match the rules are asked again with the gateway as destination. A rule that then matches would put the
 //! tunnel into another one, which this version cannot do and must not pretend to. A rule that matches its own
-//! gateway stops at the first level and is only worth a warning (V-12).
+//! gateway stops at the first level and is only worth a warning (V-12). Whoever only explains the rules is told.
 
 use crate::checks::overlap_but_destination;
 use crate::peer::KnownPeers;
@@ -11,6 +11,15 @@ use crate::tunnel::ReadTunnel;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use warren_policy::{AddressRange, Selector};
+
+/// What becomes of tunnels inside tunnels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nesting {
+    /// They are an error.
+    Refused,
+    /// They are a warning.
+    Told,
+}
 
 /// The tunnels of one gateway by their sources, so that those of a few are found among many thousands.
 #[derive(Default)]
@@ -50,7 +59,12 @@ impl<'a> Sources<'a> {
 type Gateways<'a> = BTreeMap<IpAddr, Sources<'a>>;
 
 /// Refuses tunnels inside tunnels, and warns of tunnels that contain their own gateway.
-pub(crate) fn check(tunnels: &[ReadTunnel<'_>], peers: &KnownPeers<'_>, report: &mut Report<'_>) {
+pub(crate) fn check(
+    tunnels: &[ReadTunnel<'_>],
+    peers: &KnownPeers<'_>,
+    nesting: Nesting,
+    report: &mut Report<'_>,
+) {
     let gateway =
         |tunnel: &ReadTunnel<'_>| peers.read[tunnel.peer].peer.as_ref().and_then(|peer| peer.address);
     let mut gateways = Gateways::new();
@@ -65,15 +79,29 @@ pub(crate) fn check(tunnels: &[ReadTunnel<'_>], peers: &KnownPeers<'_>, report: 
             return;
         }
         if let Some(own) = gateway(tunnel) {
+<<<<<<< HEAD
             check_one(tunnel, Some(own), &gateways, report);
         } else if tunnel.is_discovered {
             check_one(tunnel, None, &gateways, report);
+=======
+            check_one(tunnel, own, &gateways, nesting, report);
+>>>>>>> h-nest
         }
     }
 }
 
 /// One error or one warning for each tunnel is enough.
+<<<<<<< HEAD
 fn check_one(tunnel: &ReadTunnel<'_>, own: Option<IpAddr>, gateways: &Gateways<'_>, report: &mut Report<'_>) {
+=======
+fn check_one(
+    tunnel: &ReadTunnel<'_>,
+    own: IpAddr,
+    gateways: &Gateways<'_>,
+    nesting: Nesting,
+    report: &mut Report<'_>,
+) {
+>>>>>>> h-nest
     let mut contains_own = false;
     for selector in &tunnel.selectors {
         let destinations = selector.destination.first()..=selector.destination.last();
@@ -86,6 +114,7 @@ fn check_one(tunnel: &ReadTunnel<'_>, own: Option<IpAddr>, gateways: &Gateways<'
                      one, and this version builds no tunnel inside a tunnel",
                     tunnel.name, inner.name
                 );
+<<<<<<< HEAD
                 let accepted = match tunnel.is_discovered {
                     // Its destination is a list of prefixes, and the one without an address may be long.
                     true => format!("a list of prefixes without {other}"),
@@ -94,6 +123,14 @@ fn check_one(tunnel: &ReadTunnel<'_>, own: Option<IpAddr>, gateways: &Gateways<'
                     }
                 };
                 report.error(&tunnel.destination_span, message, accepted);
+=======
+                let accepted =
+                    format!("a destination without {other}, for example {}", without(selector, *other));
+                match nesting {
+                    Nesting::Refused => report.error(&tunnel.destination_span, message, accepted),
+                    Nesting::Told => report.warning(&tunnel.destination_span, message),
+                }
+>>>>>>> h-nest
                 return;
             }
         }

@@ -8,7 +8,7 @@ use crate::discovery;
 use crate::gateway::Gateway;
 use crate::limits::{FILE_OCTETS_MAX, PEERS_MAX, POLICIES_MAX, POOLS_MAX, PORTS_MAX, USERS_MAX};
 use crate::name::Unique;
-use crate::nesting;
+use crate::nesting::{self, Nesting};
 use crate::peer::{KnownPeers, Peer};
 use crate::peers;
 use crate::policy::{KnownPolicies, ReadPolicy};
@@ -31,6 +31,15 @@ use warren_policy::{PeerId, RuleId, RuleSet, TunnelRule};
 
 /// Reads a file and the key files it names, which are looked up beside it.
 pub fn load(path: &Path) -> Result<Config, Diagnostics> {
+    load_with(path, Nesting::Refused)
+}
+
+/// As [`load`], but tunnels inside tunnels are a warning: for whoever explains rules and builds nothing.
+pub fn load_to_explain(path: &Path) -> Result<Config, Diagnostics> {
+    load_with(path, Nesting::Told)
+}
+
+fn load_with(path: &Path, nesting: Nesting) -> Result<Config, Diagnostics> {
     let file_name = path.display().to_string();
     let refuse =
         |message: String| Diagnostics(vec![Diagnostic::of_file(Severity::Error, &file_name, message)]);
@@ -44,7 +53,7 @@ pub fn load(path: &Path) -> Result<Config, Diagnostics> {
         refuse(format!("is not UTF-8 text: the first wrong octet is in line {line}"))
     })?;
     let secrets = SecretFiles::beside(path.parent().unwrap_or(Path::new("")));
-    let mut config = parse(&text, &file_name, &secrets)?;
+    let mut config = parse_with(&text, &file_name, &secrets, nesting)?;
     if mode & 0o022 != 0 {
         let message = format!("has mode {:04o}: others may change what is protected and how", mode & 0o777);
         config.warnings.insert(0, Diagnostic::of_file(Severity::Warning, &file_name, message));
@@ -62,6 +71,15 @@ fn read_bounded(path: &Path) -> io::Result<(Vec<u8>, u32)> {
 
 /// Reads text that stands for the file of that name. Nothing but `secrets` is asked for anything else.
 pub fn parse(text: &str, file_name: &str, secrets: &dyn SecretSource) -> Result<Config, Diagnostics> {
+    parse_with(text, file_name, secrets, Nesting::Refused)
+}
+
+fn parse_with(
+    text: &str,
+    file_name: &str,
+    secrets: &dyn SecretSource,
+    nesting: Nesting,
+) -> Result<Config, Diagnostics> {
     let mut report = Report::new(file_name, text);
     let (document, problems) = DeTable::parse_recoverable(text);
     for problem in &problems {
@@ -71,14 +89,24 @@ pub fn parse(text: &str, file_name: &str, secrets: &dyn SecretSource) -> Result<
         // Half a document would only bring complaints about the half that is missing.
         return report.finish().map(|_| unreachable!("there are errors"));
     }
-    let config = read(Section::new("the file", 0..0, document.get_ref()), secrets, &mut report);
+    let config = read(Section::new("the file", 0..0, document.get_ref()), secrets, nesting, &mut report);
     let warnings = report.finish()?;
     Ok(Config { warnings, ..config.expect("what cannot be read was reported") })
 }
 
 /// `None` only after an error.
+<<<<<<< HEAD
 fn read<'a>(mut top: Section<'a>, secrets: &dyn SecretSource, report: &mut Report<'_>) -> Option<Config> {
     let gateway = match table(&mut top, "gateway", "[gateway]", report) {
+=======
+fn read<'a>(
+    mut top: Section<'a>,
+    secrets: &dyn SecretSource,
+    nesting: Nesting,
+    report: &mut Report<'_>,
+) -> Option<Config> {
+    let gateway = match top.optional("gateway") {
+>>>>>>> h-nest
         None => Some(Gateway::default()),
         Some(section) => section.and_then(|section| Gateway::read(section, report)),
     };
@@ -111,8 +139,12 @@ fn read<'a>(mut top: Section<'a>, secrets: &dyn SecretSource, report: &mut Repor
 
     unique("transport rule named", transports.iter().map(|rule| (rule.name, &rule.name_span)), report);
     unique("tunnel rule named", tunnels.iter().map(|rule| (rule.name, &rule.name_span)), report);
+<<<<<<< HEAD
     discovery::check(ted.as_ref().and_then(Option::as_ref), &peers, &tunnels, report);
     nesting::check(&tunnels, &peers, report);
+=======
+    nesting::check(&tunnels, &peers, nesting, report);
+>>>>>>> h-nest
     checks::shadowed(&transports, &tunnels, report);
     checks::unreached(&transports, &tunnels, report);
     checks::family_twins(&transports, &tunnels, report);

@@ -10,6 +10,7 @@ pub mod evaluate;
 pub mod extent;
 pub mod identity;
 pub mod limits;
+pub mod overhead;
 pub mod pad;
 pub mod policy_set;
 pub mod proposal;
@@ -19,11 +20,14 @@ pub mod rule;
 pub mod secret;
 pub mod selector;
 pub mod served;
+pub mod stack;
+pub mod stack_loops;
 
 pub use ceiling::{Ceiling, Refusal, Surroundings};
 pub use evaluate::{Verdict, evaluate};
 pub use extent::Extent;
 pub use identity::Identity;
+pub use overhead::Overhead;
 pub use pad::{Pad, PadEntry};
 pub use policy_set::{PolicySet, SaMode, TrafficEnd};
 pub use proposal::{EspProposal, EspTransform, Group, Hash, IkeProposal, KeyBits, Lifetime};
@@ -32,3 +36,5 @@ pub use rule::{Gateway, PeerId, RuleId, RuleSet, TransportAction, TransportRule,
 pub use secret::Secret;
 pub use selector::{AddressRange, FiveTuple, PortRange, Protocol, Selector};
 pub use served::{ClientSide, CompiledSet, Pool, ServedPolicy, ServedSet};
+pub use stack::{Action, Outcome, PendingStack, Rematch, Round, StackError, Stop, Walk};
+pub use stack_loops::{Loops, loops};

@@ -2,6 +2,9 @@
 
 /// Levels of one action stack (REQUIREMENTS NT-28): deeper stacks leave no room for payload at MTU 1280.
 pub const STACK_DEPTH_MAX: usize = 8;
+/// Pairs of rules that are looked at for circles through their gateways: those of a thousand rules whose destinations
+/// contain gateways, which takes a fraction of a second.
+pub const LOOP_PAIRS_MAX: usize = 1 << 20;
 /// Rules of each class in one rule set; the classifier's memory is sized for it.
 pub const RULES_MAX: usize = 100_000;
 /// Octets of a pre-shared key: longer than any HMAC block gains nothing.

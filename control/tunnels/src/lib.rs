@@ -27,10 +27,12 @@ mod offer;
 mod outcome;
 mod pair;
 mod reconfigure;
+pub mod references;
 mod schedule;
 mod server;
 mod status;
 mod timers;
+pub mod transaction;
 mod tunnel;
 mod tunnels;
 

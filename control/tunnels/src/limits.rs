@@ -50,3 +50,6 @@ pub const DISCOVERED_MAX: usize = 4096;
 pub const GRANT_PATIENCE: Duration = Duration::from_secs(120);
 /// Port of IKE (RFC 2408 §2.5.1), and of discovery with it.
 pub const PORT_ISAKMP: u16 = 500;
+/// Levels of all stacks together that are there, coming or going: as many as guests with a tunnel each. Beyond that a
+/// stack is not built, so that traffic to many gateways cannot take all memory.
+pub const LEVELS_MAX: usize = 65_536;

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::explain::Question;
 use crate::limits::{INTERVAL_MAX, INTERVAL_MIN};
 use crate::psk::Encoding;
 use crate::ted::Flow;
@@ -125,6 +126,8 @@ pub(crate) enum Verb {
         #[arg(long, conflicts_with = "first")]
         batch: bool,
     },
+    /// Why a packet goes through which tunnels, rule by rule; needs no daemon
+    Explain(Question),
     /// Checks a configuration file as warrend would; needs no daemon
     Check {
         /// The configuration file

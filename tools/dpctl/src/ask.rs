@@ -62,6 +62,10 @@ pub(crate) fn up(
 ) -> Result<(), Failure> {
     let mut client = Client::connect(socket)?;
     done(client.call(Command::TunnelUp { name: name.to_owned() })?)?;
+    if discovers(&mut client, name)? {
+        let text = format!("{name}: open; its traffic looks for gateways, and so does `dpctl ted probe`");
+        return Ok(output.write(&text)?);
+    }
     let Some(wait) = wait else {
         let text = format!("{name}: negotiation started; `dpctl tunnel` shows how it goes");
         return Ok(output.write(&text)?);
@@ -81,6 +85,13 @@ pub(crate) fn up(
         }
         sleep(POLL_INTERVAL);
     }
+}
+
+/// Whether there is nothing to wait for: such a rule is never up itself.
+fn discovers(client: &mut Client, name: &str) -> Result<bool, Failure> {
+    let Answer::TunnelList(tunnels) = client.call(Command::TunnelList)? else { return Err(unexpected()) };
+    let mut asked = tunnels.iter().filter(|tunnel| is_part(&tunnel.name, name)).peekable();
+    Ok(asked.peek().is_some() && asked.all(|tunnel| tunnel.state == TunnelState::Discovers))
 }
 
 /// Takes a tunnel down.

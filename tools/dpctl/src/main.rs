@@ -9,6 +9,7 @@
 mod arguments;
 mod ask;
 mod check;
+mod explain;
 mod intersect;
 mod limits;
 mod numbers;
@@ -79,6 +80,7 @@ fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
         }
         Verb::Version { format } => ask::show(socket, Command::Version, format.json, output, show::version),
         Verb::Psk { verb: PskVerb::New { out, encoding } } => psk::new(out.as_deref(), *encoding, output),
+        Verb::Explain(question) => explain::explain(question, output),
         Verb::Check { file } => check::check(file, output),
         Verb::Intersect { batch: true, .. } => intersect::batch(output),
         Verb::Intersect { first: Some(first), second: Some(second), .. } => {

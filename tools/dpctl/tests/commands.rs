@@ -132,6 +132,12 @@ fn switches_report_what_was_asked_for_and_what_was_refused() {
     assert!(text(&daemon.dpctl(&["tunnel", "down", "sites"]).stdout).contains("sites: taken down"));
     assert!(text(&daemon.dpctl(&["tunnel", "up", "sites", "--wait"]).stdout).contains("sites: up after"));
 
+    for waiting in [&["tunnel", "up", "to-partners"][..], &["tunnel", "up", "to-partners", "--wait"]] {
+        let said = daemon.dpctl(waiting);
+        assert_eq!(said.status.code(), Some(0), "such a rule is never up, and nothing waits for it");
+        assert!(text(&said.stdout).contains("to-partners: open; its traffic looks for gateways"));
+    }
+
     let refused = daemon.dpctl(&["tunnel", "up", "stranger"]);
     assert_eq!((refused.status.code(), text(&refused.stdout).as_str()), (Some(1), ""));
     assert_eq!(text(&refused.stderr), "dpctl: no tunnel rule is called `stranger` (unknown-tunnel)\n");

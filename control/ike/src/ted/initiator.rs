@@ -58,6 +58,8 @@ struct Discovery {
     waits: u32,
     /// Whether a packet came since the last probe.
     has_traffic: bool,
+    /// Whether the operator wants it, and with him its probes are repeated without traffic.
+    is_wanted: bool,
     /// What the next probe says again, and how often it was asked to.
     echo: Option<Echo>,
     challenges: u32,
@@ -142,6 +144,10 @@ impl Initiator {
             unasked
         })?;
         self.rests.cut_short(now, &granule);
+        let own = self.by_granule.get(&granule).and_then(|cookie| self.discoveries.get_mut(cookie));
+        if let Some(discovery) = own {
+            discovery.is_wanted = true;
+        }
         Ok(())
     }
 
@@ -212,6 +218,7 @@ impl Initiator {
             sent: 0,
             waits: 0,
             has_traffic: false,
+            is_wanted: false,
             echo: None,
             challenges: 0,
             why: NotFound::NoAnswer,
@@ -395,7 +402,8 @@ impl Initiator {
 
     /// A wait is over without an answer.
     fn repeat(&mut self, now: Duration, around: &mut Around, cookie: Cookie) {
-        if !self.discoveries.get(&cookie).is_some_and(|discovery| discovery.has_traffic) {
+        let has_reason = |discovery: &Discovery| discovery.has_traffic || discovery.is_wanted;
+        if !self.discoveries.get(&cookie).is_some_and(has_reason) {
             around.count(TedCount::ProbesSpared);
         } else if self.send(now, around, cookie) {
             around.count(TedCount::ProbesRepeated);

@@ -306,6 +306,14 @@ pub(crate) fn tunnels() -> Vec<Tunnel> {
             last_error: Some("no proposal was\u{1b}[31m chosen".into()),
             ..tunnel("printers", TunnelState::HeldDown, "10.1.9.0/24 -> 10.3.0.0/24 tcp port any -> 9100")
         },
+        Tunnel {
+            peer: "partners".into(),
+            remote: "discover".into(),
+            spi_in: None,
+            spi_out: None,
+            transform: None,
+            ..tunnel("to-partners", TunnelState::Discovers, "10.1.0.0/16 -> 10.0.0.0/8")
+        },
     ]
 }
 

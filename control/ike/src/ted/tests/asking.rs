@@ -285,7 +285,7 @@ fn discoveries_in_all_those_of_one_source_and_probes_in_a_second_have_their_limi
 }
 
 #[test] // TED-7
-fn the_operators_probe_ends_a_rest_and_its_preview_is_the_probe_but_for_the_cookie() {
+fn the_operators_probe_ends_a_rest_and_is_repeated_without_traffic_and_the_preview_is_that_probe() {
     let mut gi = initiator();
     timeline(&mut gi, s(10), s(17), None);
     assert_eq!(gi.resting().len(), 1);
@@ -301,7 +301,9 @@ fn the_operators_probe_ends_a_rest_and_its_preview_is_the_probe_but_for_the_cook
     assert_eq!(gi.probe(s(18), RULE, p()), Err(Unasked::UnderWay));
     assert_eq!(gi.preview(s(18), RULE, p()), Err(Unasked::UnderWay));
     gi.handle_timeout(s(19));
+    one_probe(&outputs(&mut gi));
     gi.handle_timeout(s(21));
+    one_probe(&outputs(&mut gi));
     gi.handle_timeout(s(25));
     assert_eq!(gi.resting()[0].failures, 2, "what failed before still counts");
 }
