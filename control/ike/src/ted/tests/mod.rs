@@ -5,5 +5,6 @@ mod answers;
 mod asking;
 mod conversation;
 mod lab;
+mod page;
 mod storm;
 mod strays;
