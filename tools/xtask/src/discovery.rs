@@ -324,6 +324,7 @@ impl Scene {
         if spis(&after) != spis(&found) {
             complaints.push("the tunnels changed while somebody else looked for one".into());
         }
+        complaints.extend(self.told()?);
         let remarks = vec![format!(
             "{} pings from {second}, which is outside of what both protect: none answered, none in clear",
             outside.sent
@@ -336,6 +337,37 @@ impl Scene {
         let second = self.family.of(Crossing::second());
         println!("{second} has no tunnel, and must get nothing through");
         traffic::pings_in_vain(Sender::at(&self.topology.a.host, second), self.hosts()[1], 20)
+    }
+
+    /// What `dpctl ted status` of the gateways has against the scene.
+    fn told(&self) -> Result<Vec<String>, Failure> {
+        let [one, two, middle] =
+            [&self.one, &self.two, &self.middle].map(|gateway| gateway.ask(&["ted", "status"]));
+        let (one, two, middle) = (one?, two?, middle?);
+        let [near, far] = [Crossing::near(), Crossing::far()].map(|pair| self.family.of(pair).to_string());
+        let second = self.family.of(Crossing::second()).to_string();
+        let found = |status: &Value, gateway: &str, is_ours: bool| {
+            let rows = status["found"].as_array().map(Vec::as_slice).unwrap_or_default();
+            matches!(rows, [row] if row["gateway"] == *gateway && row["is_ours"] == is_ours && row["is_up"] == true)
+        };
+        let counted = |status: &Value, name: &str| status["counters"][name].as_u64().unwrap_or(0);
+        let waits = ["in_flight", "resting"].iter().any(|list| one[*list].to_string().contains(&second));
+        let holds = [
+            (found(&one, &far, true), format!("gateway 1 does not show that it found {far} and nobody else")),
+            (
+                found(&two, &near, false),
+                format!("gateway 2 does not show that {near} found it, and nobody else"),
+            ),
+            (waits, format!("gateway 1 does not show that {second} waits for a gateway")),
+            (counted(&two, "responses-sent") > 0, "gateway 2 does not count its response".into()),
+            (
+                counted(&middle, "probes-passed") > 0,
+                "gateway 3 does not count the probes that it let pass".into(),
+            ),
+            (counted(&middle, "responses-sent") == 0, "gateway 3 answered".into()),
+            (middle["found"].as_array().is_some_and(Vec::is_empty), "gateway 3 has found somebody".into()),
+        ];
+        Ok(holds.into_iter().filter(|(holds, _)| !holds).map(|(_, sentence)| sentence).collect())
     }
 
     /// Waits until both gateways have exactly one tunnel, for exactly what both protect; returns the two rows.
