@@ -161,7 +161,7 @@ pub(crate) fn manual(case: Manual) -> Result<String, Failure> {
     // The engine is told its neighbours once, so the gateway's kernel has to know them first.
     let gateway = &meeting.outpost.a.gateway;
     for neighbour in [SITE_A.host()[0], IpAddr::V4(SITE_B.outer())] {
-        traffic::wait_for_first_answer(gateway, neighbour)?;
+        traffic::wait_for_neighbour(gateway, neighbour)?;
     }
     // What warrend does at its start: the kernel forwards nothing here, not even when the engine is gone.
     gateway.sysctl(&["net.ipv4.ip_forward=0"])?;

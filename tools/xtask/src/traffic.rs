@@ -97,6 +97,20 @@ pub fn wait_for_first_answer<'a>(from: impl Into<Sender<'a>>, to: IpAddr) -> Res
     Err(Failure::new(format!("no ping to {to} came back in {waited} s ({unanswered} sent)")))
 }
 
+/// Pings without the marker until one comes back, where they may be seen: neighbours learn to know each other by it.
+pub fn wait_for_neighbour(from: &Namespace, to: IpAddr) -> Result<(), Failure> {
+    let started = Instant::now();
+    while started.elapsed() < limits::READY {
+        let mut command = from.command("ping");
+        command.args(["-q", "-n", "-c", "1", "-W", "2", &to.to_string()]);
+        if counted(&command.output().context("ping")?.stdout).is_some_and(|pings| pings.received == 1) {
+            return Ok(());
+        }
+    }
+    let waited = limits::READY.as_secs();
+    Err(Failure::new(format!("{to} does not answer {} in {waited} s", from.name())))
+}
+
 /// A few pings that nobody should answer.
 pub fn pings_in_vain<'a>(from: impl Into<Sender<'a>>, to: IpAddr, count: u32) -> Result<Pings, Failure> {
     let mut command = ping(from.into(), to, limits::TUNNEL_UP);
