@@ -221,7 +221,7 @@ mod tests {
         let status = TedSources { now: second(8), config: &config, tunnels: &tunnels }.status();
         assert_eq!((status.resting, status.in_flight), (vec![own], Vec::new()));
         assert_eq!((status.is_on, status.answer_on), (true, vec!["out".to_owned()]));
-        assert_eq!((status.counters["probes-sent"], status.counters["unanswered"]), (1, 1));
+        assert_eq!((status.counters["probes-sent"], status.counters["unanswered"]), (3, 1));
     }
 
     #[test]
