@@ -136,6 +136,7 @@ fn mirrored(sa: OutboundSa) -> InboundSa {
         encapsulation: sa.encapsulation,
         volume: UNLIMITED,
         rule: sa.rule,
+        carrier: warren_seam::Carrier::Network,
         sequence: 0,
     }
 }

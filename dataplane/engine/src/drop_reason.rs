@@ -69,6 +69,8 @@ drop_reasons! {
     UnknownSpi = "unknown-spi",
     /// ESP for an SA whose outer addresses are others.
     WrongOuterAddress = "wrong-outer-address",
+    /// ESP that came out of another SA than the policy has it come out of, or out of none where there should be one.
+    WrongCarrier = "wrong-carrier",
     /// UDP where the SA has none, the other way round, or another local port.
     WrongEncapsulation = "wrong-encapsulation",
     /// A fragment of ESP: reassembly before authentication is an invitation.

@@ -308,8 +308,9 @@ impl Handle {
         }));
         let entry = |at: usize| {
             let opener = if at == usize::from(owner) { opener.take() } else { None };
-            let (spi, id) = (sa.spi, sa.id);
-            Order::InstallInbound(Box::new(Inbound { shape, spi, owner, mtu: 0, id, opener }))
+            let (spi, id, rule, carrier) = (sa.spi, sa.id, sa.rule, sa.carrier);
+            let inbound = Inbound { shape, spi, rule, carrier, owner, mtu: 0, id, opener };
+            Order::InstallInbound(Box::new(inbound))
         };
         Ok((0..self.lines.len()).map(entry).collect())
     }

@@ -7,7 +7,7 @@ use crate::sad::SaIndex;
 use std::time::Duration;
 use warren_policy::RuleId;
 use warren_port::Frame;
-use warren_seam::{PortIndex, Side};
+use warren_seam::{Carrier, PortIndex, Side};
 
 /// Where a packet came from, which decides how it is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub(crate) struct Slot {
     pub(crate) origin: Origin,
     /// Levels of ESP taken off so far.
     pub(crate) depth: u8,
+    /// The SA that it has just come out of, by its rule.
+    pub(crate) carrier: Carrier,
     /// Levels of ESP put on so far.
     pub(crate) level: u8,
     /// The tunnel rule that protects it.
@@ -82,6 +84,7 @@ impl Slot {
             summary,
             origin,
             depth: 0,
+            carrier: Carrier::Network,
             level: 0,
             rule: RuleId(0),
             sa: 0,

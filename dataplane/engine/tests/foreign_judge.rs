@@ -9,8 +9,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use warren_engine::{DropReason, Settings, Tally};
-use warren_policy::{EspTransform, Hash, KeyBits, Secret};
-use warren_seam::{Command, Encapsulation, InboundSa, SaId, SaKeys, Spi};
+use warren_policy::{EspTransform, Hash, KeyBits, RuleId, Secret};
+use warren_seam::{Carrier, Command, Encapsulation, InboundSa, SaId, SaKeys, Spi};
 
 fn rows(file: &str) -> Vec<Value> {
     let path = format!("{}/../../tests/vectors/esp/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -57,7 +57,8 @@ fn sa(row: &Value, id: u64, selectors: (&str, &str)) -> Option<InboundSa> {
         local: ip("192.0.2.1"),
         encapsulation: Encapsulation::Raw,
         volume: UNLIMITED,
-        rule: warren_policy::RuleId(0),
+        rule: RuleId(0),
+        carrier: Carrier::Network,
         sequence: sequence.saturating_sub(1),
     })
 }
@@ -210,8 +211,11 @@ fn nested_packets_are_peeled_level_by_level() {
     for row in rows("generated_nested.jsonl") {
         let Some(levels) = learn_levels(&row) else { continue };
         let mut gateway = judge_at(&levels.iter().map(|sa| sa.local).collect::<Vec<_>>());
-        for sa in &levels {
-            gateway.submit(Command::InstallInbound(Box::new(sa.clone())));
+        for (at, sa) in levels.iter().enumerate() {
+            let mut sa = sa.clone();
+            sa.rule = RuleId(at as u32 + 1);
+            sa.carrier = if at == 0 { Carrier::Network } else { Carrier::Rule(RuleId(at as u32)) };
+            gateway.submit(Command::InstallInbound(Box::new(sa)));
         }
         gateway.send_and_poll(1, OUTSIDE, &on_the_wire(&octets(&row["outer_esp"])));
         assert_eq!(

@@ -78,6 +78,19 @@ pub enum Encapsulation {
     },
 }
 
+/// What brings the packets of an inbound SA to us: which SA's packet each of them comes out of (REQUIREMENTS NT-34).
+///
+/// Every SA names only the one around it; the chain of names is the whole sequence. It names the rule and not the SA, so
+/// that an outer SA can have a successor without the inner ones being touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// The network: the SA is the outermost, and its packets come out of no other.
+    #[default]
+    Network,
+    /// An SA of this tunnel rule, and nothing else.
+    Rule(RuleId),
+}
+
 /// Limits that a worker counts, in octets of protected payload. Each is reported once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Volume {
@@ -114,6 +127,8 @@ pub struct InboundSa {
     pub volume: Volume,
     /// The tunnel rule it was negotiated for.
     pub rule: RuleId,
+    /// What its packets come out of; those that come any other way are refused.
+    pub carrier: Carrier,
     /// Highest sequence number seen before this SA was installed: 0, except with manual keys.
     pub sequence: u64,
 }

@@ -183,6 +183,7 @@ fn orders(forwarding: ForwardingTable, keys: Keys) -> Result<Vec<Order>, Failure
         encapsulation: Encapsulation::Raw,
         volume: NO_LIMIT,
         rule,
+        carrier: warren_seam::Carrier::Network,
         sequence,
     };
     let outbound = OutboundSa {

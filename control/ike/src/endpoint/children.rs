@@ -74,6 +74,7 @@ fn inbound_sa(id: SaId, isakmp: &Isakmp, negotiated: &Negotiated) -> Box<Inbound
         encapsulation: encapsulation(isakmp),
         volume: volume(negotiated.lifetime),
         rule: negotiated.child.rule,
+        carrier: warren_seam::Carrier::Network,
         sequence: 0,
     })
 }

@@ -150,6 +150,7 @@ impl Negotiator for Puppet {
             encapsulation: Encapsulation::Raw,
             volume,
             rule,
+            carrier: warren_seam::Carrier::Network,
             sequence: 0,
         })));
         stage.says.push_back(Ike::InstallOutbound(Box::new(OutboundSa {

@@ -98,6 +98,7 @@ impl Scripted {
             encapsulation: Encapsulation::Raw,
             volume: Volume { soft_octets: 1 << 30, hard_octets: 1 << 31 },
             rule,
+            carrier: warren_seam::Carrier::Network,
             sequence: 0,
         })));
     }

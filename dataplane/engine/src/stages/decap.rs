@@ -6,6 +6,7 @@ use crate::packet::esp::{self, Trailer};
 use crate::packet::{Summary, ipv4, ipv6, protocol};
 use crate::slot::{Lanes, Origin, Slot};
 use crate::stages::mtu::clamp;
+use warren_seam::Carrier;
 
 const ECT_0: u8 = 0b10;
 const ECT_1: u8 = 0b01;
@@ -80,8 +81,12 @@ pub(crate) fn verify(core: &mut Core, lanes: &mut Lanes) {
         if !opener.selector.contains(&slot.summary.tuple) {
             slot.failure = Some(DropReason::SelectorMismatch);
         } else if core.settings.mss_clamp {
-            clamp(slot, sa.mtu, &core.counters);
+            // The way back is the rule's whole stack, where one is bound.
+            let binding = core.bindings.of(sa.rule).filter(|binding| binding.levels() > 0);
+            let back = binding.map_or(sa.mtu, |binding| binding.mtu().min(sa.mtu));
+            clamp(slot, back, &core.counters);
         }
+        slot.carrier = Carrier::Rule(sa.rule);
         if let Some(port) = slot.origin.port() {
             slot.origin = Origin::Sa(port);
         }

@@ -94,7 +94,7 @@ pub(crate) fn adopt(core: &mut Core, parcel: &Parcel, lanes: &mut Lanes) {
         Err(reason) => return core.discard_frame(frame, reason.into()),
     };
     let mut slot = Slot::new(frame, summary, parcel.origin);
-    slot.depth = parcel.depth;
+    (slot.depth, slot.carrier) = (parcel.depth, parcel.carrier);
     match parcel.work {
         Work::Open => lanes.arrived.push(slot),
         Work::Protect { rule, level, generation } if generation == core.generation => {

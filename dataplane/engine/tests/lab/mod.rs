@@ -306,6 +306,7 @@ pub(crate) fn inbound(scheme: Scheme, from: u8, rule: u32) -> InboundSa {
         encapsulation: outbound.encapsulation,
         volume: UNLIMITED,
         rule: outbound.rule,
+        carrier: warren_seam::Carrier::Network,
         sequence: outbound.sequence,
     }
 }
