@@ -112,6 +112,7 @@ fn outbound(from: u8, to: u8, selector: Selector) -> Result<OutboundSa, String> 
         remote: outer(to).into(),
         encapsulation: Encapsulation::Raw,
         volume: UNLIMITED,
+        mode: warren_seam::SaMode::Tunnel,
         rule: RULE,
         sequence: 0,
     })
@@ -135,6 +136,7 @@ fn mirrored(sa: OutboundSa) -> InboundSa {
         local: sa.remote,
         encapsulation: sa.encapsulation,
         volume: UNLIMITED,
+        mode: sa.mode,
         rule: sa.rule,
         carrier: warren_seam::Carrier::Network,
         sequence: 0,

@@ -63,6 +63,12 @@ drop_reasons! {
     ClearTextInbound = "clear-text-inbound",
     /// The rule protects it, but the SA was negotiated for less.
     OutsideSelector = "outside-selector",
+    /// Transport mode protects only what this gateway itself sends between the SA's own two addresses.
+    TransportAddress = "transport-address",
+    /// Transport mode protects whole packets only.
+    TransportFragment = "transport-fragment",
+    /// A routing header that has still a way to go leaves no place for ESP of transport mode.
+    TransportHeader = "transport-header",
 
     // What arrives protected.
     /// No SA has this SPI.

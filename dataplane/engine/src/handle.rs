@@ -291,7 +291,8 @@ impl Handle {
         let key = OpeningKey::new(self.backend.serving(transform), transform, material(&sa.keys));
         let key = key.map_err(|why| Refused::BadKey { sa: sa.id, why })?;
         let owner: WorkerIndex = self.owner(sa.rule).0;
-        let shape = Shape { transform, encapsulation: sa.encapsulation, local: sa.local, remote: sa.remote };
+        let (mode, encapsulation) = (sa.mode, sa.encapsulation);
+        let shape = Shape { transform, mode, encapsulation, local: sa.local, remote: sa.remote };
         let meter = Arc::new(Meter::default());
         self.meters.insert(sa.id, Arc::clone(&meter));
         let mut opener = Some(Box::new(Opener {
@@ -320,7 +321,8 @@ impl Handle {
         let key = SealingKey::new(self.backend.serving(transform), transform, material(&sa.keys));
         let key = key.map_err(|why| Refused::BadKey { sa: sa.id, why })?;
         let owner: WorkerIndex = self.owner(sa.rule).0;
-        let shape = Shape { transform, encapsulation: sa.encapsulation, local: sa.local, remote: sa.remote };
+        let (mode, encapsulation) = (sa.mode, sa.encapsulation);
+        let shape = Shape { transform, mode, encapsulation, local: sa.local, remote: sa.remote };
         let meter = Arc::new(Meter::default());
         self.meters.insert(sa.id, Arc::clone(&meter));
         let mut sealer = Some(Box::new(Sealer {

@@ -57,6 +57,7 @@ fn sa(row: &Value, id: u64, selectors: (&str, &str)) -> Option<InboundSa> {
         local: ip("192.0.2.1"),
         encapsulation: Encapsulation::Raw,
         volume: UNLIMITED,
+        mode: warren_seam::SaMode::Tunnel,
         rule: RuleId(0),
         carrier: Carrier::Network,
         sequence: sequence.saturating_sub(1),

@@ -286,7 +286,7 @@ proptest! {
             }
             exercise::headers(&text);
         }
-        text.insert(0, if shape[3] & 1 == 1 { 4 } else { way });
+        text.insert(0, if shape[3] & 1 == 1 { 4 + (shape[3] >> 1 & 1) } else { way });
         exercise::gateway(&text);
     }
 

@@ -16,4 +16,4 @@ pub use event::Event;
 pub use forwarding::{ForwardingTable, MacAddress, Neighbour, PortIndex, PortInfo, Route, Side};
 pub use sa::{Carrier, Encapsulation, InboundSa, OutboundSa, SaId, SaKeys, Spi, Volume};
 pub use std::time::Duration;
-pub use warren_policy::{EspTransform, FiveTuple, RuleId, RuleSet, Secret, Selector};
+pub use warren_policy::{EspTransform, FiveTuple, RuleId, RuleSet, SaMode, Secret, Selector};

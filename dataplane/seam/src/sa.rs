@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use warren_policy::{EspTransform, RuleId, Secret, Selector};
+use warren_policy::{EspTransform, RuleId, SaMode, Secret, Selector};
 
 /// Control's name for one SA in one direction; never used twice in the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,6 +125,9 @@ pub struct InboundSa {
     pub encapsulation: Encapsulation,
     /// Limits by volume.
     pub volume: Volume,
+    /// Whether a whole packet is inside, or only what follows its IP header. Transport mode protects only what goes between
+    /// `local` and `remote` themselves.
+    pub mode: SaMode,
     /// The tunnel rule it was negotiated for.
     pub rule: RuleId,
     /// What its packets come out of; those that come any other way are refused.
@@ -156,6 +159,9 @@ pub struct OutboundSa {
     pub encapsulation: Encapsulation,
     /// Limits by volume.
     pub volume: Volume,
+    /// Whether a whole packet is inside, or only what follows its IP header. Transport mode protects only what goes between
+    /// `local` and `remote` themselves.
+    pub mode: SaMode,
     /// The tunnel rule it was negotiated for.
     pub rule: RuleId,
     /// Last sequence number used before this SA was installed: 0, except with manual keys (DESIGN 7: a sequence

@@ -73,6 +73,7 @@ fn inbound_sa(id: SaId, isakmp: &Isakmp, negotiated: &Negotiated) -> Box<Inbound
         local: isakmp.path.local.ip(),
         encapsulation: encapsulation(isakmp),
         volume: volume(negotiated.lifetime),
+        mode: warren_seam::SaMode::Tunnel,
         rule: negotiated.child.rule,
         carrier: warren_seam::Carrier::Network,
         sequence: 0,
@@ -91,6 +92,7 @@ fn outbound_sa(id: SaId, isakmp: &Isakmp, negotiated: &Negotiated) -> Box<Outbou
         remote: isakmp.path.remote.ip(),
         encapsulation: encapsulation(isakmp),
         volume: volume(negotiated.lifetime),
+        mode: warren_seam::SaMode::Tunnel,
         rule: negotiated.child.rule,
         sequence: 0,
     })

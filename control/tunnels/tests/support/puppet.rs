@@ -149,6 +149,7 @@ impl Negotiator for Puppet {
             local: address,
             encapsulation: Encapsulation::Raw,
             volume,
+            mode: warren_seam::SaMode::Tunnel,
             rule,
             carrier: warren_seam::Carrier::Network,
             sequence: 0,
@@ -164,6 +165,7 @@ impl Negotiator for Puppet {
             remote: address,
             encapsulation: Encapsulation::Raw,
             volume,
+            mode: warren_seam::SaMode::Tunnel,
             rule,
             sequence: 0,
         })));

@@ -6,7 +6,8 @@ use crate::packet::esp::{self, Trailer};
 use crate::packet::{Summary, ipv4, ipv6, protocol};
 use crate::slot::{Lanes, Origin, Slot};
 use crate::stages::mtu::clamp;
-use warren_seam::Carrier;
+use crate::stages::transport;
+use warren_seam::{Carrier, SaMode};
 
 const ECT_0: u8 = 0b10;
 const ECT_1: u8 = 0b01;
@@ -16,10 +17,15 @@ const NOT_ECT: u8 = 0b00;
 /// Takes the outer header and ESP off every packet of the lane.
 pub(crate) fn decap(core: &mut Core, lane: &mut Vec<Slot>) {
     for slot in lane.iter_mut() {
-        let transform = core.sad.inbound(slot.sa).expect("lookup found it in this turn").shape.transform;
+        let shape = core.sad.inbound(slot.sa).expect("lookup found it in this turn").shape;
+        let transform = shape.transform;
         let head = usize::from(slot.esp_at) + esp::HEADER_OCTETS + transform.iv_octets();
         let text_end = slot.frame.len() - transform.icv_octets();
-        slot.failure = unwrap(slot, head, text_end).err();
+        let unwrapped = match shape.mode {
+            SaMode::Tunnel => unwrap(slot, head, text_end),
+            SaMode::Transport => transport::restore(slot, &shape, head, text_end),
+        };
+        slot.failure = unwrapped.err();
     }
     core.sweep(lane);
 }

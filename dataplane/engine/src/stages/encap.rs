@@ -3,12 +3,12 @@
 use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::handoff::Work;
-use crate::packet::esp;
+use crate::packet::{esp, protocol};
 use crate::sad::WorkerIndex;
 use crate::slot::{Slot, empty_out};
-use crate::stages::discovery;
 use crate::stages::open::limit_event;
-use warren_seam::Event;
+use crate::stages::{discovery, transport};
+use warren_seam::{Event, SaMode};
 
 /// Finds the SA of each packet's next level, and hands those of other workers over.
 pub(crate) fn bind(core: &mut Core, lane: &mut Vec<Slot>, spare: &mut Vec<Slot>) {
@@ -70,7 +70,14 @@ fn wrap(core: &mut Core, slot: &mut Slot) -> Result<(), DropReason> {
     if !sealer.selector.contains(&slot.summary.tuple) {
         return Err(DropReason::OutsideSelector);
     }
-    let inner = slot.frame.len();
+    let (kept, next_header) = match shape.mode {
+        SaMode::Tunnel => (0, if slot.summary.is_ipv6() { protocol::IPV6 } else { protocol::IPV4 }),
+        SaMode::Transport => {
+            let place = transport::place(slot, &shape)?;
+            (place.at, slot.frame.bytes()[place.field])
+        }
+    };
+    let inner = slot.frame.len() - kept;
     let padded = esp::padding_octets(inner, shape.alignment()) + esp::TRAILER_OCTETS;
     let head = esp::HEADER_OCTETS + shape.transform.iv_octets();
     let tail = padded + shape.transform.icv_octets();
@@ -92,8 +99,17 @@ fn wrap(core: &mut Core, slot: &mut Slot) -> Result<(), DropReason> {
     }
     slot.sequence = sequence.ok_or(DropReason::SaExpired)?;
     let Some(octets) = slot.frame.push_back(tail) else { return Err(DropReason::NoRoom) };
-    esp::emit_trailer(&mut octets[..padded], slot.summary.is_ipv6());
-    let Some(header) = slot.frame.push_front(head) else { return Err(DropReason::NoRoom) };
+    esp::emit_trailer(&mut octets[..padded], next_header);
+    // In transport mode the IP header moves to the front now, and leaves room for UDP behind it.
+    let between = if shape.mode == SaMode::Transport { shape.outer_octets() } else { 0 };
+    if slot.frame.push_front(between + head).is_none() {
+        return Err(DropReason::NoRoom);
+    }
+    let at = kept + between;
+    slot.esp_at = at as u16;
+    let packet = slot.frame.bytes_mut();
+    packet.copy_within(between + head..between + head + kept, 0);
+    let header = &mut packet[at..at + head];
     header[..4].copy_from_slice(&spi.0.to_be_bytes());
     header[4..esp::HEADER_OCTETS].copy_from_slice(&(slot.sequence as u32).to_be_bytes());
     // The IV is written when the packet is sealed; until then nothing stale may stand there.
