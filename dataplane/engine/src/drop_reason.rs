@@ -57,6 +57,8 @@ drop_reasons! {
     RuleDiscard = "rule-discard",
     /// A rule protects it and no SA is ready: it must not leave in clear.
     NoSa = "no-sa",
+    /// The rule's stack of SAs was replaced when this one had some of its levels already.
+    StackChanged = "stack-changed",
     /// A rule protects it, and the gateway in front of its destination is being discovered: it must not leave in clear.
     Discovering = "discovering",
     /// Clear text from outside that should have come through a tunnel.

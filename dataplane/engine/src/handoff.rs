@@ -10,7 +10,7 @@ use crate::wake::Bell;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::Arc;
 use warren_policy::RuleId;
-use warren_seam::Carrier;
+use warren_seam::{Carrier, SaId};
 
 /// What the other worker has to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(crate) enum Work {
         rule: RuleId,
         /// Levels that are done.
         level: u8,
+        /// The SA of the last of them.
+        below: Option<SaId>,
         /// Which rules the rule is from.
         generation: u32,
     },

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use warren_engine::packet::protocol;
 use warren_engine::{DropReason, Settings, Tally};
 use warren_policy::{RuleId, RuleSet, Selector, TransportAction};
-use warren_seam::{Carrier, Command, ForwardingTable, InboundSa, OutboundSa, SaId, Side, Spi};
+use warren_seam::{Carrier, Command, Event, ForwardingTable, InboundSa, OutboundSa, SaId, Side, Spi};
 
 const LEVELS: usize = 3;
 
@@ -430,5 +430,112 @@ fn an_outer_sa_may_have_a_successor_without_the_inner_ones_being_touched() {
     a.submit(Command::Remove(received_by_a(plan, 3, LEVELS).id));
     a.send_and_poll(number(0), OUTSIDE, &smuggled(&successor, &two));
     assert_eq!(a.receive(INSIDE).len(), 1);
+    a.assert_drops(&[]);
+}
+
+/// The commands that make a stack of three, in any order.
+fn publication(plan: Plan) -> Vec<(&'static str, Command)> {
+    let install = |level| Command::InstallOutbound(Box::new(forth(plan, level)));
+    let stack = (1..=LEVELS).map(|level| forth(plan, level).id).collect();
+    vec![
+        ("level 1", install(1)),
+        ("level 2", install(2)),
+        ("level 3", install(3)),
+        ("bound", Command::Bind { rule: RuleId(1), stack }),
+    ]
+}
+
+#[test] // NT-31, F-24
+fn no_packet_uses_a_stack_before_all_of_it_is_there_in_whatever_order_it_comes() {
+    let plan = Plan::default();
+    for order in 0..24 {
+        let mut a = node(0, ruled(1, plan.selector(1)), 1);
+        let mut commands = publication(plan);
+        let mut left = order;
+        while !commands.is_empty() {
+            let (what, command) = commands.remove(left % commands.len());
+            left /= commands.len() + 1;
+            a.submit(command);
+            a.send_and_poll(number(0), INSIDE, &plan.packet(100));
+            let out = a.receive(OUTSIDE);
+            assert_eq!(out.len(), usize::from(commands.is_empty()), "order {order}, after {what}");
+            assert!(out.iter().all(|packet| esp(packet).2 == 0x1003));
+        }
+        // Nothing was spent on what did not leave.
+        assert_eq!((a.tally(Tally::Sealed), a.dropped(DropReason::NoSa)), (3, 3));
+    }
+}
+
+#[test] // NT-31, NT-32, F-24
+fn with_one_sa_gone_the_whole_stack_stands_still_until_it_is_whole_again() {
+    let plan = Plan::default();
+    for level in 1..=LEVELS {
+        let mut a = stacked(plan, LEVELS, 1);
+        let acquires = |a: &mut Gateway| {
+            let events = a.take_events();
+            events.iter().filter(|event| matches!(event, Event::Acquire { .. })).count()
+        };
+        a.submit(Command::Remove(forth(plan, level).id));
+        for _ in 0..3 {
+            a.send_and_poll(number(0), INSIDE, &plan.packet(100));
+        }
+        assert!(a.receive(OUTSIDE).is_empty(), "without level {level}");
+        assert_eq!((a.tally(Tally::Sealed), acquires(&mut a)), (0, 1));
+        a.assert_drops(&[(DropReason::NoSa, 3)]);
+        let mut successor = forth(plan, level);
+        (successor.id, successor.spi) = (SaId(40), Spi(0x4000));
+        let stack = (1..=LEVELS).map(|at| if at == level { SaId(40) } else { forth(plan, at).id }).collect();
+        a.submit(Command::InstallOutbound(Box::new(successor)));
+        a.send_and_poll(number(0), INSIDE, &plan.packet(100));
+        assert!(a.receive(OUTSIDE).is_empty(), "it is there, but not bound");
+        a.submit(Command::Bind { rule: RuleId(1), stack });
+        a.send_and_poll(number(0), INSIDE, &plan.packet(100));
+        assert_eq!(a.receive(OUTSIDE).len(), 1);
+        // Unbound first, then removed: the order of every rollback.
+        a.submit(Command::Bind { rule: RuleId(1), stack: vec![] });
+        a.send_and_poll(number(0), INSIDE, &plan.packet(100));
+        assert!(a.receive(OUTSIDE).is_empty());
+    }
+}
+
+/// Two workers; level 1 is worker 1's and levels 2 and 3 are worker 0's. A packet has its first level when the rule is bound
+/// to another stack.
+fn overtaken(plan: Plan, change: impl FnOnce(&mut Gateway)) -> Gateway {
+    let mut a = stacked(plan, 2, 2);
+    let framed = frame(mac(number(0), INSIDE), &plan.packet(100));
+    assert!(a.links[1][INSIDE].send(&framed));
+    a.workers[1].poll(a.now);
+    assert_eq!(a.tally(Tally::Sealed), 1);
+    change(&mut a);
+    a.poll();
+    a
+}
+
+#[test] // NT-31, F-24
+fn a_packet_that_a_new_stack_overtakes_between_two_workers_is_no_mixture_of_both() {
+    let plan = Plan::default();
+    let other = |level: usize| {
+        let mut sa = forth(plan, level);
+        (sa.id, sa.spi, sa.rule) =
+            (SaId(40 + level as u64), Spi(0x4000 + level as u32), RuleId(level as u32));
+        sa
+    };
+    let bind = |a: &mut Gateway, stack: &[u64]| {
+        (1..=2).for_each(|level| {
+            a.submit(Command::InstallOutbound(Box::new(other(level))));
+        });
+        a.submit(Command::Bind { rule: RuleId(1), stack: stack.iter().copied().map(SaId).collect() });
+    };
+    let a = overtaken(plan, |_| ());
+    assert_eq!(esp(&a.receive(OUTSIDE)[0]).2, 0x1002);
+    for stack in [&[41, 42][..], &[11], &[12, 11]] {
+        let mut a = overtaken(plan, |a| bind(a, stack));
+        assert!(a.receive(OUTSIDE).is_empty());
+        a.assert_drops(&[(DropReason::StackChanged, 1)]);
+        assert!(!a.take_events().iter().any(|event| matches!(event, Event::Acquire { .. })));
+    }
+    // Only the outer level has a successor: what is inside fits, and nothing is lost.
+    let a = overtaken(plan, |a| bind(a, &[11, 42]));
+    assert_eq!(esp(&a.receive(OUTSIDE)[0]).2, 0x4002);
     a.assert_drops(&[]);
 }

@@ -15,8 +15,15 @@ pub(crate) fn bind(core: &mut Core, lane: &mut Vec<Slot>, spare: &mut Vec<Slot>)
     let mut unbound = empty_out(lane, spare);
     for mut slot in unbound.drain(..) {
         let level = usize::from(slot.level);
-        let Some(index) = core.bindings.of(slot.rule).and_then(|binding| binding.level(level)) else {
+        let binding = core.bindings.of(slot.rule).filter(|binding| binding.levels() > 0);
+        let Some(binding) = binding else {
             refuse_unbound(core, slot);
+            continue;
+        };
+        // Another worker began; where the rule has been bound anew since, the rest would be a part of another stack.
+        let fits = level == 0 || binding.below(level) == slot.below;
+        let Some(index) = binding.level(level).filter(|_| fits) else {
+            core.discard(slot, DropReason::StackChanged);
             continue;
         };
         match foreign_owner(core, &slot) {
@@ -25,7 +32,8 @@ pub(crate) fn bind(core: &mut Core, lane: &mut Vec<Slot>, spare: &mut Vec<Slot>)
                 lane.push(slot);
             }
             Some(owner) => {
-                let work = Work::Protect { rule: slot.rule, level: slot.level, generation: core.generation };
+                let (rule, level, below) = (slot.rule, slot.level, slot.below);
+                let work = Work::Protect { rule, level, below, generation: core.generation };
                 core.hand_over(slot, owner, work);
             }
         }

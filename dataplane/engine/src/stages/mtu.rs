@@ -29,7 +29,7 @@ pub(crate) fn mtu(core: &mut Core, lanes: &mut Lanes) {
         };
         // Fragments must be made where the sequence numbers are given out, so that they stay together.
         if let Some(owner) = encap::foreign_owner(core, &slot) {
-            let work = Work::Protect { rule: slot.rule, level: 0, generation: core.generation };
+            let work = Work::Protect { rule: slot.rule, level: 0, below: None, generation: core.generation };
             core.hand_over(slot, owner, work);
             continue;
         }
