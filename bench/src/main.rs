@@ -3,6 +3,7 @@
 
 mod af_xdp;
 mod intersection;
+mod nested;
 mod probe_flood;
 mod rows;
 
@@ -24,6 +25,8 @@ enum Benchmark {
     AfXdp(af_xdp::Arguments),
     /// A tunnel's throughput while garbage probes arrive, as a share of what it is without.
     ProbeFlood(probe_flood::Arguments),
+    /// What a packet costs inside three tunnels, as a multiple of what it costs inside one.
+    Nested(nested::Arguments),
     /// One intersection of two full proxies.
     Intersection(intersection::Arguments),
 }
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().benchmark {
         Benchmark::AfXdp(arguments) => af_xdp::run(&arguments),
         Benchmark::ProbeFlood(arguments) => probe_flood::run(&arguments),
+        Benchmark::Nested(arguments) => nested::run(&arguments),
         Benchmark::Intersection(arguments) => intersection::run(&arguments),
     };
     match outcome {

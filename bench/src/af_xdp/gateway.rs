@@ -139,6 +139,7 @@ fn outbound_sa(selector: Selector) -> Result<OutboundSa, String> {
         remote: GATEWAY.into(),
         encapsulation: Encapsulation::Raw,
         volume: Volume { soft_octets: u64::MAX, hard_octets: u64::MAX },
+        mode: warren_seam::SaMode::Tunnel,
         rule: RULE,
         sequence: 0,
     })

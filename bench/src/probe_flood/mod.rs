@@ -6,8 +6,8 @@
 //! the core's time for us, which on an idle machine is that of the wall clock: where others use the core too, the flood does
 //! not go on while the worker stands still.
 
-mod site;
-mod tap;
+pub(crate) mod site;
+pub(crate) mod tap;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,7 @@ use warren_engine::{
     CounterSnapshot, DropReason, EnginePort, Handle, Settings, Tally, Worker, WorkerParts, build,
 };
 use warren_port::{Link, MemoryPort, Umem, UmemConfig};
+use warren_seam::{Command, PortIndex};
 
 use crate::rows::{cpu_time, median, remark, row};
 use site::{INSIDE, OUTSIDE};
@@ -189,7 +190,9 @@ impl Gateway {
         let clear = clear_text((1, INSIDE), (1, 2), octets);
         let (inside, outside) = match way {
             Way::Seal => (clear, Vec::new()),
-            Way::Open => (Vec::new(), sealed(&clear_text((2, INSIDE), (2, 1), octets))?),
+            Way::Open => {
+                (Vec::new(), sealed(&clear_text((2, INSIDE), (2, 1), octets), site::commands(2, true)?)?)
+            }
         };
         let exchange = match garbage {
             Garbage::Probes => isakmp::PROBE,
@@ -203,7 +206,7 @@ impl Gateway {
             EnginePort { index: INSIDE, port: tap("inside", inside, Vec::new(), Arc::default()) },
             EnginePort { index: OUTSIDE, port: tap("outside", outside, flood, Arc::clone(&per_second)) },
         ];
-        let (handle, worker) = engine(ports, 1)?;
+        let (handle, worker) = engine(ports, site::commands(1, true)?)?;
         let tunnel = if way == Way::Seal { Tally::Sealed } else { Tally::Opened };
         let mut gateway = Self { handle, worker, started: Instant::now(), per_second, tunnel };
         gateway.turn_for(WARM_UP);
@@ -246,14 +249,14 @@ fn seen(counters: &CounterSnapshot) -> u64 {
 }
 
 /// One end of the tunnel on those ports.
-fn engine(ports: Vec<EnginePort>, own: u8) -> Result<(Handle, Worker), String> {
+pub(crate) fn engine(ports: Vec<EnginePort>, commands: Vec<Command>) -> Result<(Handle, Worker), String> {
     let config = UmemConfig { frames: 4096, frame_octets: 2048, headroom: 256, huge_pages: false };
     let umem = Umem::new(&config).map_err(|error| error.to_string())?;
     let parts = WorkerParts { umem, ports, tun: None };
     let (mut handle, workers) =
         build(vec![parts], &Settings::default()).map_err(|error| error.to_string())?;
     let mut worker = workers.into_iter().next().ok_or("an engine without a worker")?;
-    for command in site::commands(own, true)? {
+    for command in commands {
         handle.submit(command).map_err(|refused| format!("{refused:?}"))?;
     }
     worker.poll(Duration::ZERO);
@@ -261,21 +264,21 @@ fn engine(ports: Vec<EnginePort>, own: u8) -> Result<(Handle, Worker), String> {
 }
 
 /// Frames of clear text, one of each flow.
-fn clear_text(to: (u8, warren_seam::PortIndex), (from, towards): (u8, u8), octets: usize) -> Vec<Vec<u8>> {
+pub(crate) fn clear_text(to: (u8, PortIndex), (from, towards): (u8, u8), octets: usize) -> Vec<Vec<u8>> {
     let payload = vec![0xA5; octets - SMALLEST];
     let hosts = (site::host(from, 2), site::host(towards, 2));
     (0..FLOWS).map(|flow| site::frame(to, hosts, (5000 + flow, 6000), &payload)).collect()
 }
 
 /// What the peer makes of them.
-fn sealed(frames: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, String> {
+pub(crate) fn sealed(frames: &[Vec<u8>], commands: Vec<Command>) -> Result<Vec<Vec<u8>>, String> {
     let (inside, inside_end) = MemoryPort::pair("inside", Link::Ethernet, FLOWS.into());
     let (outside, outside_end) = MemoryPort::pair("outside", Link::Ethernet, FLOWS.into());
     let ports = vec![
         EnginePort { index: INSIDE, port: Box::new(inside) },
         EnginePort { index: OUTSIDE, port: Box::new(outside) },
     ];
-    let (_handle, mut worker) = engine(ports, 2)?;
+    let (_handle, mut worker) = engine(ports, commands)?;
     frames.iter().for_each(|frame| {
         inside_end.send(frame);
     });

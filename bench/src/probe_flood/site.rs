@@ -20,7 +20,7 @@ use warren_seam::{
 
 pub(crate) const INSIDE: PortIndex = PortIndex(0);
 pub(crate) const OUTSIDE: PortIndex = PortIndex(1);
-const RULE: RuleId = RuleId(0);
+pub(crate) const RULE: RuleId = RuleId(0);
 const MTU: u16 = 1600;
 const UNLIMITED: Volume = Volume { soft_octets: u64::MAX, hard_octets: u64::MAX };
 
@@ -33,7 +33,7 @@ pub(crate) const fn host(site: u8, number: u16) -> Ipv4Addr {
     Ipv4Addr::new(10, site, high, low)
 }
 
-const fn outer(site: u8) -> Ipv4Addr {
+pub(crate) const fn outer(site: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, site)
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn commands(own: u8, answers: bool) -> Result<Vec<Command>, String> {
     ])
 }
 
-fn selector(own: u8, peer: u8) -> Result<Selector, String> {
+pub(crate) fn selector(own: u8, peer: u8) -> Result<Selector, String> {
     let range = |site| AddressRange::from_prefix(IpAddr::V4(network(site)), 16);
     let both = range(own).zip(range(peer));
     both.and_then(|(own, peer)| Selector::between(own, peer)).ok_or_else(|| "no selector".to_owned())
@@ -99,7 +99,7 @@ fn forwarding(own: u8, peer: u8) -> ForwardingTable {
 }
 
 /// The SA from one gateway to the other, as its sender knows it.
-fn outbound(from: u8, to: u8, selector: Selector) -> Result<OutboundSa, String> {
+pub(crate) fn outbound(from: u8, to: u8, selector: Selector) -> Result<OutboundSa, String> {
     let transform = EspTransform::AesGcm16(KeyBits::B128);
     Ok(OutboundSa {
         id: SaId(from.into()),
@@ -112,13 +112,14 @@ fn outbound(from: u8, to: u8, selector: Selector) -> Result<OutboundSa, String> 
         remote: outer(to).into(),
         encapsulation: Encapsulation::Raw,
         volume: UNLIMITED,
+        mode: warren_seam::SaMode::Tunnel,
         rule: RULE,
         sequence: 0,
     })
 }
 
 /// The same, as its receiver knows it. Without a window, so that the same packets may come again and again.
-fn mirrored(sa: OutboundSa) -> InboundSa {
+pub(crate) fn mirrored(sa: OutboundSa) -> InboundSa {
     InboundSa {
         id: SaId(100 + sa.id.0),
         spi: sa.spi,
@@ -135,7 +136,9 @@ fn mirrored(sa: OutboundSa) -> InboundSa {
         local: sa.remote,
         encapsulation: sa.encapsulation,
         volume: UNLIMITED,
+        mode: sa.mode,
         rule: sa.rule,
+        carrier: warren_seam::Carrier::Network,
         sequence: 0,
     }
 }

@@ -5,7 +5,7 @@ use crate::limits::MTU_UNKNOWN;
 use crate::sad::{SaIndex, Sad};
 use hashbrown::HashMap;
 use warren_policy::{Gateway, RuleId, TunnelRule};
-use warren_seam::SaId;
+use warren_seam::{SaId, SaMode};
 
 /// One rule's SAs. Without any, its traffic is dropped and asks for some.
 #[derive(Default)]
@@ -15,6 +15,8 @@ pub(crate) struct Binding {
     resolved: Vec<SaIndex>,
     /// Largest packet that the whole stack takes.
     mtu: usize,
+    /// The innermost SA keeps the packet's own header, and takes it whole.
+    transport: bool,
     /// Control has been asked and has not answered yet.
     acquiring: bool,
     /// The rules in force have a rule with this identifier.
@@ -28,6 +30,12 @@ impl Binding {
     #[must_use]
     pub(crate) fn level(&self, level: usize) -> Option<SaIndex> {
         self.resolved.get(level).copied()
+    }
+
+    /// The SA of the level inside that one; what has been put on has to end with it for the rest to fit.
+    #[must_use]
+    pub(crate) fn below(&self, level: usize) -> Option<SaId> {
+        self.stack.get(level.checked_sub(1)?).copied()
     }
 
     /// Whether its packets are reasons to discover a gateway.
@@ -48,12 +56,23 @@ impl Binding {
         self.mtu
     }
 
+    /// Whether the innermost SA is one of transport mode, which takes no fragments (RFC 4303 §3.3.4).
+    #[must_use]
+    pub(crate) fn is_transport(&self) -> bool {
+        self.transport
+    }
+
     fn resolve(&mut self, sad: &Sad, fib: &Fib) {
         self.resolved.clear();
         self.resolved.extend(self.stack.iter().map_while(|&id| sad.find_outbound(id)));
-        if self.resolved.len() < self.stack.len() {
+        let is_transport =
+            |&index: &SaIndex| sad.outbound(index).is_some_and(|sa| sa.shape.mode == SaMode::Transport);
+        // Transport mode is for what the gateway itself says, and goes inside everything else (REQUIREMENTS NT-21).
+        let misplaced = self.resolved.iter().skip(1).any(is_transport);
+        if self.resolved.len() < self.stack.len() || misplaced {
             self.resolved.clear();
         }
+        self.transport = self.resolved.first().is_some_and(is_transport);
         self.measure(sad, fib);
     }
 

@@ -57,18 +57,28 @@ drop_reasons! {
     RuleDiscard = "rule-discard",
     /// A rule protects it and no SA is ready: it must not leave in clear.
     NoSa = "no-sa",
+    /// The rule's stack of SAs was replaced when this one had some of its levels already.
+    StackChanged = "stack-changed",
     /// A rule protects it, and the gateway in front of its destination is being discovered: it must not leave in clear.
     Discovering = "discovering",
     /// Clear text from outside that should have come through a tunnel.
     ClearTextInbound = "clear-text-inbound",
     /// The rule protects it, but the SA was negotiated for less.
     OutsideSelector = "outside-selector",
+    /// Transport mode protects only what this gateway itself sends between the SA's own two addresses.
+    TransportAddress = "transport-address",
+    /// Transport mode protects whole packets only.
+    TransportFragment = "transport-fragment",
+    /// A routing header that has still a way to go leaves no place for ESP of transport mode.
+    TransportHeader = "transport-header",
 
     // What arrives protected.
     /// No SA has this SPI.
     UnknownSpi = "unknown-spi",
     /// ESP for an SA whose outer addresses are others.
     WrongOuterAddress = "wrong-outer-address",
+    /// ESP that came out of another SA than the policy has it come out of, or out of none where there should be one.
+    WrongCarrier = "wrong-carrier",
     /// UDP where the SA has none, the other way round, or another local port.
     WrongEncapsulation = "wrong-encapsulation",
     /// A fragment of ESP: reassembly before authentication is an invitation.

@@ -291,7 +291,8 @@ impl Handle {
         let key = OpeningKey::new(self.backend.serving(transform), transform, material(&sa.keys));
         let key = key.map_err(|why| Refused::BadKey { sa: sa.id, why })?;
         let owner: WorkerIndex = self.owner(sa.rule).0;
-        let shape = Shape { transform, encapsulation: sa.encapsulation, local: sa.local, remote: sa.remote };
+        let (mode, encapsulation) = (sa.mode, sa.encapsulation);
+        let shape = Shape { transform, mode, encapsulation, local: sa.local, remote: sa.remote };
         let meter = Arc::new(Meter::default());
         self.meters.insert(sa.id, Arc::clone(&meter));
         let mut opener = Some(Box::new(Opener {
@@ -308,8 +309,9 @@ impl Handle {
         }));
         let entry = |at: usize| {
             let opener = if at == usize::from(owner) { opener.take() } else { None };
-            let (spi, id) = (sa.spi, sa.id);
-            Order::InstallInbound(Box::new(Inbound { shape, spi, owner, mtu: 0, id, opener }))
+            let (spi, id, rule, carrier) = (sa.spi, sa.id, sa.rule, sa.carrier);
+            let inbound = Inbound { shape, spi, rule, carrier, owner, mtu: 0, id, opener };
+            Order::InstallInbound(Box::new(inbound))
         };
         Ok((0..self.lines.len()).map(entry).collect())
     }
@@ -319,7 +321,8 @@ impl Handle {
         let key = SealingKey::new(self.backend.serving(transform), transform, material(&sa.keys));
         let key = key.map_err(|why| Refused::BadKey { sa: sa.id, why })?;
         let owner: WorkerIndex = self.owner(sa.rule).0;
-        let shape = Shape { transform, encapsulation: sa.encapsulation, local: sa.local, remote: sa.remote };
+        let (mode, encapsulation) = (sa.mode, sa.encapsulation);
+        let shape = Shape { transform, mode, encapsulation, local: sa.local, remote: sa.remote };
         let meter = Arc::new(Meter::default());
         self.meters.insert(sa.id, Arc::clone(&meter));
         let mut sealer = Some(Box::new(Sealer {

@@ -10,6 +10,7 @@ use crate::wake::Bell;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::Arc;
 use warren_policy::RuleId;
+use warren_seam::{Carrier, SaId};
 
 /// What the other worker has to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) enum Work {
         rule: RuleId,
         /// Levels that are done.
         level: u8,
+        /// The SA of the last of them.
+        below: Option<SaId>,
         /// Which rules the rule is from.
         generation: u32,
     },
@@ -48,6 +51,8 @@ pub(crate) struct Parcel {
     pub(crate) origin: Origin,
     /// Levels of ESP taken off so far.
     pub(crate) depth: u8,
+    /// The SA that it has just come out of, by its rule.
+    pub(crate) carrier: Carrier,
 }
 
 impl Parcel {
@@ -85,6 +90,7 @@ pub(crate) fn way(parcel_octets: usize, bell: Arc<Bell>) -> (Outbox, Inbox) {
             work: Work::Kernel,
             origin: Origin::Tun,
             depth: 0,
+            carrier: Carrier::Network,
         };
         // The ring was made for exactly so many.
         let _ = empty_in.push(parcel);
@@ -103,7 +109,8 @@ impl Outbox {
         let Ok(mut parcel) = self.empty.pop() else { return false };
         parcel.octets[..packet.len()].copy_from_slice(packet);
         parcel.used = packet.len();
-        (parcel.work, parcel.origin, parcel.depth) = (work, slot.origin, slot.depth);
+        (parcel.work, parcel.origin) = (work, slot.origin);
+        (parcel.depth, parcel.carrier) = (slot.depth, slot.carrier);
         let sent = self.full.push(parcel).is_ok();
         self.sent |= sent;
         sent

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use warren_aead::{OpeningKey, SealingKey};
-use warren_seam::{Encapsulation, SaId, Selector, Spi, Volume};
+use warren_seam::{Carrier, Encapsulation, RuleId, SaId, Selector, Spi, Volume};
 
 /// An index into one of the tables; good for one turn of the worker.
 pub(crate) type SaIndex = u32;
@@ -24,6 +24,10 @@ pub(crate) struct Inbound {
     pub(crate) shape: Shape,
     /// Our SPI.
     pub(crate) spi: Spi,
+    /// The rule it was made for.
+    pub(crate) rule: RuleId,
+    /// What its packets come out of.
+    pub(crate) carrier: Carrier,
     /// Who has the keys.
     pub(crate) owner: WorkerIndex,
     /// Largest packet that the way back through the tunnel takes, for the MSS of TCP.

@@ -7,7 +7,7 @@ use crate::sad::SaIndex;
 use std::time::Duration;
 use warren_policy::RuleId;
 use warren_port::Frame;
-use warren_seam::{PortIndex, Side};
+use warren_seam::{Carrier, PortIndex, SaId, Side};
 
 /// Where a packet came from, which decides how it is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +53,12 @@ pub(crate) struct Slot {
     pub(crate) origin: Origin,
     /// Levels of ESP taken off so far.
     pub(crate) depth: u8,
+    /// The SA that it has just come out of, by its rule.
+    pub(crate) carrier: Carrier,
     /// Levels of ESP put on so far.
     pub(crate) level: u8,
+    /// The SA of the level put on last.
+    pub(crate) below: Option<SaId>,
     /// The tunnel rule that protects it.
     pub(crate) rule: RuleId,
     /// The SA at work on it.
@@ -82,7 +86,9 @@ impl Slot {
             summary,
             origin,
             depth: 0,
+            carrier: Carrier::Network,
             level: 0,
+            below: None,
             rule: RuleId(0),
             sa: 0,
             sequence: 0,

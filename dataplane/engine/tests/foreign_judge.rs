@@ -9,8 +9,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use warren_engine::{DropReason, Settings, Tally};
-use warren_policy::{EspTransform, Hash, KeyBits, Secret};
-use warren_seam::{Command, Encapsulation, InboundSa, SaId, SaKeys, Spi};
+use warren_policy::{EspTransform, Hash, KeyBits, RuleId, Secret};
+use warren_seam::{Carrier, Command, Encapsulation, InboundSa, SaId, SaKeys, SaMode, Spi};
 
 fn rows(file: &str) -> Vec<Value> {
     let path = format!("{}/../../tests/vectors/esp/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -57,7 +57,9 @@ fn sa(row: &Value, id: u64, selectors: (&str, &str)) -> Option<InboundSa> {
         local: ip("192.0.2.1"),
         encapsulation: Encapsulation::Raw,
         volume: UNLIMITED,
-        rule: warren_policy::RuleId(0),
+        mode: SaMode::Tunnel,
+        rule: RuleId(0),
+        carrier: Carrier::Network,
         sequence: sequence.saturating_sub(1),
     })
 }
@@ -74,8 +76,13 @@ fn judge() -> Gateway {
 }
 
 fn on_the_wire(esp: &[u8]) -> Vec<u8> {
+    outside(50, esp)
+}
+
+/// From the peer's own address to ours.
+fn outside(number: u8, payload: &[u8]) -> Vec<u8> {
     let like = Udp { from: "192.0.2.2", to: "192.0.2.1", ..Udp::default() };
-    ip_packet(&like, 50, esp)
+    ip_packet(&like, number, payload)
 }
 
 /// Sends one row to a fresh gateway; what came out inside, and the reason if nothing did.
@@ -118,7 +125,7 @@ fn packets_made_by_a_foreign_hand_are_opened_or_refused_as_it_expects() {
         let drops: Vec<_> = counters.drops().map(|(reason, _)| reason).collect();
         let kind = match (row["expect"].as_str().unwrap(), mode) {
             ("accept", "transport") => {
-                // A gateway takes no transport mode: it was opened, and its next header is no IP.
+                // An SA of tunnel mode takes no transport mode: it was opened, and its next header is no IP.
                 assert_eq!(counters.of(Tally::Opened), 1, "{id}");
                 assert!(drops.iter().all(|reason| *reason == DropReason::NextHeader), "{id} {drops:?}");
                 "transport mode"
@@ -147,6 +154,31 @@ fn packets_made_by_a_foreign_hand_are_opened_or_refused_as_it_expects() {
     }
     assert!(seen["delivered"] > 60 && seen["refused"] > 70, "{seen:?}");
     println!("{seen:?}");
+}
+
+#[test] // F-36, RFC 4303 §3.1.1
+fn transport_mode_made_by_a_foreign_hand_is_restored_or_refused_as_it_expects() {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in rows("generated.jsonl").into_iter().filter(|row| row["mode"] == "transport") {
+        let id = row["id"].as_str().unwrap();
+        let Some(mut sa) = sa(&row, 1, any(false)) else { continue };
+        sa.mode = SaMode::Transport;
+        let mut gateway = judge();
+        gateway.submit(Command::InstallInbound(Box::new(sa)));
+        gateway.send_and_poll(1, OUTSIDE, &on_the_wire(&octets(&row["esp"])));
+        let heard = gateway.kernel();
+        if row["expect"] == "accept" {
+            let number = row["next_header"].as_u64().unwrap() as u8;
+            assert_eq!(heard, [outside(number, &octets(&row["payload"]))], "{id}");
+            *seen.entry("restored").or_default() += 1;
+        } else {
+            let drops: Vec<_> = gateway.counters().drops().map(|(reason, _)| reason).collect();
+            assert!(heard.is_empty() && drops.iter().copied().all(is_refusal), "{id} {drops:?}");
+            *seen.entry("refused").or_default() += 1;
+        }
+    }
+    println!("{seen:?}");
+    assert!(seen["restored"] > 30 && seen["refused"] > 15, "{seen:?}");
 }
 
 #[test] // RFC 4303 §2.4, §2.6
@@ -210,8 +242,11 @@ fn nested_packets_are_peeled_level_by_level() {
     for row in rows("generated_nested.jsonl") {
         let Some(levels) = learn_levels(&row) else { continue };
         let mut gateway = judge_at(&levels.iter().map(|sa| sa.local).collect::<Vec<_>>());
-        for sa in &levels {
-            gateway.submit(Command::InstallInbound(Box::new(sa.clone())));
+        for (at, sa) in levels.iter().enumerate() {
+            let mut sa = sa.clone();
+            sa.rule = RuleId(at as u32 + 1);
+            sa.carrier = if at == 0 { Carrier::Network } else { Carrier::Rule(RuleId(at as u32)) };
+            gateway.submit(Command::InstallInbound(Box::new(sa)));
         }
         gateway.send_and_poll(1, OUTSIDE, &on_the_wire(&octets(&row["outer_esp"])));
         assert_eq!(

@@ -10,7 +10,7 @@ use std::time::Duration;
 use warren_engine::DropReason;
 use warren_engine::packet::{ipv4, protocol, udp};
 use warren_policy::{PortRange, Protocol, RuleId, TransportAction};
-use warren_seam::{Command, Encapsulation, SaId, Side, Spi};
+use warren_seam::{Carrier, Command, Encapsulation, SaId, Side, Spi};
 
 /// A packet on the wire from gateway 1 to gateway 2.
 fn wire(one: &mut Gateway) -> Vec<u8> {
@@ -163,28 +163,37 @@ fn esp_in_esp_without_end_is_given_up() {
     let mut set = rules(1);
     set.transport.push(transport(selector, TransportAction::Permit));
     set.tunnel.push(tunnel(2, selector));
-    let mut out = outbound(Scheme::default(), 1, 0);
-    (out.id, out.spi, out.selector, out.rule) = (SaId(500), Spi(0x9000), selector, RuleId(2));
-    let mut into = inbound(Scheme::default(), 1, 0);
-    (into.id, into.spi, into.selector) = (SaId(600), out.spi, selector);
     one.submit(Command::Rules(set));
     one.submit(Command::Bind { rule: RuleId(0), stack: vec![SaId(10)] });
-    one.submit(Command::InstallOutbound(Box::new(out)));
-    one.submit(Command::Bind { rule: RuleId(2), stack: vec![SaId(500)] });
-    // Every round brings old inner numbers again, which is not what this is about.
-    let mut innermost = inbound(Scheme::default(), 1, 0);
-    (into.window_packets, innermost.window_packets) = (0, 0);
-    two.submit(Command::InstallInbound(Box::new(into)));
-    two.submit(Command::InstallInbound(Box::new(innermost)));
+    // Level `at` of so many, of a rule of its own and out of the level around it. Every round brings old inner numbers
+    // again, which is not what this is about.
+    let level = |at: u32, levels: u32| {
+        let mut into = inbound(Scheme::default(), 1, 0);
+        into.window_packets = 0;
+        into.carrier = if at == levels { Carrier::Network } else { Carrier::Rule(RuleId(100 + at + 1)) };
+        if at > 1 {
+            (into.id, into.spi, into.selector) = (SaId(600 + u64::from(at)), Spi(0x9000 + at), selector);
+        }
+        into.rule = RuleId(100 + at);
+        into
+    };
     let packet = Udp { payload: 40, ..Udp::default() }.packet();
     let mut wrapped = {
         one.send_and_poll(1, INSIDE, &packet);
         one.receive(OUTSIDE).remove(0)
     };
     for levels in 1..=9 {
+        (1..=levels).for_each(|at| {
+            two.submit(Command::InstallInbound(Box::new(level(at, levels))));
+        });
         two.send_and_poll(2, OUTSIDE, &wrapped);
         let arrived = two.receive(INSIDE).len();
         assert_eq!(arrived, usize::from(levels <= 8), "{levels}");
+        let mut out = outbound(Scheme::default(), 1, 0);
+        (out.id, out.spi) = (SaId(500 + u64::from(levels)), Spi(0x9000 + levels + 1));
+        (out.selector, out.rule) = (selector, RuleId(2));
+        one.submit(Command::Bind { rule: RuleId(2), stack: vec![out.id] });
+        one.submit(Command::InstallOutbound(Box::new(out)));
         assert!(one.links[0][2].send(&wrapped));
         one.poll();
         wrapped = one.receive(OUTSIDE).remove(0);
@@ -203,10 +212,18 @@ fn a_stack_deeper_than_a_frame_has_headroom_is_refused_and_counted() {
         let mut into = inbound(scheme, 1, 0);
         (out.id, out.spi, out.selector) = (SaId(500 + level), Spi(0x9000 + level as u32), selector);
         (into.id, into.spi, into.selector) = (SaId(600 + level), out.spi, selector);
+        // Five of them are bound below, the last of which is the outermost.
+        let around =
+            |level: u64| if level < 4 { Carrier::Rule(RuleId(level as u32 + 1)) } else { Carrier::Network };
+        (into.rule, into.carrier) = (RuleId(level as u32), around(level));
         stack.push(out.id);
         one.submit(Command::InstallOutbound(Box::new(out)));
         two.submit(Command::InstallInbound(Box::new(into)));
     }
+    // The innermost comes out of the first of them, and their own rules begin behind it.
+    let mut innermost = inbound(scheme, 1, 0);
+    innermost.carrier = Carrier::Rule(RuleId(0));
+    two.submit(Command::InstallInbound(Box::new(innermost)));
     let deepest = SaId(506);
     one.submit(Command::Bind { rule: RuleId(0), stack });
     one.poll();
@@ -216,8 +233,7 @@ fn a_stack_deeper_than_a_frame_has_headroom_is_refused_and_counted() {
     one.send_and_poll(1, INSIDE, &packet);
     one.assert_drops(&[(DropReason::NoRoom, 1)]);
     one.submit(Command::Remove(deepest));
-    let stack = (0..6).map(|level| SaId(500 + level)).collect::<Vec<_>>();
-    let stack = [vec![outbound(scheme, 1, 0).id], stack[..4].to_vec()].concat();
+    let stack = [vec![outbound(scheme, 1, 0).id], (0..5).map(|level| SaId(500 + level)).collect()].concat();
     one.submit(Command::Bind { rule: RuleId(0), stack });
     one.poll();
     one.send_and_poll(1, INSIDE, &packet);
@@ -270,7 +286,7 @@ proptest! {
             }
             exercise::headers(&text);
         }
-        text.insert(0, if shape[3] & 1 == 1 { 4 } else { way });
+        text.insert(0, if shape[3] & 1 == 1 { 4 + (shape[3] >> 1 & 1) } else { way });
         exercise::gateway(&text);
     }
 

@@ -8,7 +8,7 @@ use lab::*;
 use warren_engine::packet::{ipv4, protocol};
 use warren_engine::{DropReason, Refused, Settings, Tally};
 use warren_policy::{EspTransform, Hash, KeyBits, RuleId, TransportAction};
-use warren_seam::{Command, Encapsulation, Event, SaId, Spi, Volume};
+use warren_seam::{Carrier, Command, Encapsulation, Event, SaId, Spi, Volume};
 
 fn transforms() -> Vec<EspTransform> {
     let bits = [KeyBits::B128, KeyBits::B192, KeyBits::B256];
@@ -348,6 +348,10 @@ fn a_stack_of_two_is_put_on_innermost_first_and_taken_off_again() {
     (outer_out.id, outer_out.spi, outer_out.selector) = (SaId(50), Spi(0x5000), selector);
     let mut outer_in = inbound(Scheme { encapsulation: UDP_4500, ..scheme }, 1, 0);
     (outer_in.id, outer_in.spi, outer_in.selector) = (SaId(51), Spi(0x5000), selector);
+    outer_in.rule = RuleId(5);
+    let mut inner_in = inbound(scheme, 1, 0);
+    inner_in.carrier = Carrier::Rule(RuleId(5));
+    two.submit(Command::InstallInbound(Box::new(inner_in)));
     one.submit(Command::InstallOutbound(Box::new(outer_out)));
     one.submit(Command::Bind { rule: RuleId(0), stack: vec![SaId(10), SaId(50)] });
     two.submit(Command::InstallInbound(Box::new(outer_in)));

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use warren_engine::{DropReason, Settings, Tally, WorkerId};
 use warren_policy::RuleId;
-use warren_seam::{Command, Event, SaId, Spi};
+use warren_seam::{Carrier, Command, Event, SaId, Spi};
 
 const WORKERS: usize = 3;
 
@@ -72,7 +72,10 @@ fn a_stack_whose_levels_belong_to_different_workers_is_put_on_all_the_same() {
     let selector = between("192.0.2.1/32", "192.0.2.2/32");
     let (mut out, mut into) = (outbound(Scheme::default(), 1, 0), inbound(Scheme::default(), 1, 0));
     (out.id, out.spi, out.selector, out.rule) = (SaId(500), Spi(0x9000), selector, RuleId(2));
-    (into.id, into.spi, into.selector) = (SaId(600), out.spi, selector);
+    (into.id, into.spi, into.selector, into.rule) = (SaId(600), out.spi, selector, RuleId(2));
+    let mut inner = inbound(Scheme::default(), 1, 0);
+    inner.carrier = Carrier::Rule(RuleId(2));
+    two.submit(Command::InstallInbound(Box::new(inner)));
     one.submit(Command::InstallOutbound(Box::new(out)));
     one.submit(Command::Bind { rule: RuleId(0), stack: vec![SaId(10), SaId(500)] });
     two.submit(Command::InstallInbound(Box::new(into)));

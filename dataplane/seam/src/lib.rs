@@ -14,6 +14,6 @@ pub use command::Command;
 pub use discovery::{Catch, Caught, Discovery, Entry, Injected};
 pub use event::Event;
 pub use forwarding::{ForwardingTable, MacAddress, Neighbour, PortIndex, PortInfo, Route, Side};
-pub use sa::{Encapsulation, InboundSa, OutboundSa, SaId, SaKeys, Spi, Volume};
+pub use sa::{Carrier, Encapsulation, InboundSa, OutboundSa, SaId, SaKeys, Spi, Volume};
 pub use std::time::Duration;
-pub use warren_policy::{EspTransform, FiveTuple, RuleId, RuleSet, Secret, Selector};
+pub use warren_policy::{EspTransform, FiveTuple, RuleId, RuleSet, SaMode, Secret, Selector};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use warren_policy::{EspTransform, RuleId, Secret, Selector};
+use warren_policy::{EspTransform, RuleId, SaMode, Secret, Selector};
 
 /// Control's name for one SA in one direction; never used twice in the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +78,19 @@ pub enum Encapsulation {
     },
 }
 
+/// What brings the packets of an inbound SA to us: which SA's packet each of them comes out of (REQUIREMENTS NT-34).
+///
+/// Every SA names only the one around it; the chain of names is the whole sequence. It names the rule and not the SA, so
+/// that an outer SA can have a successor without the inner ones being touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// The network: the SA is the outermost, and its packets come out of no other.
+    #[default]
+    Network,
+    /// An SA of this tunnel rule, and nothing else.
+    Rule(RuleId),
+}
+
 /// Limits that a worker counts, in octets of protected payload. Each is reported once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Volume {
@@ -112,8 +125,13 @@ pub struct InboundSa {
     pub encapsulation: Encapsulation,
     /// Limits by volume.
     pub volume: Volume,
+    /// Whether a whole packet is inside, or only what follows its IP header. Transport mode protects only what goes between
+    /// `local` and `remote` themselves.
+    pub mode: SaMode,
     /// The tunnel rule it was negotiated for.
     pub rule: RuleId,
+    /// What its packets come out of; those that come any other way are refused.
+    pub carrier: Carrier,
     /// Highest sequence number seen before this SA was installed: 0, except with manual keys.
     pub sequence: u64,
 }
@@ -141,6 +159,9 @@ pub struct OutboundSa {
     pub encapsulation: Encapsulation,
     /// Limits by volume.
     pub volume: Volume,
+    /// Whether a whole packet is inside, or only what follows its IP header. Transport mode protects only what goes between
+    /// `local` and `remote` themselves.
+    pub mode: SaMode,
     /// The tunnel rule it was negotiated for.
     pub rule: RuleId,
     /// Last sequence number used before this SA was installed: 0, except with manual keys (DESIGN 7: a sequence

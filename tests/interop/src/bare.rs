@@ -182,7 +182,9 @@ fn orders(forwarding: ForwardingTable, keys: Keys) -> Result<Vec<Order>, Failure
         local,
         encapsulation: Encapsulation::Raw,
         volume: NO_LIMIT,
+        mode: warren_seam::SaMode::Tunnel,
         rule,
+        carrier: warren_seam::Carrier::Network,
         sequence,
     };
     let outbound = OutboundSa {
@@ -196,6 +198,7 @@ fn orders(forwarding: ForwardingTable, keys: Keys) -> Result<Vec<Order>, Failure
         remote,
         encapsulation: Encapsulation::Raw,
         volume: NO_LIMIT,
+        mode: warren_seam::SaMode::Tunnel,
         rule,
         sequence,
     };

@@ -140,6 +140,7 @@ mod tests {
             remote: "198.51.100.2".parse().unwrap(),
             encapsulation: Encapsulation::Udp { local_port: 4500, remote_port: 4500 },
             volume: Volume { soft_octets: u64::MAX, hard_octets: u64::MAX },
+            mode: warren_seam::SaMode::Tunnel,
             rule: RuleId(0),
             sequence: 0,
         }

@@ -73,7 +73,9 @@ fn inbound_sa(id: SaId, isakmp: &Isakmp, negotiated: &Negotiated) -> Box<Inbound
         local: isakmp.path.local.ip(),
         encapsulation: encapsulation(isakmp),
         volume: volume(negotiated.lifetime),
+        mode: warren_seam::SaMode::Tunnel,
         rule: negotiated.child.rule,
+        carrier: warren_seam::Carrier::Network,
         sequence: 0,
     })
 }
@@ -90,6 +92,7 @@ fn outbound_sa(id: SaId, isakmp: &Isakmp, negotiated: &Negotiated) -> Box<Outbou
         remote: isakmp.path.remote.ip(),
         encapsulation: encapsulation(isakmp),
         volume: volume(negotiated.lifetime),
+        mode: warren_seam::SaMode::Tunnel,
         rule: negotiated.child.rule,
         sequence: 0,
     })

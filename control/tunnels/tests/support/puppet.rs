@@ -149,7 +149,9 @@ impl Negotiator for Puppet {
             local: address,
             encapsulation: Encapsulation::Raw,
             volume,
+            mode: warren_seam::SaMode::Tunnel,
             rule,
+            carrier: warren_seam::Carrier::Network,
             sequence: 0,
         })));
         stage.says.push_back(Ike::InstallOutbound(Box::new(OutboundSa {
@@ -163,6 +165,7 @@ impl Negotiator for Puppet {
             remote: address,
             encapsulation: Encapsulation::Raw,
             volume,
+            mode: warren_seam::SaMode::Tunnel,
             rule,
             sequence: 0,
         })));

@@ -97,7 +97,9 @@ impl Scripted {
             local: self.local.ip(),
             encapsulation: Encapsulation::Raw,
             volume: Volume { soft_octets: 1 << 30, hard_octets: 1 << 31 },
+            mode: warren_seam::SaMode::Tunnel,
             rule,
+            carrier: warren_seam::Carrier::Network,
             sequence: 0,
         })));
     }
@@ -116,6 +118,7 @@ impl Scripted {
             remote: self.remote.ip(),
             encapsulation: Encapsulation::Raw,
             volume: Volume { soft_octets: 1 << 30, hard_octets: 1 << 31 },
+            mode: warren_seam::SaMode::Tunnel,
             rule,
             sequence: 0,
         })));

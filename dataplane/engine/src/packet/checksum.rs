@@ -1,7 +1,8 @@
 //! The Internet checksum (RFC 1071), whole and incremental (RFC 1624).
 
 use super::protocol;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use warren_policy::FiveTuple;
 
 /// A running one's complement sum.
 #[derive(Clone, Copy, Default)]
@@ -61,6 +62,31 @@ pub fn fill_udp_ipv6(source: Ipv6Addr, destination: Ipv6Addr, datagram: &mut [u8
     let sum =
         Sum::default().pseudo_ipv6(source, destination, protocol::UDP, octets).octets(datagram).finish();
     super::write_u16(datagram, 6, if sum == 0 { 0xFFFF } else { sum });
+}
+
+/// Computes the checksum of a TCP segment or UDP datagram anew, after a NAT has changed addresses that it covers (RFC 3948
+/// §3.1.2). What has none, or is cut short, is left as it is.
+pub fn renew(tuple: &FiveTuple, segment: &mut [u8]) {
+    let octets = segment.len();
+    let at = match tuple.protocol {
+        protocol::TCP if octets >= 20 => 16,
+        // Without a checksum over IPv4 it stays without one.
+        protocol::UDP if octets >= 8 && usize::from(super::read_u16(segment, 4)) == octets => {
+            if tuple.source.is_ipv4() && super::read_u16(segment, 6) == 0 {
+                return;
+            }
+            6
+        }
+        _ => return,
+    };
+    super::write_u16(segment, at, 0);
+    let sum = match (tuple.source, tuple.destination) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => Sum::default().pseudo_ipv4(from, to, tuple.protocol, octets),
+        (IpAddr::V6(from), IpAddr::V6(to)) => Sum::default().pseudo_ipv6(from, to, tuple.protocol, octets),
+        _ => return,
+    };
+    let sum = sum.octets(segment).finish();
+    super::write_u16(segment, at, if sum == 0 && tuple.protocol == protocol::UDP { 0xFFFF } else { sum });
 }
 
 #[cfg(test)]

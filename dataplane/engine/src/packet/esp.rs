@@ -1,6 +1,6 @@
 //! ESP (RFC 4303) in the clear parts: header in front, trailer behind.
 
-use super::{Malformed, protocol, read_u32};
+use super::{Malformed, read_u32};
 use crate::drop_reason::DropReason;
 use warren_seam::Spi;
 
@@ -73,11 +73,11 @@ pub const fn padding_octets(payload_octets: usize, alignment: usize) -> usize {
 }
 
 /// Writes padding and trailer into the octets behind the payload.
-pub fn emit_trailer(octets: &mut [u8], ipv6: bool) {
+pub fn emit_trailer(octets: &mut [u8], next_header: u8) {
     let pad = octets.len() - TRAILER_OCTETS;
     octets.iter_mut().take(pad).zip(1u8..=u8::MAX).for_each(|(octet, value)| *octet = value);
     octets[pad] = pad as u8;
-    octets[pad + 1] = if ipv6 { protocol::IPV6 } else { protocol::IPV4 };
+    octets[pad + 1] = next_header;
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
                 let pad = padding_octets(payload, alignment);
                 assert!(pad < alignment && (payload + pad + 2).is_multiple_of(alignment));
                 let mut text = vec![0xAA; payload + pad + 2];
-                emit_trailer(&mut text[payload..], true);
+                emit_trailer(&mut text[payload..], 41);
                 assert_eq!(Trailer::of(&text), Ok(Trailer { payload_octets: payload, next_header: 41 }));
             }
         }

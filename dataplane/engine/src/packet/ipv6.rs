@@ -6,10 +6,10 @@ use std::net::Ipv6Addr;
 
 /// Octets of the fixed header.
 pub const HEADER_OCTETS: usize = 40;
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const DESTINATION: u8 = 60;
+pub(super) const HOP_BY_HOP: u8 = 0;
+pub(super) const ROUTING: u8 = 43;
+pub(super) const FRAGMENT: u8 = 44;
+pub(super) const DESTINATION: u8 = 60;
 
 /// A packet whose length is right.
 pub struct Ipv6<'a>(&'a [u8]);

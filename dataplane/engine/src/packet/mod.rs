@@ -9,6 +9,7 @@ pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod isakmp;
+pub mod place;
 pub mod summary;
 pub mod tcp;
 pub mod udp;

@@ -6,6 +6,8 @@ use crate::packet::esp::{self, Trailer};
 use crate::packet::{Summary, ipv4, ipv6, protocol};
 use crate::slot::{Lanes, Origin, Slot};
 use crate::stages::mtu::clamp;
+use crate::stages::transport;
+use warren_seam::{Carrier, SaMode};
 
 const ECT_0: u8 = 0b10;
 const ECT_1: u8 = 0b01;
@@ -15,10 +17,15 @@ const NOT_ECT: u8 = 0b00;
 /// Takes the outer header and ESP off every packet of the lane.
 pub(crate) fn decap(core: &mut Core, lane: &mut Vec<Slot>) {
     for slot in lane.iter_mut() {
-        let transform = core.sad.inbound(slot.sa).expect("lookup found it in this turn").shape.transform;
+        let shape = core.sad.inbound(slot.sa).expect("lookup found it in this turn").shape;
+        let transform = shape.transform;
         let head = usize::from(slot.esp_at) + esp::HEADER_OCTETS + transform.iv_octets();
         let text_end = slot.frame.len() - transform.icv_octets();
-        slot.failure = unwrap(slot, head, text_end).err();
+        let unwrapped = match shape.mode {
+            SaMode::Tunnel => unwrap(slot, head, text_end),
+            SaMode::Transport => transport::restore(slot, &shape, head, text_end),
+        };
+        slot.failure = unwrapped.err();
     }
     core.sweep(lane);
 }
@@ -80,8 +87,12 @@ pub(crate) fn verify(core: &mut Core, lanes: &mut Lanes) {
         if !opener.selector.contains(&slot.summary.tuple) {
             slot.failure = Some(DropReason::SelectorMismatch);
         } else if core.settings.mss_clamp {
-            clamp(slot, sa.mtu, &core.counters);
+            // The way back is the rule's whole stack, where one is bound.
+            let binding = core.bindings.of(sa.rule).filter(|binding| binding.levels() > 0);
+            let back = binding.map_or(sa.mtu, |binding| binding.mtu().min(sa.mtu));
+            clamp(slot, back, &core.counters);
         }
+        slot.carrier = Carrier::Rule(sa.rule);
         if let Some(port) = slot.origin.port() {
             slot.origin = Origin::Sa(port);
         }

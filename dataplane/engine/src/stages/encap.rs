@@ -3,20 +3,27 @@
 use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::handoff::Work;
-use crate::packet::esp;
+use crate::packet::{esp, protocol};
 use crate::sad::WorkerIndex;
 use crate::slot::{Slot, empty_out};
-use crate::stages::discovery;
 use crate::stages::open::limit_event;
-use warren_seam::Event;
+use crate::stages::{discovery, transport};
+use warren_seam::{Event, SaMode};
 
 /// Finds the SA of each packet's next level, and hands those of other workers over.
 pub(crate) fn bind(core: &mut Core, lane: &mut Vec<Slot>, spare: &mut Vec<Slot>) {
     let mut unbound = empty_out(lane, spare);
     for mut slot in unbound.drain(..) {
         let level = usize::from(slot.level);
-        let Some(index) = core.bindings.of(slot.rule).and_then(|binding| binding.level(level)) else {
+        let binding = core.bindings.of(slot.rule).filter(|binding| binding.levels() > 0);
+        let Some(binding) = binding else {
             refuse_unbound(core, slot);
+            continue;
+        };
+        // Another worker began; where the rule has been bound anew since, the rest would be a part of another stack.
+        let fits = level == 0 || binding.below(level) == slot.below;
+        let Some(index) = binding.level(level).filter(|_| fits) else {
+            core.discard(slot, DropReason::StackChanged);
             continue;
         };
         match foreign_owner(core, &slot) {
@@ -25,7 +32,8 @@ pub(crate) fn bind(core: &mut Core, lane: &mut Vec<Slot>, spare: &mut Vec<Slot>)
                 lane.push(slot);
             }
             Some(owner) => {
-                let work = Work::Protect { rule: slot.rule, level: slot.level, generation: core.generation };
+                let (rule, level, below) = (slot.rule, slot.level, slot.below);
+                let work = Work::Protect { rule, level, below, generation: core.generation };
                 core.hand_over(slot, owner, work);
             }
         }
@@ -70,7 +78,14 @@ fn wrap(core: &mut Core, slot: &mut Slot) -> Result<(), DropReason> {
     if !sealer.selector.contains(&slot.summary.tuple) {
         return Err(DropReason::OutsideSelector);
     }
-    let inner = slot.frame.len();
+    let (kept, next_header) = match shape.mode {
+        SaMode::Tunnel => (0, if slot.summary.is_ipv6() { protocol::IPV6 } else { protocol::IPV4 }),
+        SaMode::Transport => {
+            let place = transport::place(slot, &shape)?;
+            (place.at, slot.frame.bytes()[place.field])
+        }
+    };
+    let inner = slot.frame.len() - kept;
     let padded = esp::padding_octets(inner, shape.alignment()) + esp::TRAILER_OCTETS;
     let head = esp::HEADER_OCTETS + shape.transform.iv_octets();
     let tail = padded + shape.transform.icv_octets();
@@ -92,8 +107,17 @@ fn wrap(core: &mut Core, slot: &mut Slot) -> Result<(), DropReason> {
     }
     slot.sequence = sequence.ok_or(DropReason::SaExpired)?;
     let Some(octets) = slot.frame.push_back(tail) else { return Err(DropReason::NoRoom) };
-    esp::emit_trailer(&mut octets[..padded], slot.summary.is_ipv6());
-    let Some(header) = slot.frame.push_front(head) else { return Err(DropReason::NoRoom) };
+    esp::emit_trailer(&mut octets[..padded], next_header);
+    // In transport mode the IP header moves to the front now, and leaves room for UDP behind it.
+    let between = if shape.mode == SaMode::Transport { shape.outer_octets() } else { 0 };
+    if slot.frame.push_front(between + head).is_none() {
+        return Err(DropReason::NoRoom);
+    }
+    let at = kept + between;
+    slot.esp_at = at as u16;
+    let packet = slot.frame.bytes_mut();
+    packet.copy_within(between + head..between + head + kept, 0);
+    let header = &mut packet[at..at + head];
     header[..4].copy_from_slice(&spi.0.to_be_bytes());
     header[4..esp::HEADER_OCTETS].copy_from_slice(&(slot.sequence as u32).to_be_bytes());
     // The IV is written when the packet is sealed; until then nothing stale may stand there.

@@ -31,6 +31,10 @@ fn find(core: &Core, slot: &mut Slot) -> Result<Option<WorkerIndex>, DropReason>
     let octets = slot.frame.bytes().get(usize::from(slot.esp_at)..).unwrap_or_default();
     let esp = Esp::new_checked(octets).map_err(|_| DropReason::EspLength)?;
     let (index, sa) = core.sad.find_inbound(esp.spi()).ok_or(DropReason::UnknownSpi)?;
+    // Before the AEAD: what the level around it proves has been proved.
+    if slot.carrier != sa.carrier {
+        return Err(DropReason::WrongCarrier);
+    }
     check_outer(sa, slot)?;
     let Some(opener) = sa.opener.as_deref() else { return Ok(Some(sa.owner)) };
     if opener.usage.is_exhausted() {

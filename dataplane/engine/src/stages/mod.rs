@@ -27,6 +27,7 @@ pub(crate) mod receive;
 pub(crate) mod seal;
 pub(crate) mod select;
 pub(crate) mod transmit;
+pub(crate) mod transport;
 
 use crate::core::Core;
 use crate::drop_reason::DropReason;

@@ -22,30 +22,33 @@ pub(crate) fn mtu(core: &mut Core, lanes: &mut Lanes) {
             continue;
         }
         let binding = core.bindings.of(slot.rule);
-        let Some(room) = binding.filter(|binding| binding.levels() > 0).map(crate::bindings::Binding::mtu)
-        else {
+        let bound = binding.filter(|binding| binding.levels() > 0);
+        let Some((room, whole)) = bound.map(|binding| (binding.mtu(), binding.is_transport())) else {
             encap::refuse_unbound(core, slot);
             continue;
         };
         // Fragments must be made where the sequence numbers are given out, so that they stay together.
         if let Some(owner) = encap::foreign_owner(core, &slot) {
-            let work = Work::Protect { rule: slot.rule, level: 0, generation: core.generation };
+            let work = Work::Protect { rule: slot.rule, level: 0, below: None, generation: core.generation };
             core.hand_over(slot, owner, work);
             continue;
         }
         if core.settings.mss_clamp {
             clamp(&mut slot, room, &core.counters);
         }
-        fit(core, lanes, slot, room);
+        fit(core, lanes, slot, room, whole);
     }
     lanes.spare = lane;
 }
 
-fn fit(core: &mut Core, lanes: &mut Lanes, slot: Slot, room: usize) {
+fn fit(core: &mut Core, lanes: &mut Lanes, slot: Slot, room: usize, whole: bool) {
     if slot.summary.octets <= room {
         return lanes.protect.push(slot);
     }
-    match refusal(&slot, room) {
+    // Transport mode takes no fragments, so that the sender has to make them smaller, DF or not.
+    let mtu = u16::try_from(room).unwrap_or(u16::MAX);
+    let too_big = (DropReason::TooBig, Some(Error::TooBig { mtu }));
+    match refusal(&slot, room).or_else(|| whole.then_some(too_big)) {
         None => {
             let mut made = std::mem::take(&mut lanes.protect);
             fragment::fragment(core, slot, room, &mut made);

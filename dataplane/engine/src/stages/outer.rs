@@ -6,9 +6,10 @@ use crate::mtu::Shape;
 use crate::packet::{Fragment, Summary, checksum, ipv4, ipv6, protocol, udp};
 use crate::settings::OuterFragmentation;
 use crate::slot::{Lanes, Slot, empty_out};
+use crate::stages::transport;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use warren_policy::FiveTuple;
-use warren_seam::{Encapsulation, Spi};
+use warren_seam::{Encapsulation, SaMode, Spi};
 
 /// Hop limit of every tunnel: the inner packet's is nobody's business on the way.
 const TTL: u8 = 64;
@@ -18,12 +19,17 @@ pub(crate) fn outer(core: &mut Core, lanes: &mut Lanes) {
     let mut lane = empty_out(&mut lanes.protect, &mut lanes.spare);
     for mut slot in lane.drain(..) {
         let sa = core.sad.outbound(slot.sa).expect("bind found it in this turn");
-        let (shape, spi) = (sa.shape, sa.spi);
-        if !wrap(core, &mut slot, &shape, spi) {
+        let (shape, spi, id) = (sa.shape, sa.spi, sa.id);
+        let wrapped = match shape.mode {
+            SaMode::Tunnel => wrap(core, &mut slot, &shape, spi),
+            SaMode::Transport => transport::finish(&mut slot, &shape),
+        };
+        if !wrapped {
             core.discard(slot, DropReason::NoRoom);
             continue;
         }
         slot.level += 1;
+        slot.below = Some(id);
         let levels = core.bindings.of(slot.rule).map_or(0, crate::bindings::Binding::levels);
         if usize::from(slot.level) < levels {
             lanes.protect.push(slot);

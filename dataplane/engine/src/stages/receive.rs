@@ -94,11 +94,11 @@ pub(crate) fn adopt(core: &mut Core, parcel: &Parcel, lanes: &mut Lanes) {
         Err(reason) => return core.discard_frame(frame, reason.into()),
     };
     let mut slot = Slot::new(frame, summary, parcel.origin);
-    slot.depth = parcel.depth;
+    (slot.depth, slot.carrier) = (parcel.depth, parcel.carrier);
     match parcel.work {
         Work::Open => lanes.arrived.push(slot),
-        Work::Protect { rule, level, generation } if generation == core.generation => {
-            (slot.rule, slot.level) = (rule, level);
+        Work::Protect { rule, level, below, generation } if generation == core.generation => {
+            (slot.rule, slot.level, slot.below) = (rule, level, below);
             lanes.protect.push(slot);
         }
         // The rules have changed on its way: what was to be protected is asked about again.

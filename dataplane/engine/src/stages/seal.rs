@@ -12,7 +12,8 @@ pub(crate) fn seal(core: &mut Core, lane: &mut [Slot]) {
     for slot in lane.iter_mut() {
         let sealer = core.sad.sealer(slot.sa).expect("bind keeps only packets of our own SAs");
         let esn_high = sealer.esn.then_some((slot.sequence >> 32) as u32);
-        jobs.push(SealJob::new(&sealer.key, slot.sequence, esn_high, slot.frame.bytes_mut()));
+        let at = usize::from(slot.esp_at);
+        jobs.push(SealJob::new(&sealer.key, slot.sequence, esn_high, &mut slot.frame.bytes_mut()[at..]));
     }
     warren_aead::seal(&mut jobs);
     core.counters.add(Tally::Sealed, jobs.len());

@@ -26,6 +26,9 @@ pub(crate) fn headers(octets: &[u8]) {
     }
 }
 
+/// An SA of transport mode, with the keys of the other.
+const TRANSPORT: Spi = Spi(0x9999);
+
 /// A gateway, and a peer that holds the right key and sends whatever it likes.
 struct Victim {
     gateway: Gateway,
@@ -37,6 +40,11 @@ impl Victim {
     fn new() -> Self {
         let mut gateway = Gateway::site(1);
         establish(&mut gateway, 1, Scheme::default());
+        let mut transport = inbound(Scheme::default(), 2, 0);
+        (transport.id, transport.spi) = (SaId(90), TRANSPORT);
+        transport.selector = between("192.0.2.2/32", "192.0.2.1/32");
+        transport.mode = warren_seam::SaMode::Transport;
+        gateway.submit(Command::InstallInbound(Box::new(transport)));
         let keys = keys(Scheme::default().transform, 0x20);
         let material = KeyMaterial {
             encryption: keys.encryption.expose(),
@@ -49,10 +57,10 @@ impl Victim {
     }
 
     /// ESP of gateway 2 whose decrypted text is exactly this.
-    fn seal(&mut self, text: &[u8]) -> Vec<u8> {
+    fn seal(&mut self, spi: Spi, text: &[u8]) -> Vec<u8> {
         self.sequence += 1;
         let mut esp = vec![0; 16];
-        esp[..4].copy_from_slice(&inbound(Scheme::default(), 2, 0).spi.0.to_be_bytes());
+        esp[..4].copy_from_slice(&spi.0.to_be_bytes());
         esp[4..8].copy_from_slice(&(self.sequence as u32).to_be_bytes());
         esp.extend(text);
         esp.extend([0; 16]);
@@ -71,12 +79,14 @@ thread_local! {
 pub(crate) fn gateway(octets: &[u8]) {
     let Some((&way, rest)) = octets.split_first() else { return };
     VICTIM.with_borrow_mut(|victim| {
-        let frame = match way % 5 {
+        let tunnel = inbound(Scheme::default(), 2, 0).spi;
+        let frame = match way % 6 {
             0 => (INSIDE, frame_of(INSIDE, rest)),
             1 => (OUTSIDE, frame_of(OUTSIDE, rest)),
             2 => (2, rest.to_vec()),
             3 => (OUTSIDE, rest.to_vec()),
-            _ => (OUTSIDE, frame_of(OUTSIDE, &victim.seal(&rest[..rest.len().min(1400)]))),
+            4 => (OUTSIDE, frame_of(OUTSIDE, &victim.seal(tunnel, &rest[..rest.len().min(1400)]))),
+            _ => (OUTSIDE, frame_of(OUTSIDE, &victim.seal(TRANSPORT, &rest[..rest.len().min(1400)]))),
         };
         let gateway = &mut victim.gateway;
         gateway.links[0][frame.0].send(&frame.1);

@@ -305,7 +305,9 @@ pub(crate) fn inbound(scheme: Scheme, from: u8, rule: u32) -> InboundSa {
         local: outbound.remote,
         encapsulation: outbound.encapsulation,
         volume: UNLIMITED,
+        mode: outbound.mode,
         rule: outbound.rule,
+        carrier: warren_seam::Carrier::Network,
         sequence: outbound.sequence,
     }
 }
@@ -324,6 +326,7 @@ pub(crate) fn outbound(scheme: Scheme, from: u8, rule: u32) -> OutboundSa {
         remote: scheme.gateway(to),
         encapsulation: scheme.encapsulation,
         volume: UNLIMITED,
+        mode: warren_seam::SaMode::Tunnel,
         rule: RuleId(rule),
         sequence: 0,
     }
