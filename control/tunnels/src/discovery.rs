@@ -18,13 +18,13 @@ use crate::status::DiscoveredStatus;
 use crate::tunnel::Tunnel;
 use crate::tunnels::{Output, Tunnels};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use warren_ike::ted::{DiscoverRule, InFlight, Resting, Ted, TedOutput, Unasked};
-use warren_ike::{Asked, ChildConfig, Entropy};
-use warren_policy::{FiveTuple, Gateway, PeerId, Proxy, RuleId, RuleSet, Selector, TunnelRule, Verdict};
+use warren_ike::ted::{DiscoverRule, InFlight, Resting, Ted, TedConfig, TedOutput, Unasked};
+use warren_ike::{Asked, ChildConfig, Entropy, PeerConfig};
+use warren_policy::{FiveTuple, Gateway, Pad, PeerId, Proxy, RuleId, RuleSet, Selector, TunnelRule, Verdict};
 use warren_seam::{Command, SaId};
 
 /// A tunnel that discovery brought, on either side of it.
@@ -50,7 +50,55 @@ pub(crate) struct Discovery {
     over: Vec<RuleId>,
     /// Tunnels that a peer asked for, until they have had their time to come up; in order of time.
     granted: VecDeque<(Duration, RuleId)>,
+    settings: Settings,
+}
+
+/// What the configuration says of discovery.
+struct Settings {
+    ted: TedConfig,
     idle: Duration,
+    /// Templates: our address towards what is found under them, and who is authorised for what.
+    templates: BTreeMap<PeerId, (IpAddr, Arc<Pad>)>,
+    /// Rules that never ask.
+    concealed: BTreeSet<RuleId>,
+}
+
+impl Settings {
+    /// `rules` are those of the configuration, in its order, by the identifiers that they have here.
+    fn new(config: &TunnelsConfig, rules: &RuleSet) -> Self {
+        let template = |peer: &PeerConfig| Some((peer.id, (peer.local, peer.pad.clone()?)));
+        let concealed = |at: &RuleId| rules.tunnel.get(at.0 as usize).map(|rule| rule.id);
+        Self {
+            ted: config.ted.clone(),
+            idle: config.discovered_idle,
+            templates: config.peers.iter().filter_map(template).collect(),
+            concealed: config.concealed.iter().filter_map(concealed).collect(),
+        }
+    }
+
+    /// What discovery has to know of the rules that are in use: those that discover, each with those of the same peer that
+    /// follow it directly, for no other rule comes between them (REQUIREMENTS TED-53).
+    fn discover_rules(&self, rules: &RuleSet, in_use: impl Fn(RuleId) -> bool) -> Vec<DiscoverRule> {
+        let discovers = |rule: &TunnelRule| rule.gateway == Gateway::Discover && in_use(rule.id);
+        let run = |at: usize| {
+            let first = &rules.tunnel[at];
+            let run = rules.tunnel[at..].iter().take_while(|rule| discovers(rule) && rule.peer == first.peer);
+            run.filter_map(|rule| Proxy::from_selector(&rule.selector)).collect::<Vec<_>>()
+        };
+        let places = (0..rules.tunnel.len()).filter(|at| discovers(&rules.tunnel[*at]));
+        let known = places.filter_map(|at| {
+            let rule = &rules.tunnel[at];
+            let (local, pad) = self.templates.get(&rule.peer)?;
+            Some(DiscoverRule {
+                rule: rule.id,
+                proxies: run(at),
+                local: *local,
+                pad: Arc::clone(pad),
+                is_concealed: self.concealed.contains(&rule.id),
+            })
+        });
+        known.collect()
+    }
 }
 
 /// Why the operator's question is not asked.
@@ -73,13 +121,14 @@ pub enum ProbeRefused {
 impl Discovery {
     pub(crate) fn new(config: &TunnelsConfig, entropy: Box<dyn Entropy>) -> Self {
         // The identifiers in a configuration are places, and so are those that its rules get at first.
-        let rules = discover_rules(&config.rules, config);
+        let settings = Settings::new(config, &config.rules);
+        let rules = settings.discover_rules(&config.rules, |_| true);
         Self {
             ted: Ted::new(config.ted.clone(), rules, entropy),
             tunnels: BTreeMap::new(),
             over: Vec::new(),
             granted: VecDeque::new(),
-            idle: config.discovered_idle,
+            settings,
         }
     }
 
@@ -101,31 +150,6 @@ impl Discovery {
     pub(crate) fn whereabouts(&self, peer: PeerId) -> Option<(RuleId, IpAddr)> {
         self.tunnels.values().find(|own| own.peer == peer).map(|own| (own.within, own.gateway))
     }
-}
-
-/// What discovery has to know of the rules: those that discover, each with those of the same peer that follow it
-/// directly, for no other rule comes between them (REQUIREMENTS TED-53).
-fn discover_rules(rules: &RuleSet, config: &TunnelsConfig) -> Vec<DiscoverRule> {
-    let discovers = |rule: &TunnelRule| rule.gateway == Gateway::Discover;
-    let run = |at: usize| {
-        let first = &rules.tunnel[at];
-        let run = rules.tunnel[at..].iter().take_while(|rule| discovers(rule) && rule.peer == first.peer);
-        run.filter_map(|rule| Proxy::from_selector(&rule.selector)).collect::<Vec<_>>()
-    };
-    let places = (0..rules.tunnel.len()).filter(|at| discovers(&rules.tunnel[*at]));
-    places
-        .filter_map(|at| {
-            let rule = &rules.tunnel[at];
-            let peer = config.peers.iter().find(|peer| peer.id == rule.peer)?;
-            Some(DiscoverRule {
-                rule: rule.id,
-                proxies: run(at),
-                local: peer.local,
-                pad: Arc::clone(peer.pad.as_ref()?),
-                is_concealed: config.concealed.contains(&RuleId(at as u32)),
-            })
-        })
-        .collect()
 }
 
 impl<N: Negotiator> Tunnels<N> {
@@ -395,7 +419,7 @@ impl<N: Negotiator> Tunnels<N> {
 
     /// Whether a tunnel is not worth another pair.
     pub(crate) fn is_idle(&self, now: Duration, rule: RuleId) -> bool {
-        let idle = |own: &Discovered| now.saturating_sub(own.active) >= self.discovery.idle;
+        let idle = |own: &Discovered| now.saturating_sub(own.active) >= self.discovery.settings.idle;
         self.discovery.tunnels.get(&rule).is_some_and(idle)
     }
 
@@ -435,11 +459,18 @@ impl<N: Negotiator> Tunnels<N> {
         self.remove_discovered(now, parts);
     }
 
-    /// The rules as they are now in force are what discovery works with; `config` has their peers.
+    /// The configuration, and the rules as they are now in force, are what discovery works with.
     pub(crate) fn reconfigure_discovery(&mut self, now: Duration, config: &TunnelsConfig) {
-        let rules = discover_rules(&self.own_rules, config);
-        self.discovery.idle = config.discovered_idle;
-        self.discovery.ted.reconfigure(now, config.ted.clone(), rules);
+        self.discovery.settings = Settings::new(config, &self.own_rules);
+        self.renew_discovery(now);
+    }
+
+    /// What the operator closed asks for nothing and answers nobody.
+    pub(crate) fn renew_discovery(&mut self, now: Duration) {
+        let in_use = |rule| self.tunnels.get(&rule).is_none_or(|tunnel| !tunnel.closed);
+        let settings = &self.discovery.settings;
+        let rules = settings.discover_rules(&self.own_rules, in_use);
+        self.discovery.ted.reconfigure(now, settings.ted.clone(), rules);
     }
 
     /// Discovered tunnels in front of the rule that they are parts of: the smallest first, and of equals the youngest, for a

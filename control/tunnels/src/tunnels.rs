@@ -264,11 +264,14 @@ impl<N: Negotiator> Tunnels<N> {
     /// The operator wants the tunnel now: ends a pause, and undoes [`Tunnels::down`]. `false` for an unknown rule.
     pub fn up(&mut self, now: Duration, rule: RuleId) -> bool {
         let Some(tunnel) = self.tunnels.get_mut(&rule) else { return false };
-        tunnel.closed = false;
+        let was_closed = std::mem::replace(&mut tunnel.closed, false);
         tunnel.failures = 0;
         tunnel.held_until = None;
         if tunnel.pairs.iter().all(|pair| pair.closing) && !tunnel.config.child.is_divisible {
             self.open(now, rule);
+        }
+        if was_closed {
+            self.renew_discovery(now);
         }
         self.settle(now);
         true
@@ -283,6 +286,7 @@ impl<N: Negotiator> Tunnels<N> {
         self.rebind(rule);
         self.close_all(now, rule);
         self.remove_parts(now, &[rule]);
+        self.renew_discovery(now);
         self.settle(now);
         true
     }

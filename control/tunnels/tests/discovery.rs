@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use support::configured::{PEER, esp, range};
 use support::puppet::{Call, FOUND, Theatre};
-use support::world::{World, address, config, seconds};
+use support::world::{World, address, caught, config, seconds};
 use warren_ike::ted::{NotFound, Stage, TedConfig};
 use warren_ike::{Asked, ChildConfig, Down, Endpoint, Failure, Output as Ike, Path, Remote, RemoteIdentity};
 use warren_policy::{
     EspProposal, FiveTuple, Gateway, Pad, PadEntry, Protocol, RuleId, Selector, TransportAction,
     TransportRule, TunnelRule,
 };
-use warren_seam::{Entry, Event};
+use warren_seam::{Catch, Entry, Event};
 use warren_tunnels::{DiscoveredStatus, ProbeRefused, Start, State, TunnelConfig, TunnelsConfig};
 
 const ESP: &str = "aes128gcm16-esn";
@@ -416,10 +416,26 @@ fn the_operator_closes_a_rule_and_everything_that_was_found_for_it() {
     assert_eq!((theatre.engine.injected.len(), names(&theatre)), (1, vec!["far-0"]));
     let refused = theatre.tunnels.ted_probe(theatre.now, flow("10.1.0.7", "10.2.3.4"));
     assert_eq!(refused, Err(ProbeRefused::Closed("far-0".to_owned())));
+    assert_eq!(answered(&mut theatre), 0, "nor is anybody told what it protects");
     assert!(theatre.tunnels.up(theatre.now, RuleId(0)));
     assert_eq!(theatre.tunnels.ted_probe(theatre.now, flow("10.1.0.7", "10.2.3.4")), Ok(RuleId(0)));
     theatre.drain();
-    assert_eq!(theatre.engine.injected.len(), 2);
+    let own = theatre.engine.injected.iter().filter(|packet| packet.entry == Entry::Originate);
+    assert_eq!(own.count(), 2);
+    assert_eq!(answered(&mut theatre), 1);
+}
+
+/// Another gateway's probe for a host of ours; how many answers it gets.
+fn answered(theatre: &mut Theatre) -> u64 {
+    let mut other = Theatre::new(right(), Vec::new());
+    // Both have the same randomness: the cookies of the first ones could be our own.
+    for host in 1..8 {
+        wants(&mut other, 0, flow("10.2.3.4", &format!("10.1.0.{host}")));
+    }
+    let probe = other.engine.injected.pop().unwrap().packet;
+    theatre.tunnels.handle_event(theatre.now, caught(Catch::Probe, probe));
+    theatre.drain();
+    theatre.tunnels.ted_counters().iter().find(|(name, _)| *name == "responses-sent").unwrap().1
 }
 
 #[test] // TED-2, F-10
