@@ -32,12 +32,6 @@ impl Binding {
         self.resolved.get(level).copied()
     }
 
-    /// The SA of the level inside that one; what has been put on has to end with it for the rest to fit.
-    #[must_use]
-    pub(crate) fn below(&self, level: usize) -> Option<SaId> {
-        self.stack.get(level.checked_sub(1)?).copied()
-    }
-
     /// Whether its packets are reasons to discover a gateway.
     #[must_use]
     pub(crate) fn discovers(&self) -> bool {

@@ -10,13 +10,16 @@ use crate::wake::Bell;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::Arc;
 use warren_policy::RuleId;
-use warren_seam::{Carrier, SaId};
+use warren_seam::SaId;
 
 /// What the other worker has to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     /// Open it: the inbound SA is yours.
-    Open,
+    Open {
+        /// Of the SA that it has just come out of, if of any.
+        rule: RuleId,
+    },
     /// Protect it from this level on: the outbound SA is yours. The rule is one of that generation of rules.
     Protect {
         /// The tunnel rule.
@@ -51,8 +54,6 @@ pub(crate) struct Parcel {
     pub(crate) origin: Origin,
     /// Levels of ESP taken off so far.
     pub(crate) depth: u8,
-    /// The SA that it has just come out of, by its rule.
-    pub(crate) carrier: Carrier,
 }
 
 impl Parcel {
@@ -90,7 +91,6 @@ pub(crate) fn way(parcel_octets: usize, bell: Arc<Bell>) -> (Outbox, Inbox) {
             work: Work::Kernel,
             origin: Origin::Tun,
             depth: 0,
-            carrier: Carrier::Network,
         };
         // The ring was made for exactly so many.
         let _ = empty_in.push(parcel);
@@ -109,8 +109,7 @@ impl Outbox {
         let Ok(mut parcel) = self.empty.pop() else { return false };
         parcel.octets[..packet.len()].copy_from_slice(packet);
         parcel.used = packet.len();
-        (parcel.work, parcel.origin) = (work, slot.origin);
-        (parcel.depth, parcel.carrier) = (slot.depth, slot.carrier);
+        (parcel.work, parcel.origin, parcel.depth) = (work, slot.origin, slot.depth);
         let sent = self.full.push(parcel).is_ok();
         self.sent |= sent;
         sent

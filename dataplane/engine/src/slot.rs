@@ -7,7 +7,7 @@ use crate::sad::SaIndex;
 use std::time::Duration;
 use warren_policy::RuleId;
 use warren_port::Frame;
-use warren_seam::{Carrier, PortIndex, SaId, Side};
+use warren_seam::{Carrier, PortIndex, Side};
 
 /// Where a packet came from, which decides how it is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,15 +53,11 @@ pub(crate) struct Slot {
     pub(crate) origin: Origin,
     /// Levels of ESP taken off so far.
     pub(crate) depth: u8,
-    /// The SA that it has just come out of, by its rule.
-    pub(crate) carrier: Carrier,
     /// Levels of ESP put on so far.
     pub(crate) level: u8,
-    /// The SA of the level put on last.
-    pub(crate) below: Option<SaId>,
-    /// The tunnel rule that protects it.
+    /// The tunnel rule that protects it; until one is found, that of the SA it has just come out of.
     pub(crate) rule: RuleId,
-    /// The SA at work on it.
+    /// The SA at work on it, or the last that was.
     pub(crate) sa: SaIndex,
     /// Its sequence number in that SA.
     pub(crate) sequence: u64,
@@ -86,9 +82,7 @@ impl Slot {
             summary,
             origin,
             depth: 0,
-            carrier: Carrier::Network,
             level: 0,
-            below: None,
             rule: RuleId(0),
             sa: 0,
             sequence: 0,
@@ -98,6 +92,12 @@ impl Slot {
             waits_until: None,
             failure: None,
         }
+    }
+
+    /// What it has just come out of, while it comes in.
+    #[must_use]
+    pub(crate) const fn carrier(&self) -> Carrier {
+        if self.depth == 0 { Carrier::Network } else { Carrier::Rule(self.rule) }
     }
 }
 

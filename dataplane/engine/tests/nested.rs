@@ -539,3 +539,25 @@ fn a_packet_that_a_new_stack_overtakes_between_two_workers_is_no_mixture_of_both
     assert_eq!(esp(&a.receive(OUTSIDE)[0]).2, 0x4002);
     a.assert_drops(&[]);
 }
+
+#[test] // NT-28, F-27
+fn as_many_levels_fit_as_the_headroom_of_a_frame_takes() {
+    for (outer_ipv6, fit) in [(false, 7), (true, 4)] {
+        let plan = Plan { inner_ipv6: false, outer_ipv6: [outer_ipv6; LEVELS] };
+        for levels in fit..=fit + 1 {
+            let mut a = node(0, ruled(1, plan.selector(1)), 1);
+            let mut stack = Vec::new();
+            for level in 0..levels {
+                // All but the innermost go the same way; here only their headers count.
+                let mut sa = forth(plan, if level == 0 { 1 } else { 2 });
+                (sa.id, sa.spi, sa.remote) = (SaId(50 + level), Spi(0x5000 + level as u32), plan.gateway(1));
+                stack.push(sa.id);
+                a.submit(Command::InstallOutbound(Box::new(sa)));
+            }
+            a.submit(Command::Bind { rule: RuleId(1), stack });
+            a.send_and_poll(number(0), INSIDE, &plan.packet(40));
+            assert_eq!(a.receive(OUTSIDE).len(), usize::from(levels == fit), "{levels} of IPv6 {outer_ipv6}");
+            a.assert_drops(if levels == fit { &[] } else { &[(DropReason::NoRoom, 1)] });
+        }
+    }
+}

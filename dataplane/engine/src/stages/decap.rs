@@ -7,7 +7,7 @@ use crate::packet::{Summary, ipv4, ipv6, protocol};
 use crate::slot::{Lanes, Origin, Slot};
 use crate::stages::mtu::clamp;
 use crate::stages::transport;
-use warren_seam::{Carrier, SaMode};
+use warren_seam::SaMode;
 
 const ECT_0: u8 = 0b10;
 const ECT_1: u8 = 0b01;
@@ -92,7 +92,7 @@ pub(crate) fn verify(core: &mut Core, lanes: &mut Lanes) {
             let back = binding.map_or(sa.mtu, |binding| binding.mtu().min(sa.mtu));
             clamp(slot, back, &core.counters);
         }
-        slot.carrier = Carrier::Rule(sa.rule);
+        slot.rule = sa.rule;
         if let Some(port) = slot.origin.port() {
             slot.origin = Origin::Sa(port);
         }

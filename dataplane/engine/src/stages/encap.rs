@@ -21,7 +21,7 @@ pub(crate) fn bind(core: &mut Core, lane: &mut Vec<Slot>, spare: &mut Vec<Slot>)
             continue;
         };
         // Another worker began; where the rule has been bound anew since, the rest would be a part of another stack.
-        let fits = level == 0 || binding.below(level) == slot.below;
+        let fits = level == 0 || binding.level(level - 1) == Some(slot.sa);
         let Some(index) = binding.level(level).filter(|_| fits) else {
             core.discard(slot, DropReason::StackChanged);
             continue;
@@ -32,7 +32,8 @@ pub(crate) fn bind(core: &mut Core, lane: &mut Vec<Slot>, spare: &mut Vec<Slot>)
                 lane.push(slot);
             }
             Some(owner) => {
-                let (rule, level, below) = (slot.rule, slot.level, slot.below);
+                let below = (level > 0).then(|| core.sad.outbound(slot.sa).map(|sa| sa.id)).flatten();
+                let (rule, level) = (slot.rule, slot.level);
                 let work = Work::Protect { rule, level, below, generation: core.generation };
                 core.hand_over(slot, owner, work);
             }
@@ -116,7 +117,9 @@ fn wrap(core: &mut Core, slot: &mut Slot) -> Result<(), DropReason> {
     let at = kept + between;
     slot.esp_at = at as u16;
     let packet = slot.frame.bytes_mut();
-    packet.copy_within(between + head..between + head + kept, 0);
+    if kept > 0 {
+        packet.copy_within(between + head..between + head + kept, 0);
+    }
     let header = &mut packet[at..at + head];
     header[..4].copy_from_slice(&spi.0.to_be_bytes());
     header[4..esp::HEADER_OCTETS].copy_from_slice(&(slot.sequence as u32).to_be_bytes());

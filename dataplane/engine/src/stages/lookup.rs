@@ -17,7 +17,10 @@ pub(crate) fn lookup(core: &mut Core, lanes: &mut Lanes) {
     for mut slot in esp.drain(..) {
         match find(core, &mut slot) {
             Ok(None) => lanes.esp.push(slot),
-            Ok(Some(owner)) => core.hand_over(slot, owner, Work::Open),
+            Ok(Some(owner)) => {
+                let work = Work::Open { rule: slot.rule };
+                core.hand_over(slot, owner, work);
+            }
             Err(reason) => core.discard(slot, reason),
         }
     }
@@ -32,7 +35,7 @@ fn find(core: &Core, slot: &mut Slot) -> Result<Option<WorkerIndex>, DropReason>
     let esp = Esp::new_checked(octets).map_err(|_| DropReason::EspLength)?;
     let (index, sa) = core.sad.find_inbound(esp.spi()).ok_or(DropReason::UnknownSpi)?;
     // Before the AEAD: what the level around it proves has been proved.
-    if slot.carrier != sa.carrier {
+    if slot.carrier() != sa.carrier {
         return Err(DropReason::WrongCarrier);
     }
     check_outer(sa, slot)?;

@@ -19,7 +19,7 @@ pub(crate) fn outer(core: &mut Core, lanes: &mut Lanes) {
     let mut lane = empty_out(&mut lanes.protect, &mut lanes.spare);
     for mut slot in lane.drain(..) {
         let sa = core.sad.outbound(slot.sa).expect("bind found it in this turn");
-        let (shape, spi, id) = (sa.shape, sa.spi, sa.id);
+        let (shape, spi) = (sa.shape, sa.spi);
         let wrapped = match shape.mode {
             SaMode::Tunnel => wrap(core, &mut slot, &shape, spi),
             SaMode::Transport => transport::finish(&mut slot, &shape),
@@ -29,7 +29,6 @@ pub(crate) fn outer(core: &mut Core, lanes: &mut Lanes) {
             continue;
         }
         slot.level += 1;
-        slot.below = Some(id);
         let levels = core.bindings.of(slot.rule).map_or(0, crate::bindings::Binding::levels);
         if usize::from(slot.level) < levels {
             lanes.protect.push(slot);

@@ -7,6 +7,7 @@ use crate::fib::Fib;
 use crate::handoff::{Parcel, Work};
 use crate::limits::BATCH_MAX;
 use crate::packet::{Summary, ethernet};
+use crate::sad::SaIndex;
 use crate::slot::{Lanes, Origin, Slot};
 use crate::stages::discovery;
 use warren_port::{Frame, Link};
@@ -94,11 +95,15 @@ pub(crate) fn adopt(core: &mut Core, parcel: &Parcel, lanes: &mut Lanes) {
         Err(reason) => return core.discard_frame(frame, reason.into()),
     };
     let mut slot = Slot::new(frame, summary, parcel.origin);
-    (slot.depth, slot.carrier) = (parcel.depth, parcel.carrier);
+    slot.depth = parcel.depth;
     match parcel.work {
-        Work::Open => lanes.arrived.push(slot),
+        Work::Open { rule } => {
+            slot.rule = rule;
+            lanes.arrived.push(slot);
+        }
         Work::Protect { rule, level, below, generation } if generation == core.generation => {
-            (slot.rule, slot.level, slot.below) = (rule, level, below);
+            (slot.rule, slot.level) = (rule, level);
+            slot.sa = below.and_then(|id| core.sad.find_outbound(id)).unwrap_or(SaIndex::MAX);
             lanes.protect.push(slot);
         }
         // The rules have changed on its way: what was to be protected is asked about again.
