@@ -2,15 +2,14 @@
 
 use crate::probe_fields;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 use warren_api::{
     Answer, Refusal, RefusalWord, TedFlow, TedFound, TedInFlight, TedPacket, TedPreview, TedResting,
     TedStage, TedStatus,
 };
-use warren_config::{Config, Granularity};
+use warren_config::Config;
 use warren_ike::ted::{InFlight, Resting, Stage, Unasked};
-use warren_policy::{AddressRange, FiveTuple, RuleId, Verdict};
+use warren_policy::{FiveTuple, RuleId, Verdict};
 use warren_tunnels::{DiscoveredStatus, ProbeRefused, TunnelStatus, Tunnels};
 
 /// The packet that is asked about.
@@ -64,13 +63,11 @@ impl TedSources<'_> {
             Ok(rule) => rule,
             Err(why) => return self.own_tunnel(packet, &why),
         };
-        let flying = self.tunnels.ted_in_flight();
-        if let Some(own) = flying.iter().find(|own| self.is_one(rule, packet, (own.rule, &own.packet))) {
-            return TedFlow::InFlight(self.in_flight(own));
+        if let Some(own) = self.tunnels.ted_in_flight_for(rule, packet) {
+            return TedFlow::InFlight(self.in_flight(&own));
         }
-        let resting = self.tunnels.ted_resting();
-        if let Some(own) = resting.iter().find(|own| self.is_one(rule, packet, (own.rule, &own.packet))) {
-            return TedFlow::Resting(self.resting(own));
+        if let Some(own) = self.tunnels.ted_resting_for(rule, packet) {
+            return TedFlow::Resting(self.resting(&own));
         }
         TedFlow::Unasked { rule: self.rule_name(rule) }
     }
@@ -95,17 +92,6 @@ impl TedSources<'_> {
             return TedFlow::Found(found);
         }
         TedFlow::Refused { why: why.to_string() }
-    }
-
-    /// Whether both packets are one to discovery (REQUIREMENTS TED-7).
-    fn is_one(&self, rule: RuleId, packet: &FiveTuple, (own_rule, own): (RuleId, &FiveTuple)) -> bool {
-        let ted = &self.config.ted;
-        let granule = |address: IpAddr| {
-            let length = if address.is_ipv6() { ted.granule.1 } else { ted.granule.0 };
-            AddressRange::from_prefix(address, length)
-        };
-        let is_same_flow = ted.granularity == Granularity::Policy || packet == own;
-        rule == own_rule && is_same_flow && granule(packet.destination) == granule(own.destination)
     }
 
     fn in_flight(&self, own: &InFlight) -> TedInFlight {

@@ -175,6 +175,18 @@ impl<N: Negotiator> Tunnels<N> {
         self.discovery.ted.resting()
     }
 
+    /// The discovery that such a packet of a rule would wait for.
+    #[must_use]
+    pub fn ted_in_flight_for(&self, rule: RuleId, packet: &FiveTuple) -> Option<InFlight> {
+        self.discovery.ted.in_flight_for(rule, packet)
+    }
+
+    /// The rest that such a packet of a rule would meet.
+    #[must_use]
+    pub fn ted_resting_for(&self, rule: RuleId, packet: &FiveTuple) -> Option<Resting> {
+        self.discovery.ted.resting_for(rule, packet)
+    }
+
     /// What discovery counted.
     #[must_use]
     pub fn ted_counters(&self) -> Vec<(&'static str, u64)> {
@@ -481,7 +493,7 @@ impl<N: Negotiator> Tunnels<N> {
         let pinned = |rule: &RuleId| {
             Proxy::from_selector(&self.tunnels[rule].config.child.selector).map_or(0, |proxy| proxy.pinned())
         };
-        parts.sort_by_key(|(rule, own)| (Reverse(pinned(rule)), Reverse(own.since), **rule));
+        parts.sort_by_cached_key(|(rule, own)| (Reverse(pinned(rule)), Reverse(own.since), **rule));
         let rule = |(id, own): (&RuleId, &Discovered)| {
             let tunnel = &self.tunnels[id];
             let (name, selector) = (tunnel.name.clone(), tunnel.config.child.selector);

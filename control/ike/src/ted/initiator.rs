@@ -431,21 +431,32 @@ impl Initiator {
     }
 
     pub(super) fn in_flight(&self) -> Vec<InFlight> {
-        let mut in_flight: Vec<_> = (self.discoveries.iter())
-            .map(|(cookie, discovery)| InFlight {
-                rule: discovery.granule.rule,
-                packet: discovery.packet,
-                cookie: *cookie,
-                since: discovery.since,
-                waiting: discovery.waiting,
-                stage: match discovery.found {
-                    Some((gateway, selector)) => Stage::Negotiating { gateway, selector },
-                    None => Stage::Probing { sent: discovery.sent },
-                },
-            })
-            .collect();
+        let mut in_flight: Vec<_> =
+            self.discoveries.iter().map(|(cookie, discovery)| discovery.status(*cookie)).collect();
         in_flight.sort_by_key(|discovery| discovery.since);
         in_flight
+    }
+
+    /// The discovery that the packet would wait for.
+    pub(super) fn in_flight_for(
+        &self,
+        around: &Around,
+        rule: RuleId,
+        packet: &FiveTuple,
+    ) -> Option<InFlight> {
+        let cookie = self.by_granule.get(&granule(&around.config, rule, packet))?;
+        self.discoveries.get(cookie).map(|discovery| discovery.status(*cookie))
+    }
+
+    /// The rest that the packet would meet.
+    pub(super) fn resting_for(
+        &self,
+        now: Duration,
+        around: &Around,
+        rule: RuleId,
+        packet: &FiveTuple,
+    ) -> Option<Resting> {
+        self.rests.resting_at(now, &granule(&around.config, rule, packet))
     }
 
     pub(super) fn resting(&self, now: Duration) -> Vec<Resting> {
@@ -454,6 +465,20 @@ impl Initiator {
 }
 
 impl Discovery {
+    fn status(&self, cookie: Cookie) -> InFlight {
+        InFlight {
+            rule: self.granule.rule,
+            packet: self.packet,
+            cookie,
+            since: self.since,
+            waiting: self.waiting,
+            stage: match self.found {
+                Some((gateway, selector)) => Stage::Negotiating { gateway, selector },
+                None => Stage::Probing { sent: self.sent },
+            },
+        }
+    }
+
     fn asked(&self, cookie: Cookie) -> Asked {
         Asked {
             source: self.packet.source,

@@ -258,6 +258,18 @@ impl Ted {
         self.initiator.resting(self.clock)
     }
 
+    /// The discovery under way that such a packet of the rule would wait for (REQUIREMENTS TED-7).
+    #[must_use]
+    pub fn in_flight_for(&self, rule: RuleId, packet: &FiveTuple) -> Option<InFlight> {
+        self.initiator.in_flight_for(&self.around, rule, packet)
+    }
+
+    /// The rest that such a packet of the rule would meet, as of the latest input.
+    #[must_use]
+    pub fn resting_for(&self, rule: RuleId, packet: &FiveTuple) -> Option<Resting> {
+        self.initiator.resting_for(self.clock, &self.around, rule, packet)
+    }
+
     /// What was counted.
     #[must_use]
     pub fn counters(&self) -> &TedCounters {

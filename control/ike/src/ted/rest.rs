@@ -97,23 +97,32 @@ impl Rests {
 
     /// Those that rest now, soonest to be asked again first.
     pub(super) fn resting(&self, now: Duration) -> Vec<Resting> {
-        let mut resting: Vec<_> = (self.slots.iter().filter(|rest| now < rest.until))
-            .map(|rest| Resting {
-                rule: rest.granule.rule,
-                packet: rest.packet,
-                until: rest.until,
-                failures: rest.failures,
-                why: rest.why,
-            })
-            .collect();
+        let mut resting: Vec<_> = self.slots.iter().filter_map(|rest| rest.status(now)).collect();
         resting.sort_by_key(|rest| (rest.until, rest.rule));
         resting
+    }
+
+    /// The granule, if it rests now.
+    pub(super) fn resting_at(&self, now: Duration, granule: &Granule) -> Option<Resting> {
+        self.at.get(granule).and_then(|at| self.slots.get(*at))?.status(now)
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         assert_eq!(self.slots.len(), self.at.len());
         self.slots.len()
+    }
+}
+
+impl Rest {
+    fn status(&self, now: Duration) -> Option<Resting> {
+        (now < self.until).then_some(Resting {
+            rule: self.granule.rule,
+            packet: self.packet,
+            until: self.until,
+            failures: self.failures,
+            why: self.why,
+        })
     }
 }
 
