@@ -4,6 +4,7 @@ use crate::diagnostic::Diagnostic;
 use crate::gateway::Gateway;
 use crate::peer::Peer;
 use crate::port::PortConfig;
+use crate::stack::Stack;
 use crate::ted::Ted;
 use crate::tunnel::TunnelPolicy;
 use crate::user::User;
@@ -24,6 +25,10 @@ pub struct Config {
     pub rules: RuleSet,
     /// What the rules alone do not say; one for each tunnel rule, [`RuleId`] indexes it.
     pub tunnels: Vec<TunnelPolicy>,
+    /// The same for base rules that protect by themselves, in their order; their identifiers follow those of `tunnels`.
+    pub protections: Vec<TunnelPolicy>,
+    /// Tunnels inside tunnels; the defaults where the file has no `[stack]`.
+    pub stack: Stack,
     /// What is served; [`crate::Serves::policy`] indexes it.
     pub policies: Vec<ServedPolicy>,
     /// What is leased; [`ServedPolicy::pools`] indexes it.

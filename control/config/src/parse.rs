@@ -157,6 +157,8 @@ fn read<'a>(
         peers,
         rules,
         tunnels,
+        protections: Vec::new(),
+        stack: crate::stack::Stack::default(),
         policies: policies.into_iter().map(|read| read.policy).collect::<Option<_>>()?,
         pools: pools.whole()?,
         users: users.into_iter().map(|read| read.user).collect(),

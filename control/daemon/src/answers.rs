@@ -166,6 +166,7 @@ impl Sources<'_> {
                 TransportAction::Permit => "permit",
                 TransportAction::Bypass => "bypass",
                 TransportAction::Discard => "discard",
+                TransportAction::Protect(_) => "protect",
             }
             .to_owned(),
             peer: None,

@@ -328,6 +328,10 @@ impl Control {
                 }
                 self.parts.sockets.send(&path, &octets);
             }
+            Output::TransmitThrough { stack, path, octets } => {
+                // Written in the next step.
+                let _ = (stack, path, octets);
+            }
             Output::Log(notice) => log(&notice),
             Output::AddAddress(address) => self.parts.tun.want(address, true),
             Output::RemoveAddress(address) => self.parts.tun.want(address, false),

@@ -11,7 +11,8 @@ use warren_ike::{
     Authentication, ChildConfig, ConfigMode, Credentials, CredentialsError, Dpd, Mode, NatTraversal,
     PeerConfig, Remote, RemoteIdentity, Retransmit, Xauth,
 };
-use warren_policy::{Gateway, Identity, Secret};
+use warren_policy::{Gateway, Identity, SaMode, Secret};
+use warren_seam::Carrier;
 use warren_tunnels::{ClientConfig, ServerConfig, Start, TunnelConfig, TunnelsConfig};
 
 /// What the file alone could not tell.
@@ -50,6 +51,8 @@ pub(crate) fn tunnels(config: &Config, surroundings: &Surroundings) -> Result<Tu
             proposals: policy.esp.clone(),
             lifetime: policy.lifetime,
             window_packets: policy.window_packets,
+            mode: SaMode::Tunnel,
+            carrier: Carrier::Network,
             is_divisible: rule.gateway == Gateway::Discover,
         },
         start: match policy.start {
@@ -73,6 +76,9 @@ pub(crate) fn tunnels(config: &Config, surroundings: &Surroundings) -> Result<Tu
         ted: discovery::settings(&config.ted),
         concealed: config.tunnels.iter().filter(|own| own.is_concealed).map(|own| own.rule).collect(),
         discovered_idle: config.ted.idle,
+        protections: Vec::new(),
+        rematch: config.stack.rematch,
+        stack_idle: config.stack.idle,
     })
 }
 

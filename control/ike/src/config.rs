@@ -7,7 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
-use warren_policy::{EspProposal, Identity, IkeProposal, Lifetime, Pad, PeerId, RuleId, Secret, Selector};
+use warren_policy::{
+    EspProposal, Identity, IkeProposal, Lifetime, Pad, PeerId, RuleId, SaMode, Secret, Selector,
+};
+use warren_seam::Carrier;
 
 /// Whether ESP travels in UDP (RFC 3947).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -261,6 +264,10 @@ pub struct ChildConfig {
     pub lifetime: Lifetime,
     /// Anti-replay window of the inbound SA.
     pub window_packets: u32,
+    /// Tunnel mode, or transport mode between the two hosts themselves.
+    pub mode: SaMode,
+    /// What the packets of the inbound SA come out of: the tunnel around this one, if there is one (REQUIREMENTS NT-34).
+    pub carrier: Carrier,
     /// It stands for all its parts and is never negotiated itself: a part that a peer of its template asks for becomes
     /// a child of its own (`Output::ChildAsked`).
     pub is_divisible: bool,

@@ -13,7 +13,7 @@ pub enum Verdict {
     Discard,
     /// It passes in clear.
     Clear,
-    /// It passes inside the tunnel of this rule, or not at all.
+    /// It passes inside the tunnel, or the transport mode SA, of this rule, or not at all.
     Protect(RuleId),
 }
 
@@ -46,8 +46,10 @@ fn judge(rules: &RuleSet, packet: &FiveTuple, mirrored: bool) -> Verdict {
         return Verdict::NoRule;
     };
     let action = rules.transport[at].action;
-    if action == TransportAction::Discard {
-        return Verdict::Discard;
+    match action {
+        TransportAction::Discard => return Verdict::Discard,
+        TransportAction::Protect(protection) => return Verdict::Protect(protection.rule),
+        TransportAction::Permit | TransportAction::Bypass => {}
     }
     let tunnel = rules.tunnel.iter().find(|rule| rule.selector.contains(&seen));
     if let (TransportAction::Permit, Some(tunnel)) = (action, tunnel) {

@@ -24,6 +24,20 @@ pub enum TransportAction {
     Bypass,
     /// The flow is dropped.
     Discard,
+    /// The flow is protected from end to end by ESP in transport mode, inside whatever tunnels the tunnel rules say. Only
+    /// for what the gateway itself says: transit traffic may not be in transport mode (RFC 4301 §4.1).
+    Protect(Protection),
+}
+
+/// The transport mode SAs of one base rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Protection {
+    /// Under which identifier they are negotiated and bound; of one space with those of tunnel rules.
+    pub rule: RuleId,
+    /// With whom.
+    pub peer: PeerId,
+    /// The host at the far end: the only destination of the rule.
+    pub host: IpAddr,
 }
 
 /// A base rule. A flow that matches none is dropped.
@@ -118,6 +132,14 @@ impl RuleSet {
     #[must_use]
     pub fn tunnel_rule(&self, rule: RuleId) -> Option<&TunnelRule> {
         self.tunnel.iter().find(|own| own.id == rule)
+    }
+
+    /// Base rules that protect by themselves, with what they say.
+    pub fn protections(&self) -> impl Iterator<Item = (&TransportRule, Protection)> {
+        self.transport.iter().filter_map(|rule| match rule.action {
+            TransportAction::Protect(protection) => Some((rule, protection)),
+            _ => None,
+        })
     }
 
     /// Whether both classes stay below [`RULES_MAX`].

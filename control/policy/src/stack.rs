@@ -73,7 +73,7 @@ pub enum Action {
     Transport {
         /// Its place in [`RuleSet::transport`].
         at: usize,
-        /// What it says: `Permit` or `Bypass`, both of which always succeed.
+        /// What it says: `Permit` or `Bypass`, both of which always succeed, or `Protect`.
         action: TransportAction,
         /// Its traffic.
         selector: Selector,
@@ -260,7 +260,7 @@ pub fn walk(rules: &RuleSet, packet: &FiveTuple, rematch: Rematch<'_>) -> Walk {
             ended(Outcome::Discard)
         }
         TransportAction::Bypass => ended(Outcome::Stack(base)),
-        TransportAction::Permit => {
+        TransportAction::Permit | TransportAction::Protect(_) => {
             let (rounds, outcome) = climb(rules, packet, rematch, base);
             Walk { packet: *packet, transport, rounds, outcome }
         }

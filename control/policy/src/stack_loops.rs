@@ -83,7 +83,7 @@ fn leads(rule: &TunnelRule, next: &TunnelRule, gateway: IpAddr, rematch: Rematch
 }
 
 /// Whether packets of both may differ in nothing but their destination.
-fn overlap_but_destination(a: &Selector, b: &Selector) -> bool {
+pub(crate) fn overlap_but_destination(a: &Selector, b: &Selector) -> bool {
     let ports = |a: PortRange, b: PortRange| a.first() <= b.last() && b.first() <= a.last();
     a.source.overlaps(&b.source)
         && (a.protocol == b.protocol || a.protocol == Protocol::Any || b.protocol == Protocol::Any)

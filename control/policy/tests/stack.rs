@@ -423,7 +423,7 @@ fn model(rules: &RuleSet, packet: &FiveTuple, outer: Outer<'_>) -> (Vec<IpAddr>,
     match all.first().map(|(at, rule)| (*at, rule.action)) {
         None => (Vec::new(), "no rule"),
         Some((_, TransportAction::Discard)) => (Vec::new(), "discard"),
-        Some((_, TransportAction::Permit)) => levels(rules, packet, &[], outer),
+        Some((_, TransportAction::Permit | TransportAction::Protect(_))) => levels(rules, packet, &[], outer),
         Some((at, TransportAction::Bypass)) => {
             let permits = rules.transport[..at].iter().any(|rule| {
                 rule.action == TransportAction::Permit && may_match_by_hand(&rule.selector, packet)

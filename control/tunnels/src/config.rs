@@ -5,7 +5,9 @@ use std::time::Duration;
 use warren_ike::ted::TedConfig;
 use warren_ike::{ChildConfig, PeerConfig};
 use warren_policy::selector::AddressRange;
-use warren_policy::{Ceiling, EspProposal, Lifetime, PeerId, Pool, RuleId, RuleSet, ServedPolicy};
+use warren_policy::{
+    Ceiling, EspProposal, Lifetime, PeerId, Pool, Rematching, RuleId, RuleSet, ServedPolicy,
+};
 
 /// When a tunnel is negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +95,12 @@ pub struct TunnelsConfig {
     pub discovered_idle: Duration,
     /// Networks that we are attached to: policy from elsewhere may not take them over.
     pub attached: Vec<AddressRange>,
+    /// One for each base rule that protects by itself, in their order; their identifiers follow those of `tunnels`.
+    pub protections: Vec<TunnelConfig>,
+    /// As what a packet is looked up once it is inside a tunnel (REQUIREMENTS Q-19).
+    pub rematch: Rematching,
+    /// How long a stack of tunnels may be without traffic before it is taken down (REQUIREMENTS NT-27).
+    pub stack_idle: Duration,
 }
 
 impl TunnelsConfig {

@@ -74,6 +74,8 @@ impl Wish {
             lifetime: self.lifetime,
             window_packets: self.window_packets,
             is_divisible: false,
+            mode: warren_policy::SaMode::Tunnel,
+            carrier: warren_seam::Carrier::Network,
         }
     }
 }

@@ -30,6 +30,7 @@ mod reconfigure;
 pub mod references;
 mod schedule;
 mod server;
+mod stacks;
 mod status;
 mod timers;
 pub mod transaction;
@@ -43,6 +44,6 @@ pub use notice::Notice;
 pub use pair::SaFacts;
 pub use status::{
     ClientState, ClientStatus, DiscoveredStatus, LeaseStatus, PairStatus, PoolStatus, RefusedSet,
-    ServedStatus, SetStanding, SetStatus, State, TunnelStatus,
+    ServedStatus, SetStanding, SetStatus, StackLevel, StackState, StackStatus, State, TunnelStatus,
 };
 pub use tunnels::{Output, Tunnels};

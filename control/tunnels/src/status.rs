@@ -4,7 +4,7 @@ use crate::pair::SaFacts;
 use std::net::IpAddr;
 use std::time::Duration;
 use warren_ike::{Failure, Role};
-use warren_policy::{AddressRange, Identity, Lifetime, PeerId, RuleId, Selector};
+use warren_policy::{AddressRange, Identity, Lifetime, PeerId, RuleId, SaMode, Selector};
 use warren_seam::SaId;
 
 /// How a tunnel stands.
@@ -38,6 +38,64 @@ pub enum State {
     /// Never has SAs of its own: its traffic is dropped and looks for a gateway, and what is found becomes tunnels of
     /// their own.
     Discovers,
+}
+
+/// How a stack stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackState {
+    /// Its levels are being performed, one after the other.
+    Building,
+    /// Every level is there, and its traffic passes.
+    Done,
+    /// A level was lost: no traffic passes, and it is being built again from there on.
+    Suspended,
+    /// Its levels are being taken away, the innermost first.
+    TearingDown,
+    /// It is gone; a level failed, and nothing is built before that time.
+    HoldDown {
+        /// End of the pause.
+        until: Duration,
+    },
+}
+
+/// One level of a stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackLevel {
+    /// The operator's rule, or the server's, that wants it; `None` for a base rule that only permits.
+    pub rule: Option<RuleId>,
+    /// What it is called.
+    pub name: String,
+    /// The tunnel that it is, by the identifier that its SAs carry; `None` for a base rule that only permits.
+    pub tunnel: Option<RuleId>,
+    /// Whose.
+    pub peer: Option<PeerId>,
+    /// Where it ends; the far host of a transport mode SA.
+    pub gateway: Option<IpAddr>,
+    /// What is negotiated for it; source is our side.
+    pub selector: Selector,
+    /// Whether it keeps the packet's own header.
+    pub mode: SaMode,
+    /// How its tunnel stands.
+    pub state: Option<State>,
+    /// Stacks that use it, this one among them.
+    pub users: usize,
+}
+
+/// A transaction with its two stacks (REQUIREMENTS NT-11, NT-14).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackStatus {
+    /// The tunnel rule, or base rule that protects, whose traffic it is for.
+    pub rule: RuleId,
+    /// How it stands.
+    pub state: StackState,
+    /// Since when.
+    pub since: Duration,
+    /// Not performed yet, or never tried; bottom to top: the last is performed next.
+    pub pending: Vec<StackLevel>,
+    /// Performed and not torn down; bottom to top: nearest gateway first.
+    pub completed: Vec<StackLevel>,
+    /// What was being performed when the last attempt ended, by the name of its rule, and why.
+    pub failed: Option<(String, Option<Failure>)>,
 }
 
 /// A tunnel that discovery brought.

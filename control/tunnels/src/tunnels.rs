@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 use warren_ike::{ChildConfig, Endpoint, Entropy, Path, ted};
-use warren_policy::{AddressRange, PeerId, RuleId, RuleSet, ServedPolicy};
+use warren_policy::{AddressRange, PeerId, RuleId, RuleSet, ServedPolicy, Ways};
 use warren_seam::{Command, Event, SaId};
 
 /// Something to be done, strictly in the order in which it is polled. An `Engine` command that installs an inbound
@@ -26,6 +26,16 @@ use warren_seam::{Command, Event, SaId};
 pub enum Output {
     /// A datagram to send as it is.
     Transmit {
+        /// From where to where.
+        path: Path,
+        /// The datagram.
+        octets: Vec<u8>,
+    },
+    /// A datagram to send inside these SAs, innermost first: its peer is reached through other tunnels (REQUIREMENTS
+    /// NT-12).
+    TransmitThrough {
+        /// Outbound SAs, innermost first; at least one.
+        stack: Vec<SaId>,
         /// From where to where.
         path: Path,
         /// The datagram.
@@ -84,6 +94,7 @@ pub struct Tunnels<N = Endpoint> {
     pub(crate) discovery: Discovery,
     /// What peers said about configuration in the running call; it is looked at when everything else is settled.
     pub(crate) remarks: VecDeque<warren_ike::Output>,
+    pub(crate) ways: Ways,
     moments: u64,
 }
 
@@ -152,6 +163,7 @@ impl<N: Negotiator> Tunnels<N> {
             leases: Leases::new(&config.pools, leases),
             discovery,
             remarks: VecDeque::new(),
+            ways: Ways::default(),
             moments: 0,
         };
         for (rule, config) in tunnels.own_rules.tunnel.iter().zip(config.tunnels) {

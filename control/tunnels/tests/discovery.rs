@@ -61,6 +61,8 @@ fn discoverer(side: usize, selectors: &[Selector], theirs: &[&str]) -> TunnelsCo
                 lifetime: support::world::LIFETIME,
                 window_packets: 4096,
                 is_divisible: true,
+                mode: warren_policy::SaMode::Tunnel,
+                carrier: warren_seam::Carrier::Network,
             },
             start: Start::OnTraffic,
         });

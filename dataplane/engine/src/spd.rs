@@ -129,8 +129,10 @@ impl<A: Copy + Ord> Family<A> {
     fn judge(&self, probe: Probe<A>) -> Verdict {
         let Some(at) = first_match(&self.transport, &probe) else { return Verdict::NoRule };
         let action = self.transport[at].outcome;
-        if action == TransportAction::Discard {
-            return Verdict::Discard;
+        match action {
+            TransportAction::Discard => return Verdict::Discard,
+            TransportAction::Protect(protection) => return Verdict::Protect(protection.rule),
+            TransportAction::Permit | TransportAction::Bypass => {}
         }
         if action == TransportAction::Permit
             && let Some(at) = first_match(&self.tunnel, &probe)

@@ -7,6 +7,7 @@
 //! ```
 
 use crate::forwarding::PortIndex;
+use crate::sa::SaId;
 use warren_policy::FiveTuple;
 
 /// Which packets workers look out for.
@@ -46,8 +47,11 @@ pub struct Caught {
 }
 
 /// How a packet from control goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Entry {
+    /// It is ours and leaves inside these SAs, innermost first, and no rule is asked: IKE with a gateway that is reached
+    /// through other tunnels (REQUIREMENTS NT-12). Without one of the SAs it is dropped.
+    Through(Vec<SaId>),
     /// It is ours, whatever its source address says: it leaves in clear by the route to its destination and no rule is
     /// asked (REQUIREMENTS TED-12, TED-31).
     Originate,

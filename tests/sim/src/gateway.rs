@@ -179,6 +179,7 @@ impl Gateway {
                     let macs = (self.stations.outside, self.stations.peer);
                     self.control_frames.push(udp_frame(macs, path.local, path.remote, &octets));
                 }
+                Output::TransmitThrough { .. } => panic!("no tunnel is inside another one here"),
                 Output::Engine(command) => {
                     if let Command::InstallOutbound(sa) = &command {
                         oracle.note_outbound(sa);
@@ -271,6 +272,8 @@ fn tunnels_config(plan: &Plan, end: End) -> TunnelsConfig {
         lifetime: Lifetime { seconds: plan.lifetime_s, kilobytes: None },
         window_packets: WINDOW_PACKETS_DEFAULT,
         is_divisible: false,
+        mode: warren_policy::SaMode::Tunnel,
+        carrier: warren_seam::Carrier::Network,
     };
     let name = "site".to_owned();
     let gateway = plan.gateways[end.other().index()];

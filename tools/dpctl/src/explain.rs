@@ -255,6 +255,9 @@ impl Subject<'_> {
             }),
             says: match matched.map(|rule| rule.action) {
                 None => "no transport rule matches: no stack is built".to_owned(),
+                Some(TransportAction::Protect(_)) => {
+                    "protected from end to end; tunnel rules decide how that passes".to_owned()
+                }
                 Some(TransportAction::Permit) => "tunnel rules decide how it passes".to_owned(),
                 Some(TransportAction::Discard) => "no stack is built".to_owned(),
                 Some(TransportAction::Bypass) => "tunnel rules are not asked".to_owned(),
@@ -350,6 +353,7 @@ const fn action(action: TransportAction) -> &'static str {
         TransportAction::Permit => "permit",
         TransportAction::Bypass => "bypass",
         TransportAction::Discard => "discard",
+        TransportAction::Protect(_) => "protect",
     }
 }
 

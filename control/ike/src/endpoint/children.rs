@@ -73,9 +73,9 @@ fn inbound_sa(id: SaId, isakmp: &Isakmp, negotiated: &Negotiated) -> Box<Inbound
         local: isakmp.path.local.ip(),
         encapsulation: encapsulation(isakmp),
         volume: volume(negotiated.lifetime),
-        mode: warren_seam::SaMode::Tunnel,
+        mode: negotiated.child.mode,
         rule: negotiated.child.rule,
-        carrier: warren_seam::Carrier::Network,
+        carrier: negotiated.child.carrier,
         sequence: 0,
     })
 }
@@ -92,7 +92,7 @@ fn outbound_sa(id: SaId, isakmp: &Isakmp, negotiated: &Negotiated) -> Box<Outbou
         remote: isakmp.path.remote.ip(),
         encapsulation: encapsulation(isakmp),
         volume: volume(negotiated.lifetime),
-        mode: warren_seam::SaMode::Tunnel,
+        mode: negotiated.child.mode,
         rule: negotiated.child.rule,
         sequence: 0,
     })

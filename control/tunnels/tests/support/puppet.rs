@@ -312,6 +312,7 @@ impl Theatre {
                     }));
                     self.engine.apply(command);
                 }
+                Output::TransmitThrough { .. } => panic!("no tunnel is inside another one here"),
                 Output::Log(notice) => self.notices.push(notice),
                 Output::KeepLease(lease) => self.effects.push(Effect::Keep(lease)),
                 Output::DropLease(lease) => self.effects.push(Effect::Drop(lease)),

@@ -70,6 +70,8 @@ pub(crate) fn config(side: usize, rules: usize, start: Start) -> TunnelsConfig {
         lifetime: LIFETIME,
         window_packets: 4096,
         is_divisible: false,
+        mode: warren_policy::SaMode::Tunnel,
+        carrier: warren_seam::Carrier::Network,
     };
     let tunnel = |rule: usize| TunnelRule {
         id: RuleId(rule as u32),
@@ -223,6 +225,7 @@ impl<N: Negotiator> World<N> {
                     self.sides[side].engine.apply(Command::Inject(packet));
                 }
                 Output::Engine(command) => self.sides[side].engine.apply(command),
+                Output::TransmitThrough { .. } => panic!("no tunnel is inside another one here"),
                 Output::Log(notice) => self.sides[side].notices.push(notice),
                 Output::KeepLease(lease) => {
                     let is_other = |own: &Lease| (&own.pool, &own.holder) != (&lease.pool, &lease.holder);

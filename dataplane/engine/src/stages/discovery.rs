@@ -168,6 +168,7 @@ pub(crate) fn inject(core: &mut Core, lanes: &mut Lanes, injected: &Injected) {
     frame.truncate(summary.octets);
     let by = |port| Origin::Port(port, core.fib.side(port));
     match injected.entry {
+        Entry::Through(_) => core.discard_frame(frame, DropReason::NoRoom),
         Entry::Originate => pass(core, lanes, Slot::new(frame, summary, Origin::Control)),
         Entry::Resume(port) => pass(core, lanes, Slot::new(frame, summary, by(port))),
         // Behind the place where discovery has its look: it is not caught again.

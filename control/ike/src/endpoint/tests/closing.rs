@@ -67,6 +67,8 @@ fn a_restarted_peer_says_so_and_old_sas_go() {
         lifetime: warren_policy::Lifetime { seconds: 1200, kilobytes: None },
         window_packets: 4096,
         is_divisible: false,
+        mode: warren_policy::SaMode::Tunnel,
+        carrier: warren_seam::Carrier::Network,
     };
     pair.sides[1] = Side::new(vec![right], (0..3).map(child).collect(), 77);
     pair.open(1, 0);

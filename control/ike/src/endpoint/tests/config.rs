@@ -205,6 +205,8 @@ fn quick_mode_waits_for_what_the_configuration_brings() {
         lifetime: Lifetime { seconds: 1200, kilobytes: None },
         window_packets: 64,
         is_divisible: false,
+        mode: SaMode::Tunnel,
+        carrier: warren_seam::Carrier::Network,
     };
     // Known to the client alone, the server refuses it.
     pair.call(0, |endpoint, now| {

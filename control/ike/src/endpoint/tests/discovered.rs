@@ -50,6 +50,8 @@ fn child(rule: RuleId, peer: PeerId, selector: Selector) -> ChildConfig {
         lifetime: Lifetime { seconds: 1200, kilobytes: None },
         window_packets: 4096,
         is_divisible: false,
+        mode: warren_policy::SaMode::Tunnel,
+        carrier: warren_seam::Carrier::Network,
     }
 }
 

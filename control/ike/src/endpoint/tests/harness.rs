@@ -65,6 +65,8 @@ fn child(number: u32, side: usize) -> ChildConfig {
         lifetime: Lifetime { seconds: 1200, kilobytes: None },
         window_packets: 4096,
         is_divisible: false,
+        mode: warren_policy::SaMode::Tunnel,
+        carrier: warren_seam::Carrier::Network,
     }
 }
 

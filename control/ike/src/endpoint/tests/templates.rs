@@ -233,6 +233,8 @@ fn child(rule: u32, peer: PeerId) -> ChildConfig {
         lifetime: Lifetime { seconds: 1200, kilobytes: None },
         window_packets: 4096,
         is_divisible: false,
+        mode: warren_policy::SaMode::Tunnel,
+        carrier: warren_seam::Carrier::Network,
     }
 }
 
