@@ -19,6 +19,7 @@ use crate::evaluate::Verdict;
 use crate::limits::STACK_DEPTH_MAX;
 use crate::rule::{Gateway, PeerId, RuleId, RuleSet, TransportAction, TunnelRule};
 use crate::selector::{FiveTuple, Selector};
+use crate::ways::Way;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -120,6 +121,19 @@ impl PendingStack {
     #[must_use]
     pub fn bottom_to_top(&self) -> &[Action] {
         &self.0
+    }
+
+    /// The base action, the tunnel of the rule that matched, if one did, and what is around it: what [`walk`] finds for
+    /// every packet where [`ways`](crate::ways::ways) knows the way.
+    #[must_use]
+    pub fn along(base: Action, own: Option<Action>, way: &Way) -> Self {
+        let around = way.levels.iter().map(|outer| Action::Tunnel {
+            rule: outer.rule,
+            peer: outer.peer,
+            gateway: outer.gateway,
+            selector: outer.selector,
+        });
+        Self([base].into_iter().chain(own).chain(around).collect())
     }
 
     /// Top to bottom: the order in which the actions are performed, nearest gateway first (NT-11).
