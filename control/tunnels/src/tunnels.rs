@@ -371,6 +371,14 @@ impl<N: Negotiator> Tunnels<N> {
         self.tunnels.values().flat_map(|tunnel| tunnel.pairs.iter().map(|pair| pair.inbound.id))
     }
 
+    /// Whether the SA is part of a pair, about to be, or left for packets in flight.
+    #[must_use]
+    pub fn knows(&self, sa: SaId) -> bool {
+        self.owners.contains_key(&sa)
+            || self.half_open.contains_key(&sa)
+            || self.lingering.iter().any(|(_, lingering)| *lingering == sa)
+    }
+
     /// How every tunnel stands, in the order of the rules.
     #[must_use]
     pub fn status(&self) -> Vec<TunnelStatus> {
