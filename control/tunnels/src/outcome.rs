@@ -236,7 +236,10 @@ impl<N: Negotiator> Tunnels<N> {
         self.news.push_back(News::Lost(rule, reason));
         let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
         tunnel.has_own_use = false;
-        if !is_discovered && !tunnel.closed && tunnel.negotiation.is_none() && tunnel.held_until.is_none() {
+        // A stack that takes its level away says itself what comes next.
+        let is_taken_away = self.tearing_down == Some(rule);
+        let is_idle = tunnel.negotiation.is_none() && tunnel.held_until.is_none();
+        if !is_taken_away && !is_discovered && !tunnel.closed && is_idle {
             if reason == Down::DeadPeer || tunnel.was_short_lived(now) {
                 tunnel.held_until = Some(now + tunnel.fail(now, &mut self.jitter));
             } else if tunnel.starts_immediately() {

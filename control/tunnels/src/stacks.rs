@@ -481,14 +481,17 @@ impl<N: Negotiator> Tunnels<N> {
         if self.performing.get(&level) == Some(&rule) {
             self.performing.remove(&level);
         }
-        let name = self.action_name(action);
         let Some(tunnel) = self.tunnels.get(&level) else { return };
         if tunnel.has_own_use && level != rule {
             return;
         }
-        self.log_stack(rule, StackEvent::TearingDown { level: name, remains });
+        // The rule may have gone already, and its tunnel is still here.
+        let level_name = if tunnel.is_level { tunnel.name.clone() } else { self.action_name(action) };
+        self.log_stack(rule, StackEvent::TearingDown { level: level_name, remains });
+        self.tearing_down = Some(level);
         self.close_all(now, level);
         self.settle_closing(now);
+        self.tearing_down = None;
         self.stop_negotiation(now, level);
         self.close_idle_peer(now, level);
     }

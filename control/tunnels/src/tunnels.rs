@@ -103,6 +103,8 @@ pub struct Tunnels<N = Endpoint> {
     pub(crate) references: References,
     /// The level that a stack has asked for, and that stack.
     pub(crate) performing: BTreeMap<RuleId, RuleId>,
+    /// The level that a stack is taking away just now.
+    pub(crate) tearing_down: Option<RuleId>,
     /// What became of tunnels in the running call, for the stacks.
     pub(crate) news: VecDeque<News>,
     /// Rules whose stacks came to nothing, and why.
@@ -186,6 +188,7 @@ impl<N: Negotiator> Tunnels<N> {
             stacks: BTreeMap::new(),
             references: References::default(),
             performing: BTreeMap::new(),
+            tearing_down: None,
             news: VecDeque::new(),
             kept_down: BTreeMap::new(),
             unsent: 0,
