@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "every test file uses its own part of the lab")]
 
 pub(crate) mod exercise;
+pub(crate) mod tower;
 
 use std::net::IpAddr;
 use std::time::Duration;
