@@ -124,7 +124,7 @@ impl Tower {
         one.submit(Command::Rules(rules(1)));
         let mut two = Gateway::site(2);
         let mut mirror = table(2);
-        mirror.local.extend((0..8).flat_map(|level| [far(level, false), far(level, true)]));
+        mirror.local.extend((0..10).flat_map(|level| [far(level, false), far(level, true)]));
         two.submit(Command::Forwarding(mirror));
         for (gateway, forth) in [(&mut one, true), (&mut two, false)] {
             let mut stack = Vec::new();
