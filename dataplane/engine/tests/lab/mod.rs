@@ -147,7 +147,7 @@ impl Gateway {
         let mut parts = Vec::new();
         for at in 0..workers {
             let umem =
-                Umem::new(&UmemConfig { frames: 2048, frame_octets: 2048, headroom: 256, huge_pages: false })
+                Umem::new(&UmemConfig { frames: 2048, frame_octets: 2048, headroom: 512, huge_pages: false })
                     .unwrap();
             let (inside, inside_link) = MemoryPort::pair("inside", Link::Ethernet, 4096);
             let (outside, outside_link) = MemoryPort::pair("outside", Link::Ethernet, 4096);
