@@ -105,6 +105,7 @@ impl World {
         let wild = dice.of(&[0, 0, 20]);
         let discovering = dice.of(&[0, 0, 5]);
         let chain = dice.of(&[3, 5, 7, GATEWAYS - 1]);
+        let whole = dice.of(&[85, 85, 100]);
         let mut selectors = Vec::new();
         for site in 0..1 + dice.below(4) {
             let ipv6 = dice.percent(15);
@@ -120,7 +121,7 @@ impl World {
         }
         for at in 0..chain {
             let ipv6 = self.gateways[at].is_ipv6();
-            if !dice.percent(85) {
+            if !dice.percent(whole) {
                 continue;
             }
             let source = match (dice.percent(loose), ipv6) {
