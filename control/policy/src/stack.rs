@@ -102,6 +102,15 @@ impl Action {
         }
     }
 
+    /// Where what it protects ends: at the gateway of a tunnel, or at the host itself; `None` for what protects nothing.
+    const fn far_end(&self) -> Option<IpAddr> {
+        match self {
+            Self::Transport { action: TransportAction::Protect(protection), .. } => Some(protection.host),
+            Self::Transport { .. } => None,
+            Self::Tunnel { gateway, .. } => Some(*gateway),
+        }
+    }
+
     /// The traffic that the action is about.
     #[must_use]
     pub const fn selector(&self) -> &Selector {
@@ -275,7 +284,12 @@ pub fn walk(rules: &RuleSet, packet: &FiveTuple, rematch: Rematch<'_>) -> Walk {
         }
         TransportAction::Bypass => ended(Outcome::Stack(base)),
         TransportAction::Permit | TransportAction::Protect(_) => {
-            let (rounds, outcome) = climb(rules, packet, rematch, base);
+            let asked = match (action, rematch) {
+                // Transport mode comes first: what tunnels carry is ESP between the same two ends.
+                (TransportAction::Protect(_), Rematch::Wire(_)) => esp(packet.source, packet.destination),
+                _ => *packet,
+            };
+            let (rounds, outcome) = climb(rules, &asked, rematch, base);
             Walk { packet: *packet, transport, rounds, outcome }
         }
     }
@@ -312,7 +326,7 @@ fn climb(
 
 /// Whether the rule that matched is pushed. The loop guard comes before the depth: it has the better explanation.
 fn judge(rule: &TunnelRule, asked: &FiveTuple, rematch: Rematch<'_>, pending: &PendingStack) -> Next {
-    let gateways = || pending.0.iter().filter_map(Action::gateway);
+    let gateways = || pending.0.iter().filter_map(Action::far_end);
     let Gateway::Address(gateway) = rule.gateway else { return Next::Stopped(Stop::Discover) };
     if gateways().next_back() == Some(gateway) {
         return Next::Stopped(Stop::OwnGateway);
@@ -332,7 +346,7 @@ fn judge(rule: &TunnelRule, asked: &FiveTuple, rematch: Rematch<'_>, pending: &P
 fn without_match(rules: &RuleSet, asked: &FiveTuple, pending: &PendingStack) -> Stop {
     if asked.source.is_ipv6() != asked.destination.is_ipv6() {
         Stop::OtherFamily
-    } else if may_match(rules, asked, pending.0.last().and_then(Action::gateway)) {
+    } else if may_match(rules, asked, pending.0.last().and_then(Action::far_end)) {
         Stop::HiddenPorts
     } else {
         Stop::NoMatch
