@@ -182,7 +182,9 @@ fn with_a_second_site(shared: usize) -> Chain {
         rules.push((rule.name.as_str(), rule.selector.source, rule.selector.destination, 0));
     }
     *behind = configured(behind.peers.clone(), &rules);
-    Chain::new([own].into_iter().chain(configs).collect())
+    let mut chain = Chain::new([own].into_iter().chain(configs).collect());
+    chain.third = shared;
+    chain
 }
 
 fn to_other() -> FiveTuple {
@@ -433,4 +435,80 @@ fn the_end_of_the_process_deletes_the_farthest_first_so_that_every_gateway_hears
     chain.drain(0);
     chain.run(seconds(1));
     assert!((0..=4).all(|at| chain.is_bare(at)));
+}
+
+fn open_all(chain: &mut Chain, last: usize) {
+    for at in 1..=last {
+        let now = chain.now;
+        assert!(chain.nodes[at].tunnels.up(now, RuleId(0)));
+        chain.drain(at);
+    }
+}
+
+/// What the operator or the world does at a time of its own choosing.
+fn disturb(chain: &mut Chain, last: usize) {
+    let now = chain.now;
+    let at = 1 + chain.below(last as u64) as usize;
+    match chain.below(10) {
+        0..=2 => drop(chain.dead.insert(at)),
+        3..=5 => chain.dead.clear(),
+        6 => assert!(chain.nodes[at].tunnels.down(now, RuleId(0))),
+        7 => open_all(chain, last),
+        8 => {
+            let rules: Vec<RuleId> = chain.nodes[0].tunnels.stacks().iter().map(|stack| stack.rule).collect();
+            if let Some(rule) = rules.first() {
+                chain.nodes[0].tunnels.abort_stack(now, *rule);
+            }
+        }
+        _ => chain.loss = [0, 0, 50, 300][chain.below(4) as usize],
+    }
+    (0..=last).for_each(|at| chain.drain(at));
+}
+
+#[test] // NT-13, NT-16, NT-17, NT-18, NT-19, NT-28, NT-29, NT-30, NT-31, NT-32, NT-34, F-24, F-28
+fn whatever_happens_at_whatever_time_nothing_leaks_nothing_is_left_and_all_comes_back() {
+    let mut states = std::collections::HashSet::new();
+    for seed in 0..60 {
+        let mut chain = with_a_second_site(1 + (seed % 3) as usize);
+        chain.reseed(seed);
+        for _ in 0..600 {
+            if chain.below(12) == 0 {
+                disturb(&mut chain, 3);
+            }
+            chain.send(0, there());
+            if chain.below(4) == 0 {
+                chain.send(0, to_other());
+                chain.send(3, back());
+            }
+            let pause = 5 + chain.below(120);
+            chain.run(Duration::from_millis(pause));
+            for stack in chain.nodes[0].tunnels.stacks() {
+                states.insert(std::mem::discriminant(&stack.state));
+                let is_bound = chain.nodes[0].bound.contains_key(&stack.rule);
+                assert_eq!(is_bound, stack.state == StackState::Done, "NT-31, seed {seed}");
+            }
+            (0..=3).for_each(|at| chain.assert_no_orphans(at));
+        }
+        // The world is whole again, and after the longest pauses so are the stacks.
+        chain.loss = 0;
+        chain.dead.clear();
+        open_all(&mut chain, 3);
+        chain.traffic(seconds(700), Duration::from_millis(500));
+        assert!(chain.send(0, there()), "seed {seed}: {:#?}", chain.nodes[0].tunnels.stacks());
+        let delivered = chain.nodes[3].delivered.len();
+        chain.run(seconds(1));
+        assert_eq!(chain.nodes[3].delivered.len(), delivered + 1, "seed {seed}");
+        // And in the end nothing is left of anything.
+        let now = chain.now;
+        (0..=3).for_each(|at| chain.nodes[at].tunnels.shutdown(now));
+        (0..=3).for_each(|at| chain.drain(at));
+        chain.run(seconds(60));
+        assert!((0..=3).all(|at| chain.is_bare(at)), "seed {seed}");
+        for (link, seen) in &chain.seen {
+            let strays: Vec<_> =
+                seen.iter().filter(|pair| pair.0 != node(link + 1) && pair.1 != node(link + 1)).collect();
+            assert!(strays.is_empty(), "seed {seed}: on link {link} {strays:?} were seen");
+        }
+    }
+    assert!(states.len() >= 4, "{states:?}");
 }

@@ -7,6 +7,7 @@
 //!
 //! Node 0 reaches node n through a tunnel to each node between, one inside the other.
 
+use super::world::caught;
 use super::{Chance, Seeded};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +19,7 @@ use warren_policy::{
     Protection, RuleId, RuleSet, SaMode, Secret, Selector, TransportAction, TransportRule, TunnelRule,
     Verdict, evaluate,
 };
-use warren_seam::{Carrier, Command, Event, InboundSa, OutboundSa, SaId, Spi};
+use warren_seam::{Carrier, Catch, Command, Entry, Event, InboundSa, OutboundSa, SaId, Spi};
 use warren_tunnels::{Notice, Output, Start, TunnelConfig, Tunnels, TunnelsConfig};
 
 /// From one node to the next.
@@ -151,6 +152,8 @@ struct Layer {
 enum Inside {
     Datagram(SocketAddr, SocketAddr, Vec<u8>),
     Data(FiveTuple),
+    /// A discovery message in the name of somebody else, as an IP packet.
+    Probe(Vec<u8>),
 }
 
 #[derive(Clone, Debug)]
@@ -172,6 +175,10 @@ impl Packet {
         match (self.layers.first(), &self.inside) {
             (Some(layer), _) => outer(layer),
             (None, Inside::Data(tuple)) => *tuple,
+            (None, Inside::Probe(octets)) => match caught(Catch::Probe, octets.clone()) {
+                Event::Caught(caught) => caught.tuple,
+                _ => unreachable!("it is caught"),
+            },
             (None, Inside::Datagram(from, to, _)) => FiveTuple {
                 source: from.ip(),
                 destination: to.ip(),
@@ -283,6 +290,11 @@ pub(crate) struct Chain {
     pub(crate) nodes: Vec<Node>,
     wire: BTreeMap<(Duration, u64), (usize, Option<usize>, Packet)>,
     serial: u64,
+    /// Behind which node network 3 is.
+    pub(crate) third: usize,
+    chance: Chance,
+    /// Of everything on every link, in thousandths.
+    pub(crate) loss: u64,
     /// They take nothing and send nothing.
     pub(crate) dead: BTreeSet<usize>,
     /// What is seen between a node and the next one: source and destination of the outermost header.
@@ -314,6 +326,9 @@ impl Chain {
             nodes: nodes.collect(),
             wire: BTreeMap::new(),
             serial: 0,
+            third: 0,
+            chance: Chance(7),
+            loss: 0,
             dead: BTreeSet::new(),
             seen: BTreeMap::new(),
         };
@@ -330,6 +345,13 @@ impl Chain {
     pub(crate) fn drain(&mut self, at: usize) {
         while let Some(output) = self.nodes[at].tunnels.poll_output() {
             match output {
+                Output::Engine(Command::Inject(injected)) => match injected.entry {
+                    Entry::Originate | Entry::Resume(_) => {
+                        let inside = Inside::Probe(injected.packet.clone());
+                        self.leave(at, Packet { layers: Vec::new(), inside });
+                    }
+                    _ => panic!("what else is injected goes by other ways here"),
+                },
                 Output::Engine(command) => self.nodes[at].apply(command),
                 Output::Transmit { path, octets } => self.ike(at, &path, octets, &[]),
                 Output::TransmitThrough { stack, path, octets } => {
@@ -361,9 +383,11 @@ impl Chain {
     /// Where an address is.
     fn place(&self, address: IpAddr) -> usize {
         let last = self.nodes.len() - 1;
-        (0..=last)
-            .find(|at| node(*at) == address)
-            .unwrap_or_else(|| if network(1).contains(address) { 0 } else { last })
+        (0..=last).find(|at| node(*at) == address).unwrap_or_else(|| match address {
+            address if network(1).contains(address) => 0,
+            address if network(3).contains(address) => self.third,
+            _ => last,
+        })
     }
 
     fn leave(&mut self, from: usize, packet: Packet) {
@@ -374,7 +398,7 @@ impl Chain {
             std::cmp::Ordering::Less => from - 1,
             std::cmp::Ordering::Equal => from,
         };
-        if self.dead.contains(&from) {
+        if self.dead.contains(&from) || self.chance.permille(self.loss) {
             return;
         }
         if next != from {
@@ -383,6 +407,14 @@ impl Chain {
         }
         self.serial += 1;
         self.wire.insert((self.now + HOP, self.serial), (next, Some(from), packet));
+    }
+
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        self.chance = Chance(seed);
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.chance.below(end)
     }
 
     /// A packet of our side, at that node. Whether it left.
@@ -461,6 +493,10 @@ impl Chain {
                     return;
                 }
                 return own.delivered.push(tuple);
+            }
+            if let Inside::Probe(octets) = packet.inside {
+                own.tunnels.handle_event(self.now, caught(Catch::Probe, octets));
+                return self.drain(at);
             }
             // Towards the sender our side begins: what goes there is judged, what comes from there must be protected.
             let outward = from.is_some_and(|from| from > at);
