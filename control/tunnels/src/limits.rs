@@ -57,3 +57,6 @@ pub const LEVELS_MAX: usize = 65_536;
 pub const STACK_LOOKS_PER_IDLE: u32 = 8;
 /// The least time between two looks: workers report traffic about every second.
 pub const STACK_LOOK_MIN: Duration = Duration::from_secs(1);
+/// How long a rule whose way contradicts another one's is left alone before its traffic may ask again: only other rules
+/// change that, and they end the pause.
+pub const CONTRADICTION_PAUSE: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@
 //! A stack belongs to the rule whose traffic it carries. It exists from the moment that traffic wants it until its last
 //! level is given back; afterwards only the pause is left (hold-down), as long as that of the level that failed.
 
-use crate::limits::{BACK_OFF_MIN, STACK_LOOK_MIN, STACK_LOOKS_PER_IDLE};
+use crate::limits::{BACK_OFF_MIN, CONTRADICTION_PAUSE, STACK_LOOK_MIN, STACK_LOOKS_PER_IDLE};
 use crate::negotiator::Negotiator;
 use crate::notice::{Notice, StackEvent};
 use crate::status::{StackLevel, StackState, StackStatus};
@@ -209,7 +209,7 @@ impl<N: Negotiator> Tunnels<N> {
             Some(Base::Refused(error)) => {
                 let failed = (self.name(rule), None);
                 self.log_stack(rule, StackEvent::Refused { reason: error.to_string() });
-                return self.keep_down(now, rule, failed);
+                return self.keep_down(now, rule, (failed, CONTRADICTION_PAUSE));
             }
             Some(Base::Inside { discovers: Some((by, source, destination)), .. }) => {
                 let packet = FiveTuple {
@@ -221,7 +221,7 @@ impl<N: Negotiator> Tunnels<N> {
                 };
                 self.discover(now, by, packet);
                 let failed = (self.name(by), None);
-                return self.keep_down(now, rule, failed);
+                return self.keep_down(now, rule, (failed, BACK_OFF_MIN));
             }
             Some(Base::Inside { around, .. }) => around,
         };
@@ -229,7 +229,7 @@ impl<N: Negotiator> Tunnels<N> {
         let held = |tunnel: &&RuleId| self.tunnels.get(tunnel).is_some_and(|own| own.held_until.is_some());
         if let Some(level) = around.iter().find(held).copied() {
             let failed = (self.name(level), self.tunnels[&level].last_failure);
-            return self.keep_down(now, rule, failed);
+            return self.keep_down(now, rule, (failed, BACK_OFF_MIN));
         }
         let Some((pending, base)) = self.pending_stack(rule, packet) else { return };
         if self.stacks.is_empty() {
@@ -284,15 +284,20 @@ impl<N: Negotiator> Tunnels<N> {
         Some((PendingStack::along(base(at), Some(own), way), None))
     }
 
-    /// Nothing is built for the rule before a pause is over: that of the level that is down, or a short one.
-    fn keep_down(&mut self, now: Duration, rule: RuleId, failed: (String, Option<Failure>)) {
+    /// Nothing is built for the rule before a pause is over: that of the level that is down, and at least this one.
+    fn keep_down(
+        &mut self,
+        now: Duration,
+        rule: RuleId,
+        (failed, pause): ((String, Option<Failure>), Duration),
+    ) {
         let around = self.nesting.bases.get(&rule).map(|base| match base {
             Base::Inside { around, .. } => around.clone(),
             Base::Refused(_) => Vec::new(),
         });
         let levels = around.into_iter().flatten().chain([rule]);
         let held = levels.filter_map(|level| self.tunnels.get(&level)?.held_until).max();
-        let until = held.map_or(now + BACK_OFF_MIN, |held| held.max(now + BACK_OFF_MIN));
+        let until = held.map_or(now + pause, |held| held.max(now + pause));
         let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
         tunnel.held_until = Some(until);
         self.touched.push(rule);
@@ -531,7 +536,7 @@ impl<N: Negotiator> Tunnels<N> {
         match stack.transaction.reason() {
             Some(Reason::Failed(_) | Reason::NoRoom) => {
                 let failed = stack.failed.unwrap_or_else(|| (self.name(rule), None));
-                self.keep_down(now, rule, failed);
+                self.keep_down(now, rule, (failed, BACK_OFF_MIN));
                 let until = self.tunnels.get(&rule).and_then(|tunnel| tunnel.held_until).unwrap_or(now);
                 self.log_stack(rule, StackEvent::KeptDown { pause: until.saturating_sub(now) });
                 self.discovered_over(rule);

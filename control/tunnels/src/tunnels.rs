@@ -374,6 +374,12 @@ impl<N: Negotiator> Tunnels<N> {
         self.tunnels.values().flat_map(|tunnel| tunnel.pairs.iter().map(|pair| pair.inbound.id))
     }
 
+    /// Datagrams of IKE that did not leave because the tunnels that they had to be inside of were not there.
+    #[must_use]
+    pub const fn unsent(&self) -> u64 {
+        self.unsent
+    }
+
     /// Whether the SA is part of a pair, about to be, or left for packets in flight.
     #[must_use]
     pub fn knows(&self, sa: SaId) -> bool {

@@ -155,6 +155,12 @@ impl<N: Negotiator> Tunnels<N> {
         self.nesting.bases = self.bases(&found);
         self.renew_carriers(now);
         for rule in changed {
+            if self.kept_down.remove(&rule).is_some()
+                && let Some(tunnel) = self.tunnels.get_mut(&rule)
+            {
+                tunnel.held_until = None;
+                self.touched.push(rule);
+            }
             self.rebind(rule);
             self.command(warren_seam::Command::Rearm(rule));
         }

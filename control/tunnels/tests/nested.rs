@@ -3,12 +3,18 @@
 
 mod support;
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use support::chain::{
-    Chain, Did, back, configured, gateway, network, node, peer, protect, sender, single, there,
+    Chain, Did, back, child, configured, gateway, network, node, peer, protect, sender, single, there,
 };
-use warren_policy::{AddressRange, FiveTuple, RuleId};
-use warren_tunnels::{StackState, TunnelsConfig};
+use warren_ike::ted::TedConfig;
+use warren_ike::{ChildConfig, PeerConfig, Remote, RemoteIdentity};
+use warren_policy::{
+    AddressRange, FiveTuple, Gateway, Pad, PadEntry, Rematching, RuleId, Selector, TunnelRule,
+};
+use warren_tunnels::{StackState, Start, TunnelConfig, TunnelsConfig};
 
 fn seconds(number: u64) -> Duration {
     Duration::from_secs(number)
@@ -487,6 +493,12 @@ fn whatever_happens_at_whatever_time_nothing_leaks_nothing_is_left_and_all_comes
                 let is_bound = chain.nodes[0].bound.contains_key(&stack.rule);
                 assert_eq!(is_bound, stack.state == StackState::Done, "NT-31, seed {seed}");
             }
+            let done = |rule: &RuleId| {
+                let status = chain.nodes[0].tunnels.stack_status(*rule);
+                status.is_some_and(|stack| stack.state == StackState::Done)
+            };
+            // The other site may be right behind the first gateway, and is no stack then.
+            assert!(chain.nodes[0].bound.keys().all(|rule| done(rule) || (rule.0 == 0 && chain.third == 1)));
             (0..=3).for_each(|at| chain.assert_no_orphans(at));
         }
         // The world is whole again, and after the longest pauses so are the stacks.
@@ -511,4 +523,75 @@ fn whatever_happens_at_whatever_time_nothing_leaks_nothing_is_left_and_all_comes
         }
     }
     assert!(states.len() >= 4, "{states:?}");
+}
+
+/// A template under which gateways are found that protect `networks`.
+fn template(own: usize, networks: &[AddressRange]) -> PeerConfig {
+    let pad = Pad::new(vec![PadEntry { identity: None, networks: networks.to_vec() }]);
+    PeerConfig {
+        remote: Remote::Any,
+        remote_identity: RemoteIdentity::Any,
+        pad: Some(Arc::new(pad)),
+        ..peer(1, own, 99)
+    }
+}
+
+/// The same configuration with one more rule, which discovers.
+fn discovering(
+    mut config: TunnelsConfig,
+    name: &str,
+    (from, to): (AddressRange, AddressRange),
+) -> TunnelsConfig {
+    let selector = Selector::between(from, to).unwrap();
+    let rule = config.tunnels.len() as u32;
+    let child = ChildConfig { is_divisible: true, ..child(rule, 1, selector) };
+    config.rules.tunnel.push(TunnelRule {
+        id: child.rule,
+        name: name.to_owned(),
+        selector,
+        peer: child.peer,
+        gateway: Gateway::Discover,
+    });
+    config.tunnels.push(TunnelConfig { child, start: Start::OnTraffic });
+    config.ted = TedConfig::default();
+    config.discovered_idle = seconds(600);
+    config
+}
+
+#[test] // NT-35
+fn the_tunnel_around_a_tunnel_may_be_one_whose_gateway_has_to_be_found() {
+    // The site is behind the second gateway, and nobody has said how that one is reached.
+    let own = configured(
+        vec![peer(0, 0, 2), template(0, &[single(node(2))])],
+        &[("site", network(1), network(2), 0)],
+    );
+    let mut own = discovering(own, "way", (single(node(0)), single(node(2))));
+    own.rematch = Rematching::Wire;
+    let first = configured(vec![peer(0, 1, 99), template(1, &[single(node(0))])], &[]);
+    let first = discovering(first, "back", (single(node(2)), single(node(0))));
+    let second = configured(vec![peer(0, 2, 0)], &[("site", network(2), network(1), 0)]);
+    let mut chain = Chain::new(vec![own, first, second]);
+    for (at, addresses) in [(0, vec![node(0)]), (1, vec![node(1)]), (2, vec![node(2)])] {
+        chain.nodes[at].tunnels.set_own_addresses(addresses);
+    }
+    let mut tried = 0;
+    while !chain.send(0, there()) {
+        tried += 1;
+        assert!(tried < 200, "{:#?}", chain.nodes[0].notices);
+        chain.run(Duration::from_millis(100));
+    }
+    chain.run(seconds(1));
+    assert_eq!(chain.nodes[2].delivered.len(), 1);
+    let [stack] = &chain.nodes[0].tunnels.stacks()[..] else { panic!("one stack") };
+    let gateways: Vec<_> = stack.completed.iter().filter_map(|level| level.gateway).collect();
+    assert_eq!(gateways, [node(1), node(2)]);
+    // IKE with the second gateway went through what was found, and never past it.
+    assert!(chain.nodes[0].ike_by_depth[&1] > 3);
+    let past = |pair: &&(IpAddr, IpAddr)| pair.0 == node(2) || pair.1 == node(2);
+    let past: Vec<_> = chain.seen[&0].iter().filter(past).collect();
+    // The probe itself looks like a packet between the two, as discovery wants it.
+    assert!(past.len() <= 2, "{past:?}");
+    assert!(chain.send(2, back()));
+    chain.run(seconds(1));
+    assert_eq!(chain.nodes[0].delivered.len(), 1);
 }
