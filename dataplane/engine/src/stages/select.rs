@@ -28,10 +28,11 @@ pub(crate) fn select(core: &mut Core, lanes: &mut Lanes) {
     lanes.spare = judged;
 }
 
-fn direction(fib: &Fib, slot: &Slot) -> Direction {
+/// What comes out of an SA to us is held against the mirrored rules only where one protects what a host says to us itself.
+fn direction(fib: &Fib, protects: bool, slot: &Slot) -> Direction {
     match slot.origin {
         Origin::Port(_, Side::Outside) => Direction::Inbound,
-        Origin::Sa(_) if fib.is_local(slot.summary.tuple.destination) => Direction::Inbound,
+        Origin::Sa(_) if protects && fib.is_local(slot.summary.tuple.destination) => Direction::Inbound,
         _ => Direction::Outbound,
     }
 }
@@ -48,7 +49,7 @@ fn judge(core: &mut Core, lane: &[Slot]) {
             if way == Direction::Outbound {
                 bench.judgements.push(Verdict::NoRule);
             }
-            if direction(&core.fib, slot) != way {
+            if direction(&core.fib, core.bindings.protects(), slot) != way {
                 continue;
             }
             match core.flows.lookup(way, &slot.summary.tuple) {
