@@ -138,6 +138,11 @@ impl Discovery {
     }
 
     /// Rules of discovered tunnels, and what each is a part of.
+    /// The rule that discovered that one.
+    pub(crate) fn within(&self, rule: RuleId) -> Option<RuleId> {
+        self.tunnels.get(&rule).map(|own| own.within)
+    }
+
     pub(crate) fn rules(&self) -> impl Iterator<Item = RuleId> {
         self.tunnels.keys().copied()
     }

@@ -33,6 +33,8 @@ impl<N: Negotiator> Tunnels<N> {
         self.settle_closing(now);
         let children = config.tunnels.iter().map(|tunnel| tunnel.child.clone()).collect();
         let children = self.all_children(children);
+        self.locals = config.peers.iter().map(|peer| (peer.id, peer.local)).collect();
+        self.rematch = config.rematch;
         self.hosts = config.peers.iter().filter_map(|peer| Some((peer.id, peer.remote.host()?))).collect();
         self.negotiator.reconfigure(now, config.peers.clone(), children);
         self.drain(now);

@@ -345,6 +345,7 @@ fn wish<'a>(name: &'a str, compiled: &'a CompiledSet) -> impl Iterator<Item = Wi
         lifetime: compiled.set.lifetime,
         window_packets: compiled.window_packets,
         permits: true,
+        elsewhere: None,
     })
 }
 
@@ -376,6 +377,7 @@ fn everything(name: &str, addresses: &[IpAddr], wishes: &[Wish]) -> Option<Wish>
         lifetime,
         window_packets,
         permits: false,
+        elsewhere: None,
     })
 }
 

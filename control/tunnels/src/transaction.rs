@@ -618,7 +618,12 @@ mod tests {
         }
 
         /// One whole level goes, and all who use it are told.
-        fn lose(&mut self, all: &mut [Transaction], references: &mut References, seeded: &mut Seeded) -> bool {
+        fn lose(
+            &mut self,
+            all: &mut [Transaction],
+            references: &mut References,
+            seeded: &mut Seeded,
+        ) -> bool {
             let whole: Vec<Vec<u8>> = self.levels.keys().filter(|path| self.has(path)).cloned().collect();
             if whole.is_empty() {
                 return false;

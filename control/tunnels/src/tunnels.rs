@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 use warren_ike::{ChildConfig, Endpoint, Entropy, Path, ted};
-use warren_policy::{AddressRange, PeerId, RuleId, RuleSet, ServedPolicy, Ways};
+use warren_policy::{AddressRange, PeerId, Rematching, RuleId, RuleSet, ServedPolicy, Ways};
 use warren_seam::{Command, Event, SaId};
 
 /// Something to be done, strictly in the order in which it is polled. An `Engine` command that installs an inbound
@@ -67,6 +67,10 @@ pub struct Tunnels<N = Endpoint> {
     pub(crate) peers: BTreeMap<PeerId, String>,
     /// Where they are, as far as the configuration says.
     pub(crate) hosts: HashMap<PeerId, IpAddr>,
+    /// Our addresses towards them; unspecified where the configuration leaves that open.
+    pub(crate) locals: HashMap<PeerId, IpAddr>,
+    /// As what a packet is looked up once it is inside a tunnel.
+    pub(crate) rematch: Rematching,
     pub(crate) tunnels: BTreeMap<RuleId, Tunnel>,
     pub(crate) identifiers: Identifiers,
     /// What pulled and served policy has brought, by peer.
@@ -144,6 +148,8 @@ impl<N: Negotiator> Tunnels<N> {
             own_rules: config.rules,
             peers,
             hosts: config.peers.iter().filter_map(|peer| Some((peer.id, peer.remote.host()?))).collect(),
+            locals: config.peers.iter().map(|peer| (peer.id, peer.local)).collect(),
+            rematch: config.rematch,
             tunnels: BTreeMap::new(),
             identifiers: Identifiers::default(),
             holdings: BTreeMap::new(),
