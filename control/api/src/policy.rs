@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SetState {
-    /// Its SAs are negotiated.
+    /// Its SAs are negotiated between client and server.
     Executed,
-    /// It lies inside another set's tunnel: carried and shown, not built.
-    NestedNotBuilt,
-    /// It names another gateway: carried and shown, not built.
-    ElsewhereNotBuilt,
+    /// The client negotiates its SAs through the tunnel of another set.
+    Nested,
+    /// The client negotiates its SAs with another gateway.
+    Elsewhere,
     /// Refused, with a reason.
     Refused,
 }
@@ -23,8 +23,8 @@ impl SetState {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Executed => "executed",
-            Self::NestedNotBuilt => "nested-not-built",
-            Self::ElsewhereNotBuilt => "elsewhere-not-built",
+            Self::Nested => "nested",
+            Self::Elsewhere => "elsewhere",
             Self::Refused => "refused",
         }
     }

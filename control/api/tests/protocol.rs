@@ -47,7 +47,7 @@ fn set() -> PolicySetRow {
     PolicySetRow {
         id: Some(2),
         name: "offices".into(),
-        state: SetState::NestedNotBuilt,
+        state: SetState::Nested,
         selectors: vec!["10.99.0.1/32 -> 10.2.0.0/16".into()],
         transforms: vec!["aes256gcm16".into()],
         lifetime_s: Some(3600),

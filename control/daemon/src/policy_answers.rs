@@ -111,8 +111,8 @@ impl Sources<'_> {
             name: set.name.clone(),
             state: match set.standing {
                 SetStanding::Executed => SetState::Executed,
-                SetStanding::Nested => SetState::NestedNotBuilt,
-                SetStanding::Elsewhere => SetState::ElsewhereNotBuilt,
+                SetStanding::Nested => SetState::Nested,
+                SetStanding::Elsewhere => SetState::Elsewhere,
             },
             selectors: written(&set.selectors),
             transforms: child.map_or_else(Vec::new, |child| written(&child.proposals)),

@@ -98,6 +98,8 @@ discard_reasons! {
     NoProposalChosen = "no-proposal-chosen",
     /// Selectors that no rule asks for.
     InvalidIdInformation = "invalid-id-information",
+    /// Transport mode for others than the two hosts themselves, or for hosts whose addresses a NAT changes.
+    NotBetweenHosts = "not-between-hosts",
     /// Networks that the peer's identity is not authorised for, whichever side asked for them (REQUIREMENTS F-7).
     Unauthorised = "unauthorised",
     /// An answer of the transaction exchange that nobody asked for.

@@ -49,6 +49,10 @@ pub enum Failure {
     /// IKEv1 identities cannot express the selector (a range of ports).
     #[error("IKEv1 cannot express the selector")]
     Inexpressible,
+    /// Transport mode for others than the two hosts themselves, or with a NAT in front of us: the checksums of what it
+    /// carries are made with addresses that the peer never sees (RFC 3947 §5.2).
+    #[error("transport mode is for the two hosts themselves, and not through a NAT")]
+    NotBetweenHosts,
     /// The peer proved to be somebody who may not protect these networks (REQUIREMENTS F-7).
     #[error("the peer is not authorised for these networks")]
     Unauthorised,

@@ -11,12 +11,19 @@ pub(crate) struct Retransmission {
     message: Vec<u8>,
     interval: Duration,
     tries_left: u32,
+    begun_at: Duration,
     next: Duration,
 }
 
 impl Retransmission {
     pub(crate) fn new(now: Duration, message: Vec<u8>, config: Retransmit) -> Self {
-        Self { message, interval: config.first, tries_left: config.tries, next: now + config.first }
+        let (interval, tries_left) = (config.first, config.tries);
+        Self { message, interval, tries_left, begun_at: now, next: now + interval }
+    }
+
+    /// When it was sent the first time.
+    pub(crate) const fn begun_at(&self) -> Duration {
+        self.begun_at
     }
 
     pub(crate) const fn deadline(&self) -> Duration {

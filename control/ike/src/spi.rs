@@ -36,6 +36,12 @@ impl SaNames {
         }
     }
 
+    /// How many SPIs are given out and not released.
+    #[cfg(test)]
+    pub(crate) fn in_use(&self) -> usize {
+        self.in_use.len()
+    }
+
     /// The SA is gone; packets for it may still be under way.
     pub(crate) fn release(&mut self, spi: Spi) {
         if !self.in_use.remove(&spi) {

@@ -523,7 +523,7 @@ fn strongswans_quick_mode_offer_is_understood() {
         let offer = esp_sa::Offer::decode(sa).unwrap();
         let lifetime = warren_policy::Lifetime { seconds: 3600, kilobytes: None };
         let ours = ["aes128gcm16".parse().unwrap()];
-        let (agreed, _) = offer.choose(&ours, lifetime, true, warren_seam::Spi(0x1000)).unwrap();
+        let (agreed, _) = offer.choose(&ours, lifetime, 3, warren_seam::Spi(0x1000)).unwrap();
         assert_eq!(agreed.proposal, ours[0]);
         assert_eq!(agreed.spi.to_string(), keys["child"][0]["inbound"]["spi"].as_str().unwrap());
         return;

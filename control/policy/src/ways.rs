@@ -155,7 +155,10 @@ impl Ways {
     /// # Errors
     /// Rules contradict each other there: nothing is sent.
     pub fn to(&self, local: IpAddr, gateway: IpAddr) -> Result<&Way, WayError> {
-        self.ways.get(&(local, gateway)).map_or(Ok(&CLEAR), |way| way.as_ref().map_err(|error| *error))
+        // What is known of no address of ours holds for all.
+        let known =
+            self.ways.get(&(local, gateway)).or_else(|| self.ways.get(&(unspecified(gateway), gateway)));
+        known.map_or(Ok(&CLEAR), |way| way.as_ref().map_err(|error| *error))
     }
 
     /// All that are wrong, each once, in the order of our addresses and the gateways.
@@ -174,6 +177,14 @@ impl Ways {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ways.is_empty()
+    }
+}
+
+/// What stands for our address where nobody knows it.
+const fn unspecified(gateway: IpAddr) -> IpAddr {
+    match gateway {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
 }
 
@@ -283,11 +294,7 @@ impl<'a> Atlas<'a> {
         let local = (self.known.local)(peer);
         let found = local.ok_or(WayError::NoSource { rule, gateway });
         let found = found.and_then(|local| self.climb(rule, local, gateway, selector));
-        let unspecified = || match gateway {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        drawn.agree((local.unwrap_or_else(unspecified), gateway), rule, found);
+        drawn.agree((local.unwrap_or_else(|| unspecified(gateway)), gateway), rule, found);
     }
 
     /// Whether any rule could take what goes to that gateway to another one.

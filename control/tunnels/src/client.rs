@@ -11,9 +11,10 @@ use crate::limits::{PATIENCE, REFUSED_KEPT_MAX, REFUSED_LOGGED_MAX, STABLE_AFTER
 use crate::negotiator::Negotiator;
 use crate::notice::Notice;
 use crate::offer::{Offer, acknowledgement};
+use crate::placing::Placed;
 use crate::status::{ClientState, ClientStatus, RefusedSet, SetStanding, SetStatus};
 use crate::tunnels::{Output, Tunnels};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 use warren_ike::wire::ConfigAttribute;
@@ -294,7 +295,7 @@ impl<N: Negotiator> Tunnels<N> {
         }
         let changed = self.change_dynamic(now, (peer, server), &judged.wishes, Start::Immediately);
         let mut rules = changed.rules.iter();
-        for set in judged.sets.iter_mut().filter(|set| set.standing == SetStanding::Executed) {
+        for set in &mut judged.sets {
             set.rules = rules.by_ref().take(set.selectors.len()).flatten().copied().collect();
         }
         for address in old.iter().filter(|address| !judged.addresses.contains(*address)) {
@@ -326,7 +327,11 @@ impl<N: Negotiator> Tunnels<N> {
 
     fn judge(&self, client: &Client) -> Judged {
         let peer = client.config.peer;
-        let own = self.own_rules.tunnel.iter().filter(|rule| rule.peer == peer);
+        let gateways = client.offer.sets.iter().filter_map(|set| set.gateway);
+        let mut peers: BTreeSet<PeerId> =
+            gateways.filter_map(|gateway| self.peer_at(client, gateway)).collect();
+        peers.insert(peer);
+        let own = self.own_rules.tunnel.iter().filter(|rule| peers.contains(&rule.peer));
         let taken: Vec<Selector> = own.map(|rule| rule.selector).collect();
         let ceiling = &client.config.ceiling;
         let mut judged = Judged { refused: client.offer.unread.clone(), ..Judged::default() };
@@ -358,13 +363,20 @@ impl<N: Negotiator> Tunnels<N> {
         };
         let around = Surroundings { leased: &judged.addresses, ..around };
         let verdicts = ceiling.check(&sets, &around);
+        let mut accepted = Vec::new();
         for (set, verdict) in sets.into_iter().zip(verdicts) {
             match verdict {
-                Ok(selectors) => judged.accept(client, &set, selectors),
+                Ok(selectors) => accepted.push((set, selectors)),
                 Err(refusal) => {
                     let reason = refusal.to_string();
                     judged.refused.push(RefusedSet { id: Some(set.id), name: set.name, reason });
                 }
+            }
+        }
+        for verdict in self.place(client, accepted) {
+            match verdict {
+                Ok(placed) => judged.accept(client, placed),
+                Err(refused) => judged.refused.push(refused),
             }
         }
         judged
@@ -383,11 +395,8 @@ impl<N: Negotiator> Tunnels<N> {
         let addresses = std::mem::take(&mut client.addresses);
         let server = client.server;
         if shielded {
-            let executed = sets.iter().filter(|set| set.standing == SetStanding::Executed);
-            self.raise_shield(
-                peer,
-                executed.flat_map(|set| &set.selectors).map(|selector| selector.destination),
-            );
+            let selectors = sets.iter().flat_map(|set| &set.selectors);
+            self.raise_shield(peer, selectors.map(|selector| selector.destination));
         } else {
             self.lift_shield(peer);
         }
@@ -425,33 +434,33 @@ struct Judged {
     addresses: Vec<IpAddr>,
     sets: Vec<SetStatus>,
     refused: Vec<RefusedSet>,
-    /// One for each selector of each executed set, in their order.
+    /// One for each selector of each set, in their order.
     wishes: Vec<Wish>,
 }
 
 impl Judged {
-    fn accept(&mut self, client: &Client, set: &PolicySet, selectors: Vec<Selector>) {
-        let standing = match (set.parent, set.gateway) {
-            (Some(_), _) => SetStanding::Nested,
-            (None, Some(gateway)) if gateway != client.server => SetStanding::Elsewhere,
-            _ => SetStanding::Executed,
+    fn accept(&mut self, client: &Client, placed: Placed) {
+        let Placed { set, selectors, peer, gateway } = placed;
+        let is_elsewhere = gateway != client.server;
+        let standing = match set.parent {
+            Some(_) => SetStanding::Nested,
+            None if is_elsewhere => SetStanding::Elsewhere,
+            None => SetStanding::Executed,
         };
-        if standing == SetStanding::Executed {
-            let name = format!("{}/{}", client.name, set.name);
-            let proposals =
-                if client.speaks_policy { proposals(set) } else { client.config.proposals.clone() };
-            self.wishes.extend(selectors.iter().map(|selector| Wish {
-                name: name.clone(),
-                selector: *selector,
-                proposals: proposals.clone(),
-                lifetime: set.lifetime,
-                window_packets: client.config.window_packets,
-                permits: true,
-            }));
-        }
+        let name = format!("{}/{}", client.name, set.name);
+        let proposals = if client.speaks_policy { proposals(&set) } else { client.config.proposals.clone() };
+        self.wishes.extend(selectors.iter().map(|selector| Wish {
+            name: name.clone(),
+            selector: *selector,
+            proposals: proposals.clone(),
+            lifetime: set.lifetime,
+            window_packets: client.config.window_packets,
+            permits: true,
+            elsewhere: is_elsewhere.then_some((peer, gateway)),
+        }));
         self.sets.push(SetStatus {
             id: set.id,
-            name: set.name.clone(),
+            name: set.name,
             standing,
             rules: Vec::new(),
             selectors,

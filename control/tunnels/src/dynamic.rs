@@ -62,13 +62,15 @@ pub(crate) struct Wish {
     pub(crate) window_packets: u32,
     /// Whether all of its traffic may pass; otherwise only what other wishes permit does.
     pub(crate) permits: bool,
+    /// The peer that it is negotiated with and the outer destination, where those are not of whose policy it is.
+    pub(crate) elsewhere: Option<(PeerId, IpAddr)>,
 }
 
 impl Wish {
     fn child(&self, rule: RuleId, peer: PeerId) -> ChildConfig {
         ChildConfig {
             rule,
-            peer,
+            peer: self.elsewhere.map_or(peer, |(elsewhere, _)| elsewhere),
             selector: self.selector,
             proposals: self.proposals.clone(),
             lifetime: self.lifetime,
@@ -86,6 +88,19 @@ pub(crate) struct Holding {
     pub(crate) gateway: IpAddr,
     /// In the order of its sets.
     pub(crate) rules: Vec<RuleId>,
+    /// The outer destinations of those that have others.
+    elsewhere: HashMap<RuleId, IpAddr>,
+}
+
+impl Holding {
+    fn gateway_of(&self, rule: RuleId) -> IpAddr {
+        self.elsewhere.get(&rule).copied().unwrap_or(self.gateway)
+    }
+
+    /// Everywhere it leads to.
+    pub(crate) fn gateways(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.elsewhere.values().copied().chain([self.gateway])
+    }
 }
 
 /// What became of the wishes.
@@ -106,13 +121,16 @@ impl<N: Negotiator> Tunnels<N> {
         start: Start,
     ) -> Changed {
         let old = self.holdings.remove(&peer);
-        let is_moved = old.as_ref().is_some_and(|old| old.gateway != gateway);
+        let led_to: HashMap<RuleId, IpAddr> =
+            old.iter().flat_map(|old| old.rules.iter().map(|rule| (*rule, old.gateway_of(*rule)))).collect();
         let old = old.map(|old| old.rules).unwrap_or_default();
         let mut by_selector: HashMap<Selector, RuleId> =
             old.iter().map(|rule| (self.tunnels[rule].config.child.selector, *rule)).collect();
         let same = |tunnels: &Self, rule: RuleId, wish: &Wish| {
+            let leads_to = wish.elsewhere.map_or(gateway, |(_, elsewhere)| elsewhere);
             let child = &tunnels.tunnels[&rule].config.child;
-            !is_moved && *child == ChildConfig { carrier: child.carrier, ..wish.child(rule, peer) }
+            led_to.get(&rule) == Some(&leads_to)
+                && *child == ChildConfig { carrier: child.carrier, ..wish.child(rule, peer) }
         };
         let kept: Vec<Option<RuleId>> = wishes
             .iter()
@@ -145,7 +163,10 @@ impl<N: Negotiator> Tunnels<N> {
         }
         let held: Vec<RuleId> = rules.iter().flatten().copied().collect();
         if !held.is_empty() {
-            self.holdings.insert(peer, Holding { gateway, rules: held });
+            let elsewhere = wishes.iter().zip(&rules);
+            let elsewhere =
+                elsewhere.filter_map(|(wish, rule)| Some(((*rule)?, wish.elsewhere?.1))).collect();
+            self.holdings.insert(peer, Holding { gateway, rules: held, elsewhere });
         }
         self.renew_rules();
         self.remove_dynamic(now, &going);
@@ -225,7 +246,7 @@ impl<N: Negotiator> Tunnels<N> {
                 if tunnel.permits {
                     rules.transport.push(TransportRule { name: name.clone(), selector, action });
                 }
-                let (peer, gateway) = (tunnel.config.child.peer, holding.gateway);
+                let (peer, gateway) = (tunnel.config.child.peer, holding.gateway_of(*rule));
                 let gateway = gateway.into();
                 rules.tunnel.push(TunnelRule { id: *rule, name, selector, peer, gateway });
             }

@@ -26,6 +26,7 @@ mod notice;
 mod offer;
 mod outcome;
 mod pair;
+mod placing;
 mod reconfigure;
 pub mod references;
 mod schedule;

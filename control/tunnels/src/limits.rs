@@ -1,6 +1,7 @@
 //! Every maximum of this crate, with its reason.
 
 use std::time::Duration;
+use warren_policy::limits::STACK_DEPTH_MAX;
 
 /// Pairs of SAs that one tunnel holds at a time: the one in use, its successor, its predecessor, and room for
 /// simultaneous negotiations. The oldest beyond that are closed.
@@ -41,6 +42,9 @@ pub const NAMES_MAX: usize = 64;
 pub const NETWORKS_MAX: usize = 1024;
 /// How long a server may leave us without a word before we ask again: longer than all repetitions of a phase 1.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Times that the sets of one message are looked at again because one of them was refused: a chain of parents is no
+/// longer than a stack is deep, and who needs more than that is not looked at further.
+pub const PLACING_ROUNDS_MAX: usize = STACK_DEPTH_MAX + 1;
 /// Refused sets of one message that are logged one by one; the others are counted.
 pub const REFUSED_LOGGED_MAX: usize = 16;
 /// Discovered tunnels at a time: each is a rule that every worker classifies by.

@@ -348,6 +348,7 @@ fn wish<'a>(name: &'a str, compiled: &'a CompiledSet) -> impl Iterator<Item = Wi
         lifetime: compiled.set.lifetime,
         window_packets: compiled.window_packets,
         permits: true,
+        elsewhere: None,
     })
 }
 
@@ -379,6 +380,7 @@ fn everything(name: &str, addresses: &[IpAddr], wishes: &[Wish]) -> Option<Wish>
         lifetime,
         window_packets,
         permits: false,
+        elsewhere: None,
     })
 }
 

@@ -174,11 +174,11 @@ pub enum ClientState {
 /// What becomes of an accepted set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetStanding {
-    /// Its SAs are negotiated.
+    /// Its SAs are negotiated between client and server.
     Executed,
-    /// It lies inside another set's tunnel: carried and shown, not built.
+    /// The client negotiates its SAs through the tunnel of another set (REQUIREMENTS NT-36).
     Nested,
-    /// It names another gateway: carried and shown, not built.
+    /// The client negotiates its SAs with another gateway.
     Elsewhere,
 }
 
@@ -191,7 +191,7 @@ pub struct SetStatus {
     pub name: String,
     /// What becomes of it.
     pub standing: SetStanding,
-    /// Its tunnel rules, in the order of `selectors`; none unless it is executed.
+    /// Its tunnel rules, in the order of `selectors`; a server has none but of executed sets.
     pub rules: Vec<RuleId>,
     /// What it protects; source is our side.
     pub selectors: Vec<Selector>,

@@ -14,7 +14,7 @@ use crate::negotiator::Negotiator;
 use crate::tunnel::Tunnel;
 use crate::tunnels::Tunnels;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 use warren_ike::{ChildConfig, Path, PeerConfig};
 use warren_policy::{Known, Outer, PeerId, Rematching, RuleId, Way, WayError, Ways, ways};
@@ -252,8 +252,7 @@ impl<N: Negotiator> Tunnels<N> {
     }
 
     fn base(&self, ways: &Ways, peer: PeerId, gateway: IpAddr) -> Option<Base> {
-        let unknown = IpAddr::from([0; 4]);
-        let local = self.local(peer).unwrap_or(unknown);
+        let local = self.local(peer).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         match ways.to(local, gateway) {
             Err(error) => Some(Base::Refused(error)),
             Ok(way) if way.levels.is_empty() && way.discovers.is_none() => None,

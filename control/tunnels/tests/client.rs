@@ -134,14 +134,15 @@ fn each_set_of_a_hostile_server_is_refused_alone_with_its_reason() {
     theatre.run(seconds(1));
     let status = theatre.tunnels.clients().remove(0);
     let reasons: Vec<_> = status.refused.iter().map(|set| (set.id.unwrap(), set.reason.as_str())).collect();
-    assert_eq!(reasons.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [9, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(reasons.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [9, 1, 2, 3, 4, 5, 6, 8]);
     assert_eq!(reasons[1].1, "0.0.0.0/0 is a default route");
-    assert_eq!(status.refused_total, 7);
+    assert_eq!(reasons[7].1, "the way to its gateway 198.51.100.2 does not lead through its parent 7");
+    assert_eq!(status.refused_total, 8);
     let standing: Vec<_> = status.sets.iter().map(|set| (set.id, set.standing)).collect();
-    assert_eq!(standing, [(7, SetStanding::Executed), (8, SetStanding::Nested)]);
+    assert_eq!(standing, [(7, SetStanding::Executed)]);
     assert_eq!(theatre.tunnels.status().len(), 1);
     let logged = |notice: &&Notice| matches!(notice, Notice::SetRefused { .. });
-    assert_eq!(theatre.notices.iter().filter(logged).count(), 7);
+    assert_eq!(theatre.notices.iter().filter(logged).count(), 8);
 }
 
 #[test] // F-11

@@ -16,10 +16,11 @@ use super::isakmp::Isakmp;
 use crate::v1::quick;
 use crate::wire::{Body, ExchangeType};
 use crate::{Asked, ChildConfig, Discard, Notice, Output, Path};
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 use warren_policy::selector::AddressRange;
-use warren_policy::{PeerId, RuleId, Selector};
+use warren_policy::{PeerId, RuleId, SaMode, Selector};
 
 /// What an authentic first message asks for; selectors as we see them, source is our side.
 pub(super) enum Wanted {
@@ -33,6 +34,19 @@ pub(super) enum Wanted {
     Nothing(Discard),
 }
 
+/// Whether the selector is for the two ends of the path and nobody else.
+pub(super) fn is_from_end_to_end(isakmp: &Isakmp, selector: &Selector) -> bool {
+    selector.source == AddressRange::single(isakmp.path.local.ip())
+        && selector.destination == AddressRange::single(isakmp.path.remote.ip())
+}
+
+/// Whether transport mode may protect what an authentic first message asks for. Where ESP is in UDP, a NAT may have
+/// changed an address, and the peer made its checksums with the one before: only identities that name the addresses
+/// of the path show that it did not.
+fn is_between_hosts(isakmp: &Isakmp, selector: &Selector, body: &Body<'_>) -> bool {
+    is_from_end_to_end(isakmp, selector) && (!isakmp.nat().float || quick::names_traffic(body))
+}
+
 impl Endpoint {
     /// One more child that quick modes are looked up in. Not that of a peer that has gone: nobody would take it out again.
     pub(super) fn enter_child(&mut self, child: ChildConfig) {
@@ -42,7 +56,10 @@ impl Endpoint {
         if child.is_divisible {
             self.divisible.entry(child.peer).or_default().push(child.rule);
         } else {
-            self.by_selector.insert((child.peer, child.selector), child.rule);
+            let same = self.by_selector.entry((child.peer, child.selector, child.mode)).or_default();
+            if let Err(place) = same.binary_search(&child.rule) {
+                same.insert(place, child.rule);
+            }
         }
         self.rules.insert(child.rule, Arc::new(child));
     }
@@ -50,9 +67,11 @@ impl Endpoint {
     /// Takes a child out again.
     pub(super) fn leave_child(&mut self, rule: RuleId) {
         let Some(child) = self.rules.remove(&rule) else { return };
-        let selected = (child.peer, child.selector);
-        if self.by_selector.get(&selected) == Some(&rule) {
-            self.by_selector.remove(&selected);
+        if let Entry::Occupied(mut same) = self.by_selector.entry((child.peer, child.selector, child.mode)) {
+            same.get_mut().retain(|other| *other != rule);
+            if same.get().is_empty() {
+                same.remove();
+            }
         }
         if let Some(divisible) = self.divisible.get_mut(&child.peer) {
             divisible.retain(|other| *other != rule);
@@ -65,10 +84,12 @@ impl Endpoint {
         let Some(selector) = quick::asked(body, hosts) else {
             return Wanted::Nothing(Discard::InvalidIdInformation);
         };
-        // The same selector is the same value, so that the table answers what `extent_in` would.
-        let exact = self.by_selector.get(&(isakmp.peer, selector)).and_then(|rule| self.rules.get(rule));
+        let exact = self.exactly(isakmp, selector, body);
         let child = exact.or_else(|| self.divisible_around(isakmp.peer, &selector));
         let Some(child) = child else { return Wanted::Nothing(Discard::InvalidIdInformation) };
+        if child.mode == SaMode::Transport && !is_between_hosts(isakmp, &selector, body) {
+            return Wanted::Nothing(Discard::NotBetweenHosts);
+        }
         if !self.authorises(isakmp, &selector.destination) {
             return Wanted::Unauthorised(selector);
         }
@@ -80,6 +101,27 @@ impl Endpoint {
             return Wanted::Nothing(Discard::NoProposalChosen);
         }
         Wanted::Part { within: child.rule, selector }
+    }
+
+    /// The child for exactly that traffic: the one whose mode and proposals are offered where there are two, in tunnel and
+    /// in transport mode, and of those the one with the smaller identifier.
+    fn exactly(&self, isakmp: &Isakmp, selector: Selector, body: &Body<'_>) -> Option<&Arc<ChildConfig>> {
+        // The same selector is the same value, so that the table answers what `extent_in` would.
+        let in_mode = |mode| {
+            let first = self.by_selector.get(&(isakmp.peer, selector, mode))?.first()?;
+            self.rules.get(first)
+        };
+        match (in_mode(SaMode::Tunnel), in_mode(SaMode::Transport)) {
+            (Some(tunnel), Some(transport)) => {
+                let in_udp = isakmp.nat().float;
+                let (first, second) =
+                    if tunnel.rule < transport.rule { (tunnel, transport) } else { (transport, tunnel) };
+                let is_second =
+                    !quick::is_acceptable(body, first, in_udp) && quick::is_acceptable(body, second, in_udp);
+                Some(if is_second { second } else { first })
+            }
+            (tunnel, transport) => tunnel.or(transport),
+        }
     }
 
     /// The first divisible child of the peer's template that the selector is a part of.

@@ -1,7 +1,7 @@
 //! Quick mode, both roles, and the pairs of ESP SAs that it leaves.
 
 use super::Endpoint;
-use super::asking::Wanted;
+use super::asking::{Wanted, is_from_end_to_end};
 use super::demux::Message;
 use super::isakmp::Isakmp;
 use crate::limits::{EXCHANGE_LINGER, QUICK_MODES_MAX};
@@ -16,7 +16,7 @@ use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use warren_policy::{EspProposal, Lifetime, PeerId, RuleId};
+use warren_policy::{EspProposal, Lifetime, PeerId, RuleId, SaMode};
 use warren_seam::limits::GCM_BLOCKS_MAX;
 use warren_seam::{Encapsulation, InboundSa, OutboundSa, SaId, Spi, Volume};
 
@@ -101,6 +101,13 @@ fn outbound_sa(id: SaId, isakmp: &Isakmp, negotiated: &Negotiated) -> Box<Outbou
 impl Endpoint {
     /// Begins quick modes for rules that wait, as many at a time as is polite.
     pub(super) fn drain_pending(&mut self, now: Duration, isakmp: &mut Isakmp) {
+        if isakmp.is_silent && self.peer(isakmp.peer).is_callable() {
+            let peer = isakmp.peer;
+            if !self.peer(peer).pending.is_empty() && !self.is_initiating(peer) {
+                self.begin_phase_one(now, peer);
+            }
+            return;
+        }
         loop {
             let Some(sa) = isakmp.sa().filter(|sa| sa.xauth.is_over()) else { return };
             if sa.exchanges.values().filter(|exchange| exchange.is_ours()).count() >= QUICK_MODES_MAX {
@@ -120,6 +127,11 @@ impl Endpoint {
             self.counters.discard(Discard::Unauthorised);
             self.log_unauthorised(isakmp, &child.selector);
             return Err(Failure::Unauthorised);
+        }
+        let is_transport = child.mode == SaMode::Transport;
+        if is_transport && (isakmp.nat().local || !is_from_end_to_end(isakmp, &child.selector)) {
+            self.counters.discard(Discard::NotBetweenHosts);
+            return Err(Failure::NotBetweenHosts);
         }
         let path = isakmp.path;
         let in_udp = isakmp.nat().float;

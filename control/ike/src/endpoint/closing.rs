@@ -258,13 +258,18 @@ impl Endpoint {
     /// A phase 1 ended without an SA; `reason` is for rules that now have none to wait for.
     pub(super) fn after_failed_main_mode(&mut self, now: Duration, peer: PeerId, reason: Failure) {
         if let Some(current) = self.peer(peer).current {
-            self.with_isakmp(current, |_, isakmp| {
+            let is_silent = self.with_isakmp(current, |_, isakmp| {
                 if let Some(established) = isakmp.established_mut()
                     && established.renew_at.is_none()
                 {
                     established.renew_at = Some(now + RETIRE_DELAY);
                 }
+                isakmp.is_silent
             });
+            // Nothing begins under it any more, so that what waited for its successor waits in vain.
+            if is_silent == Some(true) && !self.is_negotiating(peer) {
+                self.fail_pending(peer, reason);
+            }
         } else if !self.is_negotiating(peer) {
             self.fail_pending(peer, reason);
             if let Some(down) = self.peer_mut(peer).doomed {

@@ -100,10 +100,11 @@ impl Endpoint {
     fn choose_current(&mut self, now: Duration, new: &mut Isakmp) {
         let peer = new.peer;
         let current = self.peer(peer).current.and_then(|id| self.isakmps.get_mut(&id));
+        let is_silent = current.as_ref().is_some_and(|current| current.is_silent);
         if let Some(current) = current
             && let Some(old) = current.established_mut()
         {
-            let at_once = now.saturating_sub(old.at) < SIMULTANEOUS;
+            let at_once = !is_silent && now.saturating_sub(old.at) < SIMULTANEOUS;
             let retire_at = Some(now + RETIRE_DELAY);
             if at_once && old.sa.role != new.role && current.cookies.initiator > new.cookies.initiator {
                 if let Some(established) = new.established_mut() {

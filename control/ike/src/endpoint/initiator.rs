@@ -62,6 +62,8 @@ impl Endpoint {
             is_unconfirmed: false,
             is_nat_open: false,
             fragments: false,
+            heard_at: now,
+            is_silent: false,
             ends_at: None,
         };
         self.add_isakmp(isakmp);

@@ -74,6 +74,11 @@ pub(super) struct Isakmp {
     pub(super) is_nat_open: bool,
     /// Whether long messages go to it in fragments.
     pub(super) fragments: bool,
+    /// When the last authentic message came under the SA.
+    pub(super) heard_at: Duration,
+    /// A quick mode of ours was repeated to its end and nothing at all came under the SA meanwhile: the peer may have
+    /// forgotten it, and the next negotiation of ours begins with a new phase 1.
+    pub(super) is_silent: bool,
     /// When an unfinished negotiation as responder is forgotten.
     pub(super) ends_at: Option<Duration>,
 }
@@ -141,8 +146,15 @@ impl Isakmp {
         same_hosts || self.nat().float
     }
 
-    /// Something authentic came from the peer.
+    /// An authentic message came from the peer: it has the SA.
     pub(super) fn heard(&mut self, now: Duration) {
+        self.heard_at = now;
+        self.is_silent = false;
+        self.seen_alive(now);
+    }
+
+    /// Something authentic came from the peer, perhaps under another SA.
+    pub(super) fn seen_alive(&mut self, now: Duration) {
         if mem::replace(&mut self.is_unconfirmed, false) {
             self.retransmission = None;
         }

@@ -47,7 +47,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use templates::Who;
-use warren_policy::{PeerId, RuleId, Selector};
+use warren_policy::{PeerId, RuleId, SaMode, Selector};
 use warren_seam::SaId;
 
 #[cfg(test)]
@@ -111,7 +111,9 @@ pub struct Endpoint {
     /// The time of day at `now` zero.
     unix_offset: Duration,
     rules: HashMap<RuleId, Arc<ChildConfig>>,
-    by_selector: HashMap<(PeerId, Selector), RuleId>,
+    /// Children that quick modes of a peer are looked up in, smallest identifier first: of two that are the same to the
+    /// peer, it gets the first.
+    by_selector: HashMap<(PeerId, Selector, SaMode), Vec<RuleId>>,
     /// Children that are negotiated in parts only, by template, in the order in which they are tried.
     divisible: HashMap<PeerId, Vec<RuleId>>,
     /// Rules that `open_child` began and that have neither a pair nor a failure yet.
@@ -241,7 +243,7 @@ impl Endpoint {
     /// Authentic ESP came from the peer: dead peer detection need not ask (RFC 3706 §5).
     pub fn inbound_activity(&mut self, now: Duration, peer: PeerId) {
         if let Some(id) = self.peers.get(&peer).and_then(|peer| peer.current) {
-            self.with_isakmp(id, |_, isakmp| isakmp.heard(now));
+            self.with_isakmp(id, |_, isakmp| isakmp.seen_alive(now));
         }
     }
 

@@ -268,6 +268,8 @@ impl Endpoint {
             is_unconfirmed: false,
             is_nat_open: false,
             fragments: record.fragments().is_some(),
+            heard_at: record.started_at,
+            is_silent: false,
             ends_at: None,
         }
     }

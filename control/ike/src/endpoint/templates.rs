@@ -267,6 +267,6 @@ impl Endpoint {
             self.dynamic.remove(&who);
         }
         self.rules.retain(|_, child| child.peer != id);
-        self.by_selector.retain(|(peer, _), _| *peer != id);
+        self.by_selector.retain(|(peer, ..), _| *peer != id);
     }
 }

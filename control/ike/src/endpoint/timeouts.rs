@@ -3,6 +3,7 @@
 use super::Endpoint;
 use super::isakmp::{Isakmp, IsakmpId};
 use crate::limits::{KEEPALIVE_INTERVAL, RETIRE_DELAY};
+use crate::retransmit::Retransmission;
 use crate::v1::dpd::Due;
 use crate::v1::exchange::State;
 use crate::{Discard, Down, Failure};
@@ -55,6 +56,7 @@ impl Endpoint {
 
     fn repeat_exchanges(&mut self, now: Duration, isakmp: &mut Isakmp) {
         let (path, peer, is_unconfirmed) = (isakmp.path, isakmp.peer, isakmp.is_unconfirmed);
+        let (heard_at, mut is_silent) = (isakmp.heard_at, isakmp.is_silent);
         let mut is_void = false;
         let Some(sa) = isakmp.sa_mut() else { return };
         let mut is_user_silent = false;
@@ -70,11 +72,14 @@ impl Endpoint {
                 if matches!(exchange.state, State::Responder { .. }) {
                     self.counters.discard(Discard::Unconfirmed);
                 }
+                let begun_at = exchange.retransmission.as_ref().map(Retransmission::begun_at);
+                is_silent |= exchange.is_ours() && begun_at.is_some_and(|begun| heard_at <= begun);
                 is_void |= is_unconfirmed && (exchange.is_ours() || exchange.awaits_answer());
                 is_user_silent |= exchange.asks_user();
                 self.end_exchange(peer, exchange.state, (Down::Unconfirmed, Failure::NoAnswer));
             }
         }
+        isakmp.is_silent = is_silent;
         if is_void {
             // The peer may never have known of this SA.
             return self.close_isakmp(now, isakmp, Down::DeadPeer, false);

@@ -5,7 +5,7 @@ use crate::Discard;
 use crate::limits::{LIFETIME_KB_MIN, LIFETIME_S_MIN};
 use crate::wire::iana::{esp_attribute as esp, esp_transform};
 use crate::wire::{Attribute, NotifyType, Proposal, ProtocolId, Sa, Transform};
-use warren_policy::{EspProposal, EspTransform, Group, Hash, KeyBits, Lifetime};
+use warren_policy::{EspProposal, EspTransform, Group, Hash, KeyBits, Lifetime, SaMode};
 use warren_seam::Spi;
 
 const LIFE: (u16, u16) = (esp::LIFE_TYPE, esp::LIFE_DURATION);
@@ -21,9 +21,15 @@ pub(crate) struct Agreed {
     pub(crate) spi: Spi,
 }
 
-/// How the offered SAs travel (RFC 2407 §4.5, RFC 3947 §5.1).
-pub(crate) const fn encapsulation_mode(in_udp: bool) -> u16 {
-    if in_udp { esp::UDP_TUNNEL } else { esp::TUNNEL }
+/// How the offered SAs travel (RFC 2407 §4.5, RFC 3947 §5.1). The numbers of the drafts before are never agreed to: the
+/// NAT detection of those drafts is not ours either.
+pub(crate) const fn encapsulation_mode(mode: SaMode, in_udp: bool) -> u16 {
+    match (mode, in_udp) {
+        (SaMode::Tunnel, false) => esp::TUNNEL,
+        (SaMode::Transport, false) => esp::TRANSPORT,
+        (SaMode::Tunnel, true) => esp::UDP_TUNNEL,
+        (SaMode::Transport, true) => esp::UDP_TRANSPORT,
+    }
 }
 
 const fn authentication(hash: Hash) -> u16 {
@@ -89,9 +95,8 @@ pub(crate) fn offerable(proposals: &[EspProposal]) -> Vec<EspProposal> {
     proposals.iter().filter(|proposal| proposal.pfs == group).copied().collect()
 }
 
-/// The body of our SA payload.
-pub(crate) fn offer(proposals: &[EspProposal], lifetime: Lifetime, spi: Spi, in_udp: bool) -> Vec<u8> {
-    let mode = encapsulation_mode(in_udp);
+/// The body of our SA payload. `mode` is that of [`encapsulation_mode`].
+pub(crate) fn offer(proposals: &[EspProposal], lifetime: Lifetime, spi: Spi, mode: u16) -> Vec<u8> {
     let transforms =
         (1..).zip(proposals).map(|(number, proposal)| encode(number, proposal, lifetime, mode)).collect();
     let spi = spi.0.to_be_bytes().to_vec().into();
@@ -126,10 +131,9 @@ impl<'a> Offer<'a> {
         &self,
         ours: &[EspProposal],
         lifetime: Lifetime,
-        in_udp: bool,
+        mode: u16,
         own_spi: Spi,
     ) -> Option<(Agreed, Vec<u8>)> {
-        let mode = encapsulation_mode(in_udp);
         let candidates: Vec<_> = self
             .esp()
             .filter(|proposal| proposal.spi_u32().is_some_and(|spi| spi > 255))
@@ -169,13 +173,12 @@ fn agreed(
 pub(crate) fn accept(
     ours: &[EspProposal],
     lifetime: Lifetime,
-    in_udp: bool,
+    mode: u16,
     answer: &[u8],
 ) -> Result<Agreed, Discard> {
     let sa = Sa::decode(answer).map_err(|_| Discard::Malformed)?;
     let [proposal] = &sa.proposals[..] else { return Err(Discard::BadChoice) };
     let [transform] = &proposal.transforms[..] else { return Err(Discard::BadChoice) };
-    let mode = encapsulation_mode(in_udp);
     let chosen = decode(transform)
         .filter(|(chosen, offered)| ours.contains(chosen) && *offered == mode)
         .ok_or(Discard::BadChoice)?
@@ -222,7 +225,7 @@ mod tests {
     }
 
     fn choose(ours: &[EspProposal], offered: &[u8]) -> Option<(Agreed, Vec<u8>)> {
-        Offer::decode(offered).unwrap().choose(ours, LIFETIME, false, Spi(0x2000))
+        Offer::decode(offered).unwrap().choose(ours, LIFETIME, esp::TUNNEL, Spi(0x2000))
     }
 
     #[test] // RFC 4106 §8, RFC 4868, RFC 4304
@@ -240,12 +243,12 @@ mod tests {
                 for esn in ["", "-esn"] {
                     let ours = proposals(&[&format!("{transform}{pfs}{esn}")]);
                     let (agreed, answer) =
-                        choose(&ours, &offer(&ours, LIFETIME, Spi(0x1000), false)).unwrap();
+                        choose(&ours, &offer(&ours, LIFETIME, Spi(0x1000), esp::TUNNEL)).unwrap();
                     assert_eq!(
                         (agreed.proposal, agreed.spi, agreed.is_shortened),
                         (ours[0], Spi(0x1000), false)
                     );
-                    let accepted = accept(&ours, LIFETIME, false, &answer).unwrap();
+                    let accepted = accept(&ours, LIFETIME, esp::TUNNEL, &answer).unwrap();
                     assert_eq!((accepted.proposal, accepted.spi), (ours[0], Spi(0x2000)));
                 }
             }
@@ -256,7 +259,7 @@ mod tests {
     fn our_order_wins_over_the_peers() {
         let ours = proposals(&["aes256gcm16", "aes128gcm16"]);
         let theirs = proposals(&["aes128-sha256", "aes128gcm16", "aes256gcm16"]);
-        let (agreed, _) = choose(&ours, &offer(&theirs, LIFETIME, Spi(0x1000), false)).unwrap();
+        let (agreed, _) = choose(&ours, &offer(&theirs, LIFETIME, Spi(0x1000), esp::TUNNEL)).unwrap();
         assert_eq!(agreed.proposal, ours[0]);
     }
 
@@ -270,20 +273,50 @@ mod tests {
     fn another_mode_or_sequence_size_or_a_reserved_spi_is_another_proposal() {
         let plain = proposals(&["aes128gcm16"]);
         let extended = proposals(&["aes128gcm16-esn"]);
-        assert!(choose(&plain, &offer(&plain, LIFETIME, Spi(0x1000), true)).is_none());
-        assert!(choose(&plain, &offer(&extended, LIFETIME, Spi(0x1000), false)).is_none());
-        assert!(choose(&extended, &offer(&plain, LIFETIME, Spi(0x1000), false)).is_none());
-        assert!(choose(&plain, &offer(&plain, LIFETIME, Spi(255), false)).is_none());
+        assert!(choose(&plain, &offer(&plain, LIFETIME, Spi(0x1000), esp::UDP_TUNNEL)).is_none());
+        assert!(choose(&plain, &offer(&extended, LIFETIME, Spi(0x1000), esp::TUNNEL)).is_none());
+        assert!(choose(&extended, &offer(&plain, LIFETIME, Spi(0x1000), esp::TUNNEL)).is_none());
+        assert!(choose(&plain, &offer(&plain, LIFETIME, Spi(255), esp::TUNNEL)).is_none());
         assert_eq!(
-            accept(&plain, LIFETIME, true, &offer(&plain, LIFETIME, Spi(0x1000), false)),
+            accept(&plain, LIFETIME, esp::UDP_TUNNEL, &offer(&plain, LIFETIME, Spi(0x1000), esp::TUNNEL)),
             Err(Discard::BadChoice)
         );
+    }
+
+    #[test] // RFC 2407 §4.5, RFC 3947 §5.1
+    fn every_mode_is_itself_and_no_other() {
+        let numbers = [SaMode::Tunnel, SaMode::Transport]
+            .map(|mode| [false, true].map(|in_udp| encapsulation_mode(mode, in_udp)));
+        assert_eq!(numbers, [[1, 3], [2, 4]]);
+        let ours = proposals(&["aes128gcm16"]);
+        let all = [1, 2, 3, 4, esp::UDP_TUNNEL_DRAFT, esp::UDP_TRANSPORT_DRAFT, 0];
+        for mode in numbers.into_iter().flatten() {
+            for offered in all {
+                let body = offer(&ours, LIFETIME, Spi(0x1000), offered);
+                let chosen = Offer::decode(&body).unwrap().choose(&ours, LIFETIME, mode, Spi(0x2000));
+                assert_eq!(chosen.is_some(), mode == offered, "{offered} offered, {mode} ours");
+                assert_eq!(accept(&ours, LIFETIME, mode, &body).is_ok(), mode == offered);
+            }
+        }
+    }
+
+    #[test] // RFC 2407 §4.5
+    fn without_a_mode_a_tunnel_is_meant() {
+        let ours = proposals(&["aes128gcm16"]);
+        let body = offer(&ours, LIFETIME, Spi(0x1000), esp::TUNNEL);
+        let mut sa = Sa::decode(&body).unwrap();
+        sa.proposals[0].transforms[0].attributes.retain(|attribute| attribute.class != esp::ENCAPSULATION);
+        for (mode, is_taken) in [(esp::TUNNEL, true), (esp::TRANSPORT, false)] {
+            let body = sa.encode();
+            let chosen = Offer::decode(&body).unwrap().choose(&ours, LIFETIME, mode, Spi(0x2000));
+            assert_eq!(chosen.is_some(), is_taken);
+        }
     }
 
     #[test]
     fn proposals_that_share_a_number_are_a_bundle_and_not_taken() {
         let ours = proposals(&["aes128gcm16"]);
-        let body = offer(&ours, LIFETIME, Spi(0x1000), false);
+        let body = offer(&ours, LIFETIME, Spi(0x1000), esp::TUNNEL);
         let mut sa = Sa::decode(&body).unwrap();
         sa.proposals.push(Proposal { protocol: ProtocolId::AH, ..sa.proposals[0].clone() });
         assert!(choose(&ours, &sa.encode()).is_none());
@@ -293,7 +326,7 @@ mod tests {
     fn a_longer_offer_is_shortened_and_the_notify_says_by_how_much() {
         let ours = proposals(&["aes128gcm16"]);
         let long = Lifetime { seconds: 86_400, kilobytes: Some(1 << 40) };
-        let (agreed, _) = choose(&ours, &offer(&ours, long, Spi(0x1000), false)).unwrap();
+        let (agreed, _) = choose(&ours, &offer(&ours, long, Spi(0x1000), esp::TUNNEL)).unwrap();
         assert_eq!(agreed.lifetime, Lifetime { seconds: 3600, kilobytes: Some(1 << 40) });
         assert!(agreed.is_shortened);
         let octets = responder_lifetime(Lifetime { seconds: 60, kilobytes: Some(1000) });
@@ -307,9 +340,9 @@ mod tests {
         let ours = proposals(&["aes128gcm16"]);
         for (seconds, kilobytes) in [(0, None), (3600, Some(0)), (3600, Some(LIFETIME_KB_MIN - 1))] {
             let short = Lifetime { seconds, kilobytes };
-            assert!(choose(&ours, &offer(&ours, short, Spi(0x1000), false)).is_none());
-            let answer = offer(&ours, short, Spi(0x1000), false);
-            assert_eq!(accept(&ours, LIFETIME, false, &answer), Err(Discard::BadChoice));
+            assert!(choose(&ours, &offer(&ours, short, Spi(0x1000), esp::TUNNEL)).is_none());
+            let answer = offer(&ours, short, Spi(0x1000), esp::TUNNEL);
+            assert_eq!(accept(&ours, LIFETIME, esp::TUNNEL, &answer), Err(Discard::BadChoice));
         }
         let octets = responder_lifetime(Lifetime { seconds: 0, kilobytes: Some(0) });
         let attributes = Attribute::decode_all(&octets).unwrap();

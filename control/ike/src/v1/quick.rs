@@ -51,7 +51,8 @@ impl Material<'_> {
 pub(crate) struct ExpectResponse {
     child: Arc<ChildConfig>,
     offered: Vec<EspProposal>,
-    in_udp: bool,
+    /// How the SAs travel, as the SA payload says it.
+    mode: u16,
     spi: Spi,
     nonce: Vec<u8>,
     exchange: Option<KeyExchange>,
@@ -72,8 +73,9 @@ impl ExpectResponse {
         let group = offered.first().and_then(|proposal| proposal.pfs);
         let exchange = group.map(|group| KeyExchange::generate(group, entropy));
         let nonce = entropy.octets::<NONCE_OCTETS>().to_vec();
+        let mode = esp_sa::encapsulation_mode(child.mode, in_udp);
         let mut chain = Chain::new()
-            .with(PayloadType::SA, &esp_sa::offer(&offered, child.lifetime, spi, in_udp))
+            .with(PayloadType::SA, &esp_sa::offer(&offered, child.lifetime, spi, mode))
             .with(PayloadType::NONCE, &nonce);
         if let Some(exchange) = &exchange {
             chain.push(PayloadType::KEY_EXCHANGE, exchange.public());
@@ -83,7 +85,7 @@ impl ExpectResponse {
             .with(PayloadType::IDENTIFICATION, &destination.encode());
         let hash = keys.hash_1(message_id, chain.octets());
         let chain = chain.with_front(PayloadType::HASH, &hash);
-        Some((Self { child, offered, in_udp, spi, nonce, exchange }, chain))
+        Some((Self { child, offered, mode, spi, nonce, exchange }, chain))
     }
 
     pub(crate) const fn spi(&self) -> Spi {
@@ -112,7 +114,7 @@ impl ExpectResponse {
         let answer = one(PayloadType::SA).ok_or(refuse)?;
         let nonce = one(PayloadType::NONCE).ok_or(refuse)?;
         let agreed =
-            esp_sa::accept(&self.offered, self.child.lifetime, self.in_udp, answer).map_err(|_| refuse)?;
+            esp_sa::accept(&self.offered, self.child.lifetime, self.mode, answer).map_err(|_| refuse)?;
         if selector(body, hosts).map(|theirs| theirs.extent_in(&self.child.selector)) != Some(Extent::Same) {
             return Err(refuse);
         }
@@ -160,8 +162,14 @@ pub(crate) fn asked(body: &Body<'_>, hosts: (IpAddr, IpAddr)) -> Option<Selector
 /// Whether it offers anything that the child's proposals allow.
 pub(crate) fn is_acceptable(body: &Body<'_>, child: &ChildConfig, in_udp: bool) -> bool {
     let offer = body.first(PayloadType::SA).and_then(|payload| Offer::decode(payload.body).ok());
+    let mode = esp_sa::encapsulation_mode(child.mode, in_udp);
     // Nothing is answered yet, so that our SPI does not matter.
-    offer.is_some_and(|offer| offer.choose(&child.proposals, child.lifetime, in_udp, Spi(0)).is_some())
+    offer.is_some_and(|offer| offer.choose(&child.proposals, child.lifetime, mode, Spi(0)).is_some())
+}
+
+/// Whether it says for which traffic the SAs shall be; without, they are for the two hosts themselves (RFC 2409 §5.5).
+pub(crate) fn names_traffic(body: &Body<'_>) -> bool {
+    body.first(PayloadType::IDENTIFICATION).is_some()
 }
 
 impl ExpectConfirmation {
@@ -186,8 +194,9 @@ impl ExpectConfirmation {
             // What others may have is not for the peer to know.
             _ => refuse(reason, NotifyType::INVALID_ID_INFORMATION, peer_spi),
         })?;
+        let mode = esp_sa::encapsulation_mode(child.mode, in_udp);
         let (agreed, answer) = offer
-            .choose(&child.proposals, child.lifetime, in_udp, spi)
+            .choose(&child.proposals, child.lifetime, mode, spi)
             .ok_or_else(|| refuse(Discard::NoProposalChosen, NotifyType::NO_PROPOSAL_CHOSEN, peer_spi))?;
         let exchange = agreed.proposal.pfs.map(|group| KeyExchange::generate(group, entropy));
         let shared = shared(exchange.as_ref(), one(PayloadType::KEY_EXCHANGE))

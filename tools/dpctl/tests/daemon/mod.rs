@@ -391,7 +391,7 @@ fn pulled() -> PulledPolicy {
         rules: Vec::new(),
         parent: Some(2),
         gateway: Some("203.0.113.9".into()),
-        ..set(7, "inner", SetState::NestedNotBuilt)
+        ..set(7, "inner", SetState::Nested)
     };
     PulledPolicy {
         peer: "server".into(),

@@ -15,6 +15,8 @@ mod network;
 mod quick_mode;
 mod strangers;
 mod templates;
+mod transport;
+mod unwinding;
 mod xauth;
 
 pub(crate) use harness::peer_configs;

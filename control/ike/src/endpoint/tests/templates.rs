@@ -241,7 +241,7 @@ fn child(rule: u32, peer: PeerId) -> ChildConfig {
 /// What a server does once it knows the policy of a client.
 fn serve(side: &mut Side, child: ChildConfig) {
     let endpoint = &mut side.endpoint;
-    endpoint.by_selector.insert((child.peer, child.selector), child.rule);
+    endpoint.by_selector.insert((child.peer, child.selector, child.mode), vec![child.rule]);
     endpoint.rules.insert(child.rule, Arc::new(child));
 }
 
