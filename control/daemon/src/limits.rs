@@ -35,3 +35,6 @@ pub(crate) const SMALL_MTU_MAX: u32 = 1600;
 pub(crate) const MTU_MAX: u32 = 3600;
 /// Neighbours that wait to be asked for. More are dropped: the packets that want them ask again.
 pub(crate) const RESOLUTIONS_WAITING_MAX: usize = 256;
+/// Octets of one packet of an IKE datagram that goes through tunnels: what every IPv6 link carries (RFC 8200 §5), so that
+/// the tunnels, which say that much to those who ask, carry it too.
+pub(crate) const THROUGH_OCTETS_MAX: usize = 1280;

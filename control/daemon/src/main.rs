@@ -32,6 +32,7 @@ mod start;
 mod store;
 mod surroundings;
 mod ted_answers;
+mod through;
 mod tun;
 
 use arguments::Arguments;
