@@ -7,6 +7,7 @@
 mod answer;
 pub mod client;
 mod codec;
+pub mod explain;
 pub mod limits;
 mod policy;
 mod refusal;

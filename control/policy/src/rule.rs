@@ -29,6 +29,17 @@ pub enum TransportAction {
     Protect(Protection),
 }
 
+impl TransportAction {
+    /// The transport mode SAs of a rule that protects.
+    #[must_use]
+    pub const fn protection(&self) -> Option<Protection> {
+        match self {
+            Self::Protect(protection) => Some(*protection),
+            Self::Permit | Self::Bypass | Self::Discard => None,
+        }
+    }
+}
+
 /// The transport mode SAs of one base rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Protection {
@@ -136,10 +147,7 @@ impl RuleSet {
 
     /// Base rules that protect by themselves, with what they say.
     pub fn protections(&self) -> impl Iterator<Item = (&TransportRule, Protection)> {
-        self.transport.iter().filter_map(|rule| match rule.action {
-            TransportAction::Protect(protection) => Some((rule, protection)),
-            _ => None,
-        })
+        self.transport.iter().filter_map(|rule| Some((rule, rule.action.protection()?)))
     }
 
     /// Whether both classes stay below [`RULES_MAX`].

@@ -226,17 +226,22 @@ pub struct Walk {
     pub packet: FiveTuple,
     /// Place in [`RuleSet::transport`] of the first rule that matched; `None`: all were tried and none did.
     pub transport: Option<usize>,
-    /// Tunnel rules, asked again and again; empty unless the transport rule permits.
+    /// The base rule protects by itself, under this identifier.
+    pub protection: Option<RuleId>,
+    /// Tunnel rules, asked again and again; empty unless the transport rule permits or protects.
     pub rounds: Vec<Round>,
     /// What came out.
     pub outcome: Outcome,
 }
 
 impl Walk {
-    /// What [`evaluate`](crate::evaluate::evaluate) says of the same packet: protected by the first tunnel rule that
-    /// matches, whatever becomes of the levels above it.
+    /// What [`evaluate`](crate::evaluate::evaluate) says of the same packet: protected by its base rule, or by the first
+    /// tunnel rule that matches, whatever becomes of the levels above it.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
+        if let Some(protection) = self.protection {
+            return Verdict::Protect(protection);
+        }
         match (self.rounds.first().and_then(|round| round.matched), &self.outcome) {
             (Some(matched), _) => Verdict::Protect(matched.rule),
             (None, Outcome::NoRule) => Verdict::NoRule,
@@ -250,7 +255,7 @@ impl Walk {
 #[must_use]
 pub fn walk(rules: &RuleSet, packet: &FiveTuple, rematch: Rematch<'_>) -> Walk {
     let transport = rules.transport.iter().position(|rule| rule.selector.contains(packet));
-    let ended = |outcome| Walk { packet: *packet, transport, rounds: Vec::new(), outcome };
+    let ended = |outcome| Walk { packet: *packet, transport, protection: None, rounds: Vec::new(), outcome };
     let Some(at) = transport else { return ended(Outcome::NoRule) };
     let (action, selector) = (rules.transport[at].action, rules.transport[at].selector);
     let base = PendingStack(vec![Action::Transport { at, action, selector }]);
@@ -261,8 +266,9 @@ pub fn walk(rules: &RuleSet, packet: &FiveTuple, rematch: Rematch<'_>) -> Walk {
         }
         TransportAction::Bypass => ended(Outcome::Stack(base)),
         TransportAction::Permit | TransportAction::Protect(_) => {
+            let protection = action.protection().map(|protection| protection.rule);
             let (rounds, outcome) = climb(rules, packet, rematch, base);
-            Walk { packet: *packet, transport, rounds, outcome }
+            Walk { packet: *packet, transport, protection, rounds, outcome }
         }
     }
 }

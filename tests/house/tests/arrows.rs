@@ -11,7 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("warren-ike", &["warren-policy", "warren-seam"]),
     ("warren-tunnels", &["warren-policy", "warren-ike", "warren-seam"]),
     ("warren-config", &["warren-policy"]),
-    ("warren-api", &[]),
+    ("warren-api", &["warren-policy"]),
     ("warren-aead", &[]),
     ("warren-port", &[]),
     ("warren-engine", &["warren-aead", "warren-port", "warren-seam", "warren-policy"]),

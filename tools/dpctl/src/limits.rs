@@ -22,9 +22,3 @@ pub(crate) const WIDTH_WIDE: u16 = 120;
 pub(crate) const WATCHED_DROPS_MAX: usize = 8;
 /// Octets of one line of `dpctl intersect --batch`: four IPv6 addresses with masks and ports need a quarter of it.
 pub(crate) const LINE_OCTETS_MAX: u64 = 4096;
-/// Rules that `dpctl explain` shows of those that do not match, each time that rules are asked; the others are counted.
-pub(crate) const RULES_SHOWN_MAX: usize = 20;
-/// Smallest MTU of a path that is reckoned with: IPv4 asks for no more of a link (RFC 791).
-pub(crate) const MTU_MIN: i64 = 68;
-/// Largest MTU of a path that is reckoned with: no IPv4 packet is longer.
-pub(crate) const MTU_MAX: i64 = 65_535;
