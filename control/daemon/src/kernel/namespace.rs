@@ -10,6 +10,7 @@ use super::{connect, guard, links, way};
 use crate::sockets::Sockets;
 use crate::through::Packets;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -342,6 +343,9 @@ fn a_message_that_came_out_of_a_tunnel_reaches_the_socket_although_its_address_i
     }
     lab.ip("gw", "route add default via 10.2.0.2");
     lab.ip("gw", "-6 route add default via 2001:db8:2::2");
+    let filter = |interface: &str| lab.run("gw", &format!("sysctl -n net.ipv4.conf.{interface}.rp_filter")).1;
+    let before: BTreeMap<_, _> =
+        ["in", "out", "all", "default"].map(|interface| (interface, filter(interface))).into();
     let tun = Tun { name: "warren0".to_owned(), mtu: 1380, mark: 0x57 };
     // What rules around the far gateways make of their destinations.
     let prefix = |text: &str, length| Prefix { address: address(text), length };
@@ -352,7 +356,7 @@ fn a_message_that_came_out_of_a_tunnel_reaches_the_socket_although_its_address_i
     ];
     lab.in_gateway(async |_| {
         let mut device = TunPort::open("warren0").unwrap();
-        assert_eq!(lab.run("gw", "sysctl -n net.ipv4.conf.warren0.rp_filter").1.trim(), "1");
+        assert_eq!(filter("warren0").trim(), "1", "strict to begin with");
         let _installed = TunRoutes::install(connect().unwrap(), &tun, plan.into()).await.unwrap();
         Sysctl::default().open_tun("warren0").unwrap();
         let mut umem =
@@ -385,9 +389,23 @@ fn a_message_that_came_out_of_a_tunnel_reaches_the_socket_although_its_address_i
                 assert_eq!(taken, [(way_back, octets)]);
             }
         }
-        for interface in ["in", "out"] {
-            let filter = lab.run("gw", &format!("sysctl -n net.ipv4.conf.{interface}.rp_filter")).1;
-            assert_eq!(filter.trim(), "1", "{interface} is none of the tun device's business");
+        // It is the route into the tunnel that lets them in: nobody else writes to the device, and still not everything
+        // that might come out of an SA is taken for the sender that it names.
+        let stranger =
+            Path { local: "192.0.2.66:500".parse().unwrap(), remote: "10.2.0.1:500".parse().unwrap() };
+        let mut frame = umem.allocate().unwrap();
+        let packet = packets.of(&stranger, b"x").unwrap().remove(0);
+        frame.push_back(packet.len()).unwrap().copy_from_slice(&packet);
+        device.transmit(&mut umem, &mut vec![frame]);
+        let mut buffer = Vec::new();
+        let received = timeout(Duration::from_millis(300), sockets.receive(&mut buffer, |_, _| {})).await;
+        assert!(received.is_err(), "its route leads by another interface");
+        for interface in ["in", "out", "all", "default"] {
+            assert_eq!(
+                filter(interface),
+                before[interface],
+                "{interface} is none of the tun device's business"
+            );
         }
     });
 }
