@@ -422,10 +422,10 @@ fn missing(performed: &[Level]) -> impl Iterator<Item = (usize, &Level, &Live)> 
 /// What becomes of a packet that comes now. The first level that is missing decides, because the others are built through
 /// it; but nothing is begun at all while a level further in has to rest.
 fn next(performed: &[Level]) -> Option<String> {
-    let through = |at: usize, level: &Level| {
-        let outside = at.checked_sub(2).and_then(|outside| performed.get(outside));
-        let outside = outside.and_then(|outside| outside.peer.as_deref());
-        outside.map_or_else(|| level.rule.clone(), |outside| format!("{} through {outside}", level.rule))
+    let through = |level: &Level| match &level.peer {
+        Some(peer) if level.action == "tunnel" => format!("{} through {peer}", level.rule),
+        Some(peer) => format!("{} with {peer}", level.rule),
+        None => level.rule.clone(),
     };
     if !performed.iter().any(|level| level.live.is_some()) {
         return None;
@@ -436,20 +436,17 @@ fn next(performed: &[Level]) -> Option<String> {
     if let Some((at, level, seconds)) =
         missing(performed).find_map(|(at, level, live)| Some((at, level, live.rests_s?)))
     {
-        return Some(format!(
-            "dropped: level {at}, {}, is held down for {seconds} s more",
-            through(at, level)
-        ));
+        return Some(format!("dropped: level {at}, {}, is held down for {seconds} s more", through(level)));
     }
     if let Some((at, level, _)) = missing(performed).find(|(_, _, live)| live.is(TunnelState::Closed)) {
         let name = &level.rule;
         return Some(format!("dropped: level {at}, {name}, is closed until `dpctl tunnel up {name}`"));
     }
     if live.is(TunnelState::Negotiating) {
-        let named = through(first, level);
+        let named = through(level);
         return Some(format!("dropped until it is up: level {first}, {named}, is being negotiated"));
     }
-    let levels: Vec<_> = missing(performed).map(|(at, level, _)| through(at, level)).collect();
+    let levels: Vec<_> = missing(performed).map(|(_, level, _)| through(level)).collect();
     Some(format!("dropped; the first packet would build: {}", levels.join(", then ")))
 }
 
@@ -792,20 +789,20 @@ mod tests {
         assert_eq!(said([live(Up), live(Rekeying), live(Up)]), "passes: every level is up");
         assert_eq!(
             said([live(Down), live(Down), live(Down)]),
-            "dropped; the first packet would build: to-sg2, then to-sg3 through sg1, then sites through sg2"
+            "dropped; the first packet would build: to-sg2 through sg1, then to-sg3 through sg2, then sites through sg3"
         );
         assert_eq!(
             said([live(Up), live(Down), live(Down)]),
-            "dropped; the first packet would build: to-sg3 through sg1, then sites through sg2"
+            "dropped; the first packet would build: to-sg3 through sg2, then sites through sg3"
         );
         assert_eq!(
             said([live(Up), live(Negotiating), live(Down)]),
-            "dropped until it is up: level 2, to-sg3 through sg1, is being negotiated"
+            "dropped until it is up: level 2, to-sg3 through sg2, is being negotiated"
         );
         let rests = Some(Live { rests_s: Some(12), ..live(HeldDown).unwrap() });
         assert_eq!(
             said([live(Down), live(Down), rests]),
-            "dropped: level 3, sites through sg2, is held down for 12 s more"
+            "dropped: level 3, sites through sg3, is held down for 12 s more"
         );
         assert_eq!(
             said([live(Down), live(Closed), live(Down)]),

@@ -7,7 +7,11 @@ use crate::ted_answers;
 use std::time::Duration;
 use warren_api::{Answer, Refusal, RefusalWord, VersionInfo};
 use warren_policy::{FiveTuple, PeerId, RuleId};
+use warren_seam::Side;
 use warren_tunnels::Tunnels;
+
+/// Octets of the largest packet on Ethernet (RFC 894).
+const MTU_USUAL: u16 = 1500;
 
 impl Control {
     /// Answers one question, whoever still waits for it.
@@ -45,6 +49,12 @@ impl Control {
             Wanted::TedPreview { packet } => {
                 ted_answers::packet(packet).and_then(|packet| self.sources(now).ted().preview(packet))
             }
+            Wanted::StackList => Ok(Answer::Stacks(self.sources(now).stacks())),
+            Wanted::StackAbort { name } => self.abort(now, &name),
+            Wanted::Explain { packet, rematch, mtu } => ted_answers::packet(packet).map(|packet| {
+                let mtu = mtu.unwrap_or_else(|| self.path_mtu());
+                Answer::Explained(Box::new(self.sources(now).explanation(&packet, rematch, mtu)))
+            }),
         };
         // Refused only when the one who asked is gone.
         let _ = question.reply.send(answer);
@@ -56,7 +66,9 @@ impl Control {
         name: &str,
         change: impl Fn(&mut Tunnels, RuleId) -> bool,
     ) -> Result<Answer, Refusal> {
-        let rules = self.parts.tunnels.rules_named(name);
+        let mut rules = self.parts.tunnels.rules_named(name);
+        let protections = self.parts.tunnels.rules().protections();
+        rules.extend(protections.filter(|(rule, _)| is_part(&rule.name, name)).map(|(_, own)| own.rule));
         if rules.is_empty() {
             return Err(Refusal::new(RefusalWord::UnknownTunnel, format!("there is no tunnel `{name}`")));
         }
@@ -90,6 +102,27 @@ impl Control {
         Err(Refusal::new(RefusalWord::UnknownLease, message))
     }
 
+    /// Takes down what stands on a rule's stacks; other stacks keep what they share with it.
+    fn abort(&mut self, now: Duration, name: &str) -> Result<Answer, Refusal> {
+        let named = self.sources(now).named();
+        let called = |rule: &RuleId| named.get(rule).is_some_and(|own| is_part(&own.name, name));
+        let stacks = self.parts.tunnels.stacks();
+        let rules: Vec<_> = stacks.iter().map(|stack| stack.rule).filter(called).collect();
+        let mut any = false;
+        for rule in rules {
+            any |= self.parts.tunnels.abort_stack(now, rule);
+        }
+        let none = || Refusal::new(RefusalWord::UnknownStack, format!("`{name}` has no stack of tunnels"));
+        if any { Ok(Answer::Done) } else { Err(none()) }
+    }
+
+    /// Octets of the largest packet that every outside port carries.
+    fn path_mtu(&self) -> u16 {
+        let ports = self.view.forwarding.ports.iter();
+        let outside = ports.filter(|port| port.side == Side::Outside && port.mtu > 0);
+        outside.map(|port| port.mtu).min().unwrap_or(MTU_USUAL)
+    }
+
     fn flow(&self, now: Duration, packet: &FiveTuple) -> Answer {
         Answer::TedFlow(Box::new(self.sources(now).ted().flow(packet)))
     }
@@ -106,6 +139,7 @@ impl Control {
         Sources {
             now,
             config: &self.parts.config,
+            surroundings: &self.parts.surroundings,
             tunnels: &self.parts.tunnels,
             engine: &self.parts.engine,
             ports: &self.parts.facts,
@@ -114,4 +148,9 @@ impl Control {
             aead: &self.parts.aead,
         }
     }
+}
+
+/// Whether a rule is the one of that name, or one of its parts `NAME#1`, `NAME#2`, …
+fn is_part(rule: &str, name: &str) -> bool {
+    rule.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
 }
