@@ -237,6 +237,7 @@ impl Sources<'_> {
         let sources = ExplainSources {
             now: self.now,
             rules: self.tunnels.rules(),
+            ways: self.tunnels.ways(),
             named: &named,
             tunnels: &tunnels,
             stacks: &stacks,

@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 use warren_api::TunnelState;
 use warren_api::explain::{Explanation, Live, Place, Sealing, Subject};
-use warren_policy::{EspTransform, FiveTuple, PeerId, Rematching, RuleId, RuleSet};
+use warren_policy::{
+    EspTransform, FiveTuple, PeerId, Rematching, RuleId, RuleSet, Verdict, WayError, Ways, evaluate,
+};
 use warren_seam::Encapsulation;
 use warren_tunnels::{StackState, StackStatus, State, TunnelStatus};
 
@@ -17,6 +19,8 @@ use warren_tunnels::{StackState, StackStatus, State, TunnelStatus};
 pub(crate) struct ExplainSources<'a> {
     pub(crate) now: Duration,
     pub(crate) rules: &'a RuleSet,
+    /// What is around the tunnels of each gateway.
+    pub(crate) ways: &'a Ways,
     /// Tunnels by their identifiers.
     pub(crate) named: &'a BTreeMap<RuleId, Named>,
     pub(crate) tunnels: &'a BTreeMap<RuleId, TunnelStatus>,
@@ -45,7 +49,19 @@ impl ExplainSources<'_> {
             sealing: &|place| self.sealing(place),
             live: &|place| Some(self.live(place)),
         };
-        subject.explanation(packet, usize::from(mtu))
+        let mut explanation = subject.explanation(packet, usize::from(mtu));
+        if let Some(why) = self.contradiction(packet) {
+            explanation.next = Some(format!("dropped: {why}"));
+        }
+        explanation
+    }
+
+    /// Rules that lead two ways to one gateway are no error of the packet's walk, and still nothing is built.
+    fn contradiction(&self, packet: &FiveTuple) -> Option<WayError> {
+        let Verdict::Protect(rule) = evaluate(self.rules, packet) else { return None };
+        let named = self.named.get(&rule)?;
+        let (local, gateway) = ((self.local)(named.peer)?, named.gateway.address()?);
+        self.ways.to(local, gateway).err()
     }
 
     /// The tunnel that is the level: the rule's own where it is the innermost, otherwise the one around what goes to the
@@ -111,15 +127,25 @@ mod tests {
     fn explained(
         statuses: Vec<TunnelStatus>,
         stacks: &[StackStatus],
+        asked: (Rematching, &str),
+    ) -> Explanation {
+        explained_by(&figure_7(), statuses, stacks, asked)
+    }
+
+    fn explained_by(
+        rules: &RuleSet,
+        statuses: Vec<TunnelStatus>,
+        stacks: &[StackStatus],
         (rematching, source): (Rematching, &str),
     ) -> Explanation {
-        let rules = figure_7();
         let level = |rule, _| Some(rule);
-        let named = levels::named(&rules, &ways_of(&rules), level);
+        let ways = ways_of(rules);
+        let named = levels::named(rules, &ways, level);
         let tunnels = statuses.into_iter().map(|status| (status.rule, status)).collect();
         let sources = ExplainSources {
             now: Duration::from_secs(5),
-            rules: &rules,
+            rules,
+            ways: &ways,
             named: &named,
             tunnels: &tunnels,
             stacks,
@@ -180,6 +206,15 @@ mod tests {
         let wire = explained(up, &[], (Rematching::Wire, "10.1.0.5"));
         assert_eq!(wire.rematch, "wire");
         assert!(wire.tunnel[1].about.starts_with("50 192.0.2.1"), "{}", wire.tunnel[1].about);
+    }
+
+    #[test] // NT-28
+    fn rules_that_contradict_each_other_build_nothing_and_that_is_what_happens_next() {
+        let mut rules = figure_7();
+        // Only the hosts' packets would go to sg3 through sg2; the gateway's own would go past it.
+        rules.tunnel[1].selector.source = rules.tunnel[3].selector.source;
+        let said = explained_by(&rules, Vec::new(), &[], HOST);
+        assert_eq!(said.next.unwrap(), "dropped: 203.0.113.3 would be reached by two ways");
     }
 
     #[test] // NT-19

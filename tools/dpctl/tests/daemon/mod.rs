@@ -189,7 +189,6 @@ pub(crate) fn stacks() -> Vec<Stack> {
             rule: "to-sg3".into(),
             why: Some("the peer does not answer\u{1b}[31m".into()),
         }),
-        ..building.clone()
     };
     vec![building, done, kept_down]
 }
