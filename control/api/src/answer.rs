@@ -1,8 +1,10 @@
 //! What is answered.
 
+use crate::explain::Explanation;
 use crate::policy::{Clients, Leases, Policies};
 use crate::refusal::Refusal;
 use crate::rows::{DropCount, Rules, Sa, Tunnel};
+use crate::stack::Stack;
 use crate::stats::{Stats, VersionInfo};
 use crate::ted::{TedFlow, TedPreview, TedStatus};
 use serde::{Deserialize, Serialize};
@@ -72,6 +74,10 @@ pub enum Answer {
     TedFlow(Box<TedFlow>),
     /// What a probe would say.
     TedPreview(Box<TedPreview>),
+    /// Stacks of tunnels.
+    Stacks(Vec<Stack>),
+    /// What becomes of one packet.
+    Explained(Box<Explanation>),
     /// The change is on its way.
     Done,
 }

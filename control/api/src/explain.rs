@@ -9,6 +9,7 @@
 //! Everything that is said of the rules comes out of one [`Walk`]: nothing is decided here a second time.
 
 use crate::limits::RULES_SHOWN_MAX;
+use crate::rows::TunnelState;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use warren_policy::stack::{Next, walk_within};
@@ -29,10 +30,44 @@ pub struct Subject<'a> {
     pub within: &'a dyn Fn(RuleId) -> Option<RuleId>,
     /// A peer's name.
     pub peer: &'a dyn Fn(PeerId) -> String,
-    /// What the tunnels, or transport mode SAs, of a rule are offered with first, or what was agreed.
-    pub transform: &'a dyn Fn(RuleId) -> Option<EspTransform>,
+    /// How a level seals: as was agreed, or as is offered first.
+    pub sealing: &'a dyn Fn(Place) -> Option<Sealing>,
     /// How a level stands; `None` where nobody knows, such as of a file.
     pub live: &'a dyn Fn(Place) -> Option<Live>,
+}
+
+/// How a level seals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealing {
+    /// With what.
+    pub transform: EspTransform,
+    /// Inside UDP, because of a NAT; before there is an SA nobody knows.
+    pub in_udp: bool,
+}
+
+impl From<EspTransform> for Sealing {
+    fn from(transform: EspTransform) -> Self {
+        Self { transform, in_udp: false }
+    }
+}
+
+/// As what a packet is looked up again once it is inside a tunnel, as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Matching {
+    /// [`Rematching::Destination`].
+    Destination,
+    /// [`Rematching::Wire`].
+    Wire,
+}
+
+impl From<Matching> for Rematching {
+    fn from(matching: Matching) -> Self {
+        match matching {
+            Matching::Destination => Self::Destination,
+            Matching::Wire => Self::Wire,
+        }
+    }
 }
 
 /// Which level of a stack is meant.
@@ -71,6 +106,12 @@ pub struct Explanation {
     pub circles: Vec<Vec<String>>,
     /// Too many rules lead to gateways: such rules were not looked for.
     pub circles_unknown: bool,
+    /// Levels that are not up, in the order in which they are performed; empty where nobody knows.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// What would happen to a packet that comes now, in words; none where nobody knows.
+    #[serde(default)]
+    pub next: Option<String>,
     /// The whole in a sentence.
     pub says: String,
 }
@@ -138,6 +179,9 @@ pub struct Level {
 pub struct EspCost {
     /// For example `aes256gcm16`.
     pub transform: String,
+    /// Inside UDP, because of a NAT.
+    #[serde(default)]
+    pub in_udp: bool,
     /// Without any padding.
     pub overhead_octets_min: usize,
     /// With all of it.
@@ -161,6 +205,23 @@ pub struct Live {
     pub worker: Option<usize>,
     /// Stacks that use it.
     pub users: usize,
+    /// Seconds for which nothing is built after a failure.
+    #[serde(default)]
+    pub rests_s: Option<u64>,
+    /// Why its last negotiation failed, in words.
+    #[serde(default)]
+    pub last_error: Option<String>,
+}
+
+impl Live {
+    /// Whether packets pass it.
+    fn is_up(&self) -> bool {
+        [TunnelState::Up, TunnelState::Rekeying].iter().any(|state| state.word() == self.state)
+    }
+
+    fn is(&self, state: TunnelState) -> bool {
+        self.state == state.word()
+    }
 }
 
 impl Subject<'_> {
@@ -190,11 +251,13 @@ impl Subject<'_> {
                 Verdict::Protect(rule) => Some(self.name(rule)),
                 Verdict::NoRule | Verdict::Discard | Verdict::Clear => None,
             },
-            performed,
             mtu,
             inner_mtu,
             circles: found.circles.iter().map(|circle| circle.iter().map(name).collect()).collect(),
             circles_unknown: found.is_partial,
+            missing: missing(&performed).map(|(_, level, _)| level.rule.clone()).collect(),
+            next: next(&performed),
+            performed,
             says: self.verdict(&walked.outcome),
         }
     }
@@ -290,12 +353,14 @@ impl Subject<'_> {
                 (self.name(rule), "tunnel", Some((peer, gateway)), Overhead::new)
             }
         };
-        let transform = place.and_then(|place| (self.transform)(place.rule));
-        let esp = transform.zip(end).map(|(transform, (_, gateway))| {
+        let sealing = place.and_then(self.sealing);
+        let esp = sealing.zip(end).map(|(Sealing { transform, in_udp }, (_, gateway))| {
             let overhead = overhead(transform, gateway.is_ipv6());
+            let overhead = if in_udp { overhead.in_udp() } else { overhead };
             *room = overhead.inner_max(*room);
             EspCost {
                 transform: transform.to_string(),
+                in_udp,
                 overhead_octets_min: overhead.fixed_octets,
                 overhead_octets_max: overhead.octets_max(),
                 inner_mtu: *room,
@@ -346,6 +411,43 @@ impl Subject<'_> {
         let tunnel = self.rules.tunnel_rule(rule).map(|rule| &rule.name);
         tunnel.or_else(protection).cloned().unwrap_or_default()
     }
+}
+
+/// Levels that are known not to be up, with their places from 1.
+fn missing(performed: &[Level]) -> impl Iterator<Item = (usize, &Level, &Live)> {
+    let known = performed.iter().zip(1..).filter_map(|(level, at)| Some((at, level, level.live.as_ref()?)));
+    known.filter(|(_, _, live)| !live.is_up())
+}
+
+/// What becomes of a packet that comes now. The first level that is missing decides, because the others are built through
+/// it; but nothing is begun at all while a level further in has to rest.
+fn next(performed: &[Level]) -> Option<String> {
+    let through = |level: &Level| match &level.peer {
+        Some(peer) if level.action == "tunnel" => format!("{} through {peer}", level.rule),
+        Some(peer) => format!("{} with {peer}", level.rule),
+        None => level.rule.clone(),
+    };
+    if !performed.iter().any(|level| level.live.is_some()) {
+        return None;
+    }
+    let Some((first, level, live)) = missing(performed).next() else {
+        return Some("passes: every level is up".to_owned());
+    };
+    if let Some((at, level, seconds)) =
+        missing(performed).find_map(|(at, level, live)| Some((at, level, live.rests_s?)))
+    {
+        return Some(format!("dropped: level {at}, {}, is held down for {seconds} s more", through(level)));
+    }
+    if let Some((at, level, _)) = missing(performed).find(|(_, _, live)| live.is(TunnelState::Closed)) {
+        let name = &level.rule;
+        return Some(format!("dropped: level {at}, {name}, is closed until `dpctl tunnel up {name}`"));
+    }
+    if live.is(TunnelState::Negotiating) {
+        let named = through(level);
+        return Some(format!("dropped until it is up: level {first}, {named}, is being negotiated"));
+    }
+    let levels: Vec<_> = missing(performed).map(|(_, level, _)| through(level)).collect();
+    Some(format!("dropped; the first packet would build: {}", levels.join(", then ")))
 }
 
 /// Under which identifier the SAs of an action are; `None` for one that has none.
@@ -417,14 +519,14 @@ mod tests {
     use warren_policy::stack::walk;
     use warren_policy::{AddressRange, Gateway, PortRange, Protocol, TransportRule, TunnelRule, evaluate};
 
-    fn subject<'a>(rules: &'a RuleSet, transform: &'a dyn Fn(RuleId) -> Option<EspTransform>) -> Subject<'a> {
+    fn subject<'a>(rules: &'a RuleSet, sealing: &'a dyn Fn(Place) -> Option<Sealing>) -> Subject<'a> {
         Subject {
             rules,
             rematching: Rematching::Destination,
             local: &|_| None,
             within: &|_| None,
             peer: &|peer| format!("p{}", peer.0),
-            transform,
+            sealing,
             live: &|_| None,
         }
     }
@@ -552,7 +654,7 @@ mod tests {
         for _ in 0..10_000 {
             let rules = seeded.rules();
             let transform =
-                |_| "aes128gcm16".parse::<warren_policy::EspProposal>().ok().map(|esp| esp.transform);
+                |_| "aes128gcm16".parse::<warren_policy::EspProposal>().ok().map(|esp| esp.transform.into());
             let subject = subject(&rules, &transform);
             for _ in 0..10 {
                 let packet = seeded.packet();
@@ -602,7 +704,7 @@ mod tests {
             let transforms = ["aes128gcm16", "aes256-sha256", "aes128-sha512"]
                 .map(|text| text.parse::<warren_policy::EspProposal>().unwrap().transform);
             let transform = |rule: RuleId| transforms[rule.0 as usize % 3];
-            let known = |rule| Some(transform(rule));
+            let known = |place: Place| Some(transform(place.rule).into());
             let subject = subject(&rules, &known);
             let packet = seeded.packet();
             let said = subject.explanation(&packet, 1500);
@@ -653,5 +755,92 @@ mod tests {
         let subject = subject(&rules, &|_| None);
         let said = subject.explanation(&seeded.packet(), 1500);
         assert_eq!((said.transport.tried, said.transport.missed.len()), (1000, RULES_SHOWN_MAX));
+    }
+
+    fn level(rule: &str, peer: &str, live: Option<Live>) -> Level {
+        Level {
+            rule: rule.to_owned(),
+            action: "tunnel".to_owned(),
+            peer: Some(peer.to_owned()),
+            gateway: None,
+            traffic: String::new(),
+            esp: None,
+            live,
+        }
+    }
+
+    fn live(state: TunnelState) -> Option<Live> {
+        Some(Live { state: state.word().to_owned(), ..Live::default() })
+    }
+
+    /// Three levels in the order in which they are performed, and the base rule that only permits.
+    fn stack(states: [Option<Live>; 3]) -> Vec<Level> {
+        let names = [("to-sg2", "sg1"), ("to-sg3", "sg2"), ("sites", "sg3")];
+        let mut levels: Vec<_> =
+            names.into_iter().zip(states).map(|((rule, peer), live)| level(rule, peer, live)).collect();
+        levels.push(Level { peer: None, ..level("all", "", None) });
+        levels
+    }
+
+    #[test] // NT-10, NT-11, Q-22
+    fn what_would_happen_next_is_decided_by_the_first_level_that_is_missing_unless_one_has_to_rest() {
+        use TunnelState::{Closed, Down, HeldDown, Negotiating, Rekeying, Up};
+        let said = |states: [Option<Live>; 3]| next(&stack(states)).unwrap();
+        assert_eq!(next(&stack([None, None, None])), None, "a file knows nothing of that");
+        assert_eq!(said([live(Up), live(Rekeying), live(Up)]), "passes: every level is up");
+        assert_eq!(
+            said([live(Down), live(Down), live(Down)]),
+            "dropped; the first packet would build: to-sg2 through sg1, then to-sg3 through sg2, then sites through sg3"
+        );
+        assert_eq!(
+            said([live(Up), live(Down), live(Down)]),
+            "dropped; the first packet would build: to-sg3 through sg2, then sites through sg3"
+        );
+        assert_eq!(
+            said([live(Up), live(Negotiating), live(Down)]),
+            "dropped until it is up: level 2, to-sg3 through sg2, is being negotiated"
+        );
+        let rests = Some(Live { rests_s: Some(12), ..live(HeldDown).unwrap() });
+        assert_eq!(
+            said([live(Down), live(Down), rests]),
+            "dropped: level 3, sites through sg3, is held down for 12 s more"
+        );
+        assert_eq!(
+            said([live(Down), live(Closed), live(Down)]),
+            "dropped: level 2, to-sg3, is closed until `dpctl tunnel up to-sg3`"
+        );
+        let levels = stack([live(Up), live(Down), live(Negotiating)]);
+        let names: Vec<_> = missing(&levels).map(|(at, level, _)| (at, level.rule.as_str())).collect();
+        assert_eq!(names, [(2, "to-sg3"), (3, "sites")]);
+    }
+
+    #[test] // NT-33
+    fn inside_udp_a_level_adds_eight_octets_and_all_further_in_have_eight_less() {
+        let any = AddressRange::any(false);
+        let rule = |at: u32, to: [u8; 4], through: [u8; 4]| TunnelRule {
+            id: RuleId(at),
+            name: format!("t{at}"),
+            selector: Selector::between(any, AddressRange::single(to.into())).unwrap(),
+            peer: PeerId(at),
+            gateway: Gateway::Address(through.into()),
+        };
+        let base = TransportRule {
+            name: "all".to_owned(),
+            selector: Selector::between(any, any).unwrap(),
+            action: TransportAction::Permit,
+        };
+        let (near, far, host) = ([10, 9, 0, 2], [10, 9, 0, 3], [10, 2, 0, 1]);
+        let rules = RuleSet { transport: vec![base], tunnel: vec![rule(0, host, far), rule(1, far, near)] };
+        let packet = FiveTuple { destination: host.into(), source_port: Some(80), ..Seeded(7).packet() };
+        let explained = |in_udp: &dyn Fn(Place) -> bool| {
+            let transform = "aes128gcm16".parse::<warren_policy::EspProposal>().unwrap().transform;
+            let sealing = |place| Some(Sealing { transform, in_udp: in_udp(place) });
+            subject(&rules, &sealing).explanation(&packet, 1500)
+        };
+        let (raw, udp) = (explained(&|_| false), explained(&|place| place.inside == Some(RuleId(0))));
+        let cost = |of: &Explanation, at: usize| of.performed[at].esp.clone().unwrap();
+        assert!(cost(&udp, 0).in_udp && !cost(&raw, 0).in_udp && !cost(&udp, 1).in_udp);
+        assert_eq!(cost(&udp, 0).overhead_octets_min, cost(&raw, 0).overhead_octets_min + 8);
+        assert_eq!((raw.inner_mtu, udp.inner_mtu), (Some(1390), Some(1382)));
     }
 }

@@ -13,6 +13,7 @@ mod policy;
 mod refusal;
 mod request;
 mod rows;
+mod stack;
 mod stats;
 mod ted;
 
@@ -25,6 +26,7 @@ pub use policy::{
 pub use refusal::{Refusal, RefusalWord};
 pub use request::{Command, Request};
 pub use rows::{DropCount, Rule, RuleClass, Rules, Sa, SaDirection, Tunnel, TunnelState};
+pub use stack::{LevelMode, Stack, StackFailure, StackLevel, StackState};
 pub use stats::{Port, Stats, Totals, VersionInfo, Worker};
 pub use ted::{
     TedField, TedFlow, TedFound, TedInFlight, TedPacket, TedPreview, TedResting, TedStage, TedStatus,

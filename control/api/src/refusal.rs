@@ -21,6 +21,8 @@ pub enum RefusalWord {
     UnknownPeer,
     /// No such lease.
     UnknownLease,
+    /// No rule of that name has a stack.
+    UnknownStack,
     /// Nothing is asked in clear about such a packet, or not now.
     Unasked,
     /// The daemon cannot take it on now.
@@ -41,6 +43,7 @@ impl RefusalWord {
             Self::UnknownTunnel => "unknown-tunnel",
             Self::UnknownPeer => "unknown-peer",
             Self::UnknownLease => "unknown-lease",
+            Self::UnknownStack => "unknown-stack",
             Self::Unasked => "unasked",
             Self::Busy => "busy",
             Self::Failed => "failed",

@@ -1,5 +1,6 @@
 //! What can be asked.
 
+use crate::explain::Matching;
 use crate::ted::TedPacket;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,23 @@ pub enum Command {
         /// The packet.
         packet: TedPacket,
     },
+    /// Every stack of more than one level, and what it is built of. Answered with `Answer::Stacks`.
+    StackList,
+    /// Take the stacks of this rule down now, built or not; traffic may build them again. Answered with `Answer::Done` as
+    /// soon as it is asked for.
+    StackAbort {
+        /// The name of a tunnel rule, or of a base rule that protects.
+        name: String,
+    },
+    /// What becomes of this packet, by the rules and SAs in force. Answered with `Answer::Explained`.
+    Explain {
+        /// The packet.
+        packet: TedPacket,
+        /// As what it is looked up again; as the daemon does, unless told.
+        rematch: Option<Matching>,
+        /// Octets of the largest packet on the path to the nearest gateway; that of the outside ports, unless told.
+        mtu: Option<u16>,
+    },
 }
 
 impl Command {
@@ -102,7 +120,8 @@ impl Command {
             | Self::PolicyPull { .. }
             | Self::LeaseRelease { .. }
             | Self::ClientClose { .. }
-            | Self::TedProbe { .. } => true,
+            | Self::TedProbe { .. }
+            | Self::StackAbort { .. } => true,
             Self::Version
             | Self::Stats
             | Self::SaList
@@ -114,7 +133,9 @@ impl Command {
             | Self::ClientList
             | Self::TedStatus
             | Self::TedFlow { .. }
-            | Self::TedPreview { .. } => false,
+            | Self::TedPreview { .. }
+            | Self::StackList
+            | Self::Explain { .. } => false,
         }
     }
 }

@@ -23,8 +23,11 @@ pub struct Sa {
     pub direction: SaDirection,
     /// The peer's name.
     pub peer: String,
-    /// The tunnel rule's name.
+    /// The tunnel rule's name, or that of the base rule; of a tunnel around others also what it is around.
     pub rule: String,
+    /// Whether it is in transport mode: only what follows the packet's own IP header is inside.
+    #[serde(default)]
+    pub is_transport: bool,
     /// For example `aes256gcm16`.
     pub transform: String,
     /// 64-bit sequence numbers.
@@ -92,12 +95,15 @@ impl TunnelState {
 /// One tunnel rule and how it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tunnel {
-    /// The rule's name.
+    /// The rule's name; of a tunnel around others also what it is around.
     pub name: String,
     /// The peer's name.
     pub peer: String,
     /// How it stands.
     pub state: TunnelState,
+    /// Whether its SAs are in transport mode.
+    #[serde(default)]
+    pub is_transport: bool,
     /// What it protects, outbound.
     pub selector: String,
     /// Our outer address.
@@ -146,7 +152,7 @@ pub struct Rule {
     pub selector: String,
     /// `permit`, `bypass`, `discard`, or `protect`.
     pub action: String,
-    /// The peer, for tunnel rules.
+    /// The peer, for rules that protect.
     pub peer: Option<String>,
     /// Packets it decided, where the engine counts them.
     pub hits: Option<u64>,

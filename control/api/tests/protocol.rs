@@ -11,13 +11,15 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 use warren_api::client::{CallError, Client};
+use warren_api::explain::{Asked, EspCost, Explanation, Level, Live, Matched, Matching, Missed};
 use warren_api::limits::{REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX};
 use warren_api::{
-    Answer, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lease, LeaseState, Leases, Outcome,
-    Policies, PolicySetRow, Pool, PullState, PulledPolicy, Refusal, RefusalWord, Request, Response, Rule,
-    RuleClass, Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow, SetState, Stats, TedField, TedFlow,
-    TedFound, TedInFlight, TedPacket, TedPreview, TedResting, TedStage, TedStatus, Tunnel, TunnelState,
-    VERSION, VersionInfo, decode_request, decode_response, encode_request, encode_response,
+    Answer, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lease, LeaseState, Leases, LevelMode,
+    Outcome, Policies, PolicySetRow, Pool, PullState, PulledPolicy, Refusal, RefusalWord, Request, Response,
+    Rule, RuleClass, Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow, SetState, Stack, StackFailure,
+    StackLevel, StackState, Stats, TedField, TedFlow, TedFound, TedInFlight, TedPacket, TedPreview,
+    TedResting, TedStage, TedStatus, Tunnel, TunnelState, VERSION, VersionInfo, decode_request,
+    decode_response, encode_request, encode_response,
 };
 
 fn sa() -> Sa {
@@ -27,6 +29,7 @@ fn sa() -> Sa {
         direction: SaDirection::Inbound,
         peer: "gw2".into(),
         rule: "net".into(),
+        is_transport: true,
         transform: "aes256gcm16".into(),
         esn: true,
         encapsulation: "raw".into(),
@@ -157,6 +160,7 @@ fn answers() -> Vec<Answer> {
         name: "net".into(),
         peer: "gw2".into(),
         state: TunnelState::HeldDown,
+        is_transport: false,
         selector: "10.1.0.0/16 -> 10.2.0.0/16".into(),
         local: "192.0.2.1".into(),
         remote: "198.51.100.2".into(),
@@ -202,8 +206,70 @@ fn answers() -> Vec<Answer> {
             }],
             octets: "4500".into(),
         })),
+        Answer::Stacks(vec![stack()]),
+        Answer::Explained(Box::new(explained())),
         Answer::Done,
     ]
+}
+
+fn stack() -> Stack {
+    let level = |rule: &str| StackLevel {
+        rule: rule.into(),
+        mode: LevelMode::Tunnel,
+        peer: Some("sg2".into()),
+        gateway: Some("198.51.100.2".into()),
+        traffic: "192.0.2.1/32 -> 203.0.113.3/32".into(),
+        state: Some(TunnelState::Up),
+        rests_s: Some(3),
+        spi_in: Some("c0ffee01".into()),
+        spi_out: None,
+        transform: Some("aes256gcm16".into()),
+        worker: Some(0),
+        users: 2,
+    };
+    Stack {
+        rule: "sites".into(),
+        traffic: "10.1.0.0/16 -> 10.2.0.0/16".into(),
+        state: StackState::HeldDown,
+        since_s: 4,
+        rests_s: Some(26),
+        pending: vec![StackLevel { mode: LevelMode::Permit, peer: None, ..level("all") }],
+        completed: vec![level("to-sg3"), level("to-sg2")],
+        failed: Some(StackFailure { rule: "sites".into(), why: Some("the peer does not answer".into()) }),
+    }
+}
+
+fn explained() -> Explanation {
+    let live = Live { state: "held-down".into(), rests_s: Some(12), worker: Some(1), ..Live::default() };
+    let esp = EspCost {
+        transform: "aes256gcm16".into(),
+        in_udp: true,
+        overhead_octets_min: 62,
+        overhead_octets_max: 65,
+        inner_mtu: 1438,
+    };
+    let level = Level {
+        rule: "to-sg2".into(),
+        action: "tunnel".into(),
+        peer: Some("sg1".into()),
+        gateway: Some("192.0.2.254".parse().unwrap()),
+        traffic: "any".into(),
+        esp: Some(esp),
+        live: Some(live),
+    };
+    let bare = Level { esp: None, live: None, ..level.clone() };
+    let missed = Missed { rule: "a".into(), traffic: "b".into(), because: "source".into() };
+    let matched = Matched { rule: "c".into(), traffic: "d".into(), does: "permit".into() };
+    let asked = Asked { missed: vec![missed], matched: Some(matched), tried: 2, ..Asked::default() };
+    Explanation {
+        tunnel: vec![asked],
+        performed: vec![level, bare],
+        inner_mtu: Some(1438),
+        circles: vec![vec!["x".into()]],
+        missing: vec!["to-sg2".into()],
+        next: Some("dropped".into()),
+        ..Explanation::default()
+    }
 }
 
 fn in_flight(stage: TedStage) -> TedInFlight {
@@ -271,6 +337,10 @@ fn commands() -> Vec<Command> {
         Command::TedFlow { packet: packet() },
         Command::TedProbe { packet: packet() },
         Command::TedPreview { packet: packet() },
+        Command::StackList,
+        Command::StackAbort { name: name() },
+        Command::Explain { packet: packet(), rematch: Some(Matching::Wire), mtu: Some(1400) },
+        Command::Explain { packet: packet(), rematch: None, mtu: None },
     ]
 }
 
@@ -321,6 +391,11 @@ fn the_lines_are_written_like_this() {
         "{\"version\":1,\"command\":{\"ted-probe\":{\"packet\":{\"source\":\"10.1.0.1\",\"destination\":\"10.2.0.1\",\
          \"protocol\":6,\"source_port\":null,\"destination_port\":443}}}}\n"
     );
+    assert_eq!(
+        line(Command::Explain { packet: packet(), rematch: Some(Matching::Wire), mtu: None }),
+        "{\"version\":1,\"command\":{\"explain\":{\"packet\":{\"source\":\"10.1.0.1\",\"destination\":\"10.2.0.1\",\
+         \"protocol\":6,\"source_port\":null,\"destination_port\":443},\"rematch\":\"wire\",\"mtu\":null}}}\n"
+    );
     let refusal = Response::from(Err(Refusal::new(RefusalWord::UnknownTunnel, "no tunnel is called `x`")));
     assert_eq!(
         String::from_utf8(encode_response(&refusal)).unwrap(),
@@ -340,7 +415,10 @@ fn whatever_changes_something_says_so() {
         .filter(|command| command.changes_state())
         .map(|command| format!("{command:?}").split(' ').next().unwrap().to_owned())
         .collect();
-    assert_eq!(changing, ["TunnelUp", "TunnelDown", "PolicyPull", "LeaseRelease", "ClientClose", "TedProbe"]);
+    assert_eq!(
+        changing,
+        ["TunnelUp", "TunnelDown", "PolicyPull", "LeaseRelease", "ClientClose", "TedProbe", "StackAbort"]
+    );
 }
 
 /// Whoever adds a field for a secret has to write its name, and this reads the names.

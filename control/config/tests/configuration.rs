@@ -7,8 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 use warren_config::{
     Authentication, Config, Dpd, IkeMode, LogLevel, NatTraversal, Poll, PortMode, Queues, Retransmit,
-    SecretError, SecretFiles, SecretSource, Serves, Side, Start, Xauth, ZeroCopy, load, load_to_explain,
-    parse,
+    SecretError, SecretFiles, SecretSource, Serves, Side, Start, Xauth, ZeroCopy, load, parse,
 };
 use warren_policy::{
     AddressRange, ClientSide, Identity, PeerId, PortRange, Protocol, RuleId, Secret, TransportAction,
@@ -531,52 +530,4 @@ fn key_files_are_looked_up_beside_the_configuration() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let open = load(&path).unwrap_err().to_string();
     assert!(open.contains("0644") && open.contains("chmod 600"), "{open}");
-}
-
-#[test] // NT-28
-fn tunnels_inside_tunnels_are_read_by_whoever_only_explains_them() {
-    let directory = tempfile::tempdir().unwrap();
-    let example = format!("{}/../../docs/examples/nested/gateway.toml", env!("CARGO_MANIFEST_DIR"));
-    let path = directory.path().join("gateway.toml");
-    fs::write(&path, fs::read_to_string(example).unwrap()).unwrap();
-    for name in ["sg1.psk", "sg2.psk", "sg3.psk"] {
-        let key = directory.path().join(name);
-        fs::write(&key, "Zm9yIGRvY3VtZW50YXRpb24gb25seSwgbmV2ZXIgdXNl\n").unwrap();
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    }
-    let refused = load(&path).unwrap_err();
-    let nested = "this version builds no tunnel inside a tunnel";
-    let errors = refused.0.iter().filter(|diagnostic| diagnostic.message.contains(nested)).count();
-    assert_eq!(errors, 2, "{refused}");
-    let config = load_to_explain(&path).unwrap();
-    assert_eq!(config.rules.tunnel.len(), 3);
-    let told = config.warnings.iter().filter(|warning| warning.message.contains(nested)).count();
-    assert_eq!(told, 2, "what is an error for one is a warning for the other");
-}
-
-#[test]
-fn a_file_that_is_not_there_or_not_text_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    assert!(load(&directory.path().join("no.toml")).unwrap_err().to_string().contains("cannot be read"));
-    let path = directory.path().join("gw.toml");
-    fs::write(&path, b"# one\n# \xff\n").unwrap();
-    assert!(load(&path).unwrap_err().to_string().contains("line 2"));
-}
-
-/// A search of every rule in every other would take minutes.
-#[test]
-fn as_many_rules_as_allowed_are_read_in_seconds() {
-    use std::fmt::Write;
-    let mut text = String::from("[[port]]\ninterface = \"eth0\"\nside = \"outside\"\n");
-    for peer in 1..=200 {
-        write!(text, "[[peer]]\nname = \"p{peer}\"\nike = \"v1-main\"\nlocal = \"192.0.2.1\"\n").unwrap();
-        writeln!(text, "address = \"198.51.100.{peer}\"\nsecret = \"k\"").unwrap();
-    }
-    for rule in 0..100_000_u32 {
-        let [_, a, b, c] = rule.to_be_bytes();
-        let peer = rule % 200 + 1;
-        write!(text, "[[tunnel]]\nname = \"t{rule}\"\nsource = \"10.{a}.{b}.{c}\"\n").unwrap();
-        writeln!(text, "destination = \"0.0.0.0/0\"\npeer = \"p{peer}\"").unwrap();
-    }
-    assert_eq!(read(&text).rules.tunnel.len(), 100_000);
 }

@@ -1,15 +1,23 @@
 //! What `dpctl` is told: rows and counters, put together from what everybody knows at this moment.
 
+use crate::explain_answers::ExplainSources;
+use crate::levels::{self, Named};
 use crate::ports::PortFacts;
+use crate::stack_answers::{StackSources, bound};
+use crate::surroundings::Surroundings;
 use crate::ted_answers::TedSources;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
-use warren_api::{DropCount, Rule, RuleClass, Rules, Sa, SaDirection, Stats, Totals, Tunnel, TunnelState};
+use warren_api::explain::{Explanation, Matching};
+use warren_api::{
+    DropCount, LevelMode, Rule, RuleClass, Rules, Sa, SaDirection, Stack, Stats, Totals, Tunnel, TunnelState,
+};
 use warren_bpf::Steering;
 use warren_config::Config;
 use warren_engine::{CounterSnapshot, DropReason, Handle, Tally};
 use warren_ike::PeerStatus;
-use warren_policy::{PeerId, RuleId, TransportAction, TunnelRule};
+use warren_policy::{FiveTuple, PeerId, Rematching, RuleId, SaMode, TransportAction};
 use warren_seam::{Encapsulation, PortIndex};
 use warren_tunnels::{PairStatus, SaFacts, State, TunnelStatus, Tunnels};
 
@@ -17,6 +25,7 @@ use warren_tunnels::{PairStatus, SaFacts, State, TunnelStatus, Tunnels};
 pub(crate) struct Sources<'a> {
     pub(crate) now: Duration,
     pub(crate) config: &'a Config,
+    pub(crate) surroundings: &'a Surroundings,
     pub(crate) tunnels: &'a Tunnels,
     pub(crate) engine: &'a Handle,
     pub(crate) ports: &'a [PortFacts],
@@ -158,10 +167,15 @@ impl Sources<'_> {
 
     pub(crate) fn rules(&self) -> Rules {
         let (rules, peers) = (self.tunnels.rules(), self.peers());
+        let peer_name = |peer: &PeerId| peers.get(peer).map(|peer| peer.name.clone());
         let transport = rules.transport.iter().map(|rule| Rule {
             name: rule.name.clone(),
             class: RuleClass::Transport,
             selector: rule.selector.to_string(),
+            peer: match rule.action {
+                TransportAction::Protect(protection) => peer_name(&protection.peer),
+                _ => None,
+            },
             action: match rule.action {
                 TransportAction::Permit => "permit",
                 TransportAction::Bypass => "bypass",
@@ -169,7 +183,6 @@ impl Sources<'_> {
                 TransportAction::Protect(_) => "protect",
             }
             .to_owned(),
-            peer: None,
             hits: None,
         });
         let tunnel = rules.tunnel.iter().map(|rule| Rule {
@@ -177,30 +190,79 @@ impl Sources<'_> {
             class: RuleClass::Tunnel,
             selector: rule.selector.to_string(),
             action: "protect".to_owned(),
-            peer: peers.get(&rule.peer).map(|peer| peer.name.clone()),
+            peer: peer_name(&rule.peer),
             hits: None,
         });
         Rules { transport: transport.collect(), tunnel: tunnel.collect() }
     }
 
     pub(crate) fn tunnels(&self) -> Vec<Tunnel> {
-        let (rules, peers) = (self.tunnel_rules(), self.peers());
-        let row = |status: &TunnelStatus| Some(self.tunnel(status, rules.get(&status.rule)?, &peers));
+        let (named, peers) = (self.named(), self.peers());
+        let row = |status: &TunnelStatus| Some(self.tunnel(status, named.get(&status.rule)?, &peers));
         self.tunnels.status().iter().filter_map(row).collect()
     }
 
-    fn tunnel_rules(&self) -> BTreeMap<RuleId, &TunnelRule> {
-        self.tunnels.rules().tunnel.iter().map(|rule| (rule.id, rule)).collect()
+    /// What each tunnel is called.
+    pub(crate) fn named(&self) -> BTreeMap<RuleId, Named> {
+        let level = |rule, local| self.tunnels.level(rule, local);
+        levels::named(self.tunnels.rules(), self.tunnels.ways(), level)
     }
 
-    fn tunnel(
-        &self,
-        status: &TunnelStatus,
-        rule: &TunnelRule,
-        peers: &BTreeMap<PeerId, PeerStatus>,
-    ) -> Tunnel {
+    pub(crate) fn stacks(&self) -> Vec<Stack> {
+        let (named, tunnels) = (self.named(), self.statuses());
+        let sources = StackSources {
+            now: self.now,
+            named: &named,
+            tunnels: &tunnels,
+            peer: &|peer| self.tunnels.peer_name(peer),
+            owner: &|rule| self.engine.owner(rule).0,
+        };
+        self.tunnels.stacks().iter().map(|status| sources.stack(status)).collect()
+    }
+
+    fn statuses(&self) -> BTreeMap<RuleId, TunnelStatus> {
+        self.tunnels.status().into_iter().map(|tunnel| (tunnel.rule, tunnel)).collect()
+    }
+
+    /// What becomes of a packet by the rules in force, on a path whose largest packet has `mtu` octets.
+    pub(crate) fn explanation(&self, packet: &FiveTuple, rematch: Option<Matching>, mtu: u16) -> Explanation {
+        let (named, tunnels, stacks) = (self.named(), self.statuses(), self.tunnels.stacks());
+        let peers = self.peers();
+        let found = self.tunnels.discovered();
+        let within = |rule| found.iter().find(|own| own.rule == rule).map(|own| own.within);
+        let offered = |rule| {
+            let child = self.tunnels.child(rule)?;
+            child.proposals.first().map(|proposal| proposal.transform)
+        };
+        let sources = ExplainSources {
+            now: self.now,
+            rules: self.tunnels.rules(),
+            ways: self.tunnels.ways(),
+            named: &named,
+            tunnels: &tunnels,
+            stacks: &stacks,
+            local: &|peer| self.local(peer, &peers),
+            within: &within,
+            peer: &|peer| self.tunnels.peer_name(peer),
+            level: &|rule, local| self.tunnels.level(rule, local),
+            offered: &offered,
+            owner: &|rule| self.engine.owner(rule).0,
+        };
+        let rematching = rematch.map_or(self.config.stack.rematch, Rematching::from);
+        sources.explanation(packet, rematching, mtu)
+    }
+
+    /// Ours towards a peer: as it is used, or as is configured or known of the kernel's routes.
+    fn local(&self, peer: PeerId, peers: &BTreeMap<PeerId, PeerStatus>) -> Option<IpAddr> {
+        let used = || peers.get(&peer)?.path.as_ref().map(|path| path.local.ip());
+        let configured = || self.config.peer(peer).map(|peer| peer.local);
+        let found = self.surroundings.own.get(&peer).copied();
+        found.or_else(used).or_else(configured).filter(|local| !local.is_unspecified())
+    }
+
+    fn tunnel(&self, status: &TunnelStatus, rule: &Named, peers: &BTreeMap<PeerId, PeerStatus>) -> Tunnel {
         let peer = peers.get(&rule.peer);
-        let bound = status.pairs.iter().find(|pair| pair.bound);
+        let bound = bound(status);
         let towards = || peer.and_then(|peer| peer.path.as_ref()).map(|path| path.local.ip());
         let configured = || self.config.peer(rule.peer).map(|peer| peer.local);
         let local = bound.map(|pair| pair.outbound.local).or_else(towards).or_else(configured);
@@ -209,6 +271,7 @@ impl Sources<'_> {
             name: rule.name.clone(),
             peer: peer.map_or_else(String::new, |peer| peer.name.clone()),
             state: state(status.state),
+            is_transport: rule.mode == SaMode::Transport,
             selector: rule.selector.to_string(),
             local: local.map_or_else(String::new, |local| local.to_string()),
             remote: remote.to_string(),
@@ -221,14 +284,14 @@ impl Sources<'_> {
     }
 
     pub(crate) fn sas(&self) -> Vec<Sa> {
-        let (rules, peers) = (self.tunnel_rules(), self.peers());
+        let (named, peers) = (self.named(), self.peers());
         let mut rows = Vec::new();
         for status in self.tunnels.status() {
-            let Some(rule) = rules.get(&status.rule) else { continue };
+            let Some(rule) = named.get(&status.rule) else { continue };
             let peer = peers.get(&rule.peer).map_or("", |peer| &peer.name);
             for pair in &status.pairs {
-                rows.push(self.sa((peer, &rule.name), pair, &pair.inbound, SaDirection::Inbound));
-                rows.push(self.sa((peer, &rule.name), pair, &pair.outbound, SaDirection::Outbound));
+                rows.push(self.sa((peer, rule), pair, &pair.inbound, SaDirection::Inbound));
+                rows.push(self.sa((peer, rule), pair, &pair.outbound, SaDirection::Outbound));
             }
         }
         rows
@@ -236,7 +299,7 @@ impl Sources<'_> {
 
     fn sa(
         &self,
-        (peer, rule): (&str, &str),
+        (peer, rule): (&str, &Named),
         pair: &PairStatus,
         facts: &SaFacts,
         direction: SaDirection,
@@ -247,7 +310,8 @@ impl Sources<'_> {
             spi: facts.spi.to_string(),
             direction,
             peer: peer.to_owned(),
-            rule: rule.to_owned(),
+            rule: rule.name.clone(),
+            is_transport: rule.mode == SaMode::Transport,
             transform: facts.transform.to_string(),
             esn: facts.esn,
             encapsulation: match facts.encapsulation {
@@ -268,7 +332,16 @@ impl Sources<'_> {
     }
 }
 
-fn state(state: State) -> TunnelState {
+/// What an SA does to a packet, in the API's words.
+pub(crate) const fn mode(mode: SaMode) -> LevelMode {
+    match mode {
+        SaMode::Tunnel => LevelMode::Tunnel,
+        SaMode::Transport => LevelMode::Transport,
+    }
+}
+
+/// How a tunnel stands, in the API's words.
+pub(crate) const fn state(state: State) -> TunnelState {
     match state {
         State::Down => TunnelState::Down,
         State::Closed => TunnelState::Closed,

@@ -285,7 +285,7 @@ pub(crate) fn ike_addresses(config: &Config, view: &View, surroundings: &Surroun
     addresses
 }
 
-fn random_u64() -> u64 {
+pub(crate) fn random_u64() -> u64 {
     let mut octets = [0; 8];
     KernelEntropy.fill(&mut octets);
     u64::from_be_bytes(octets)

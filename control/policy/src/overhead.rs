@@ -44,6 +44,12 @@ impl Overhead {
         Self { fixed_octets: tunnel.fixed_octets - clear_octets, clear_octets, ..tunnel }
     }
 
+    /// The same inside UDP (RFC 3948 §2.1).
+    #[must_use]
+    pub const fn in_udp(self) -> Self {
+        Self { fixed_octets: self.fixed_octets + 8, ..self }
+    }
+
     /// Octets of the whole, at most: some packets need all of the padding.
     #[must_use]
     pub const fn octets_max(&self) -> usize {

@@ -92,11 +92,10 @@ impl<N: Negotiator> Tunnels<N> {
 
     /// The identifier that the SAs of a tunnel around others carry: that of a rule, as seen from that address of ours.
     #[must_use]
-    pub fn level(&self, outer: &Outer, local: IpAddr) -> Option<RuleId> {
-        match outer.is_own {
-            true => Some(outer.rule),
-            false => self.nesting.levels.get(&(outer.rule, local)).copied(),
-        }
+    pub fn level(&self, rule: RuleId, local: IpAddr) -> Option<RuleId> {
+        // Where the rule's own tunnel carries it there is no other.
+        let own = || self.tunnels.contains_key(&rule).then_some(rule);
+        self.nesting.levels.get(&(rule, local)).copied().or_else(own)
     }
 
     /// The rule whose tunnel it is, for one that is there only for what is inside of it.
@@ -259,7 +258,7 @@ impl<N: Negotiator> Tunnels<N> {
             Ok(way) => {
                 let seen = self.seen_from(local, way);
                 let around =
-                    seen.iter().map(|(outer, local)| self.level(outer, *local)).collect::<Option<_>>();
+                    seen.iter().map(|(outer, local)| self.level(outer.rule, *local)).collect::<Option<_>>();
                 let outermost = seen.last().map_or(Some((local, gateway)), |(outer, _)| {
                     Some((self.local(outer.peer)?, outer.gateway))
                 });
@@ -305,7 +304,7 @@ impl<N: Negotiator> Tunnels<N> {
             Ok(way) if way.discovers.is_some() => Exit::Shut,
             Ok(way) => {
                 let sas = self.seen_from(local, way).into_iter().map(|(outer, local)| {
-                    let tunnel = self.tunnels.get(&self.level(&outer, local)?)?;
+                    let tunnel = self.tunnels.get(&self.level(outer.rule, local)?)?;
                     tunnel.best().map(|at| tunnel.pairs[at].outbound.id)
                 });
                 sas.collect::<Option<Vec<_>>>().map_or(Exit::Shut, Exit::Through)

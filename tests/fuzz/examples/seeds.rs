@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use warren_api::explain::{Explanation, Matching};
 use warren_api::{
-    Answer, Command, DropCount, Outcome, Port, Refusal, RefusalWord, Request, Response, Stats, VersionInfo,
-    Worker, encode_request, encode_response,
+    Answer, Command, DropCount, Outcome, Port, Refusal, RefusalWord, Request, Response, Stack, StackFailure,
+    StackState, Stats, TedPacket, VersionInfo, Worker, encode_request, encode_response,
 };
 use warren_ike::wire::{Body, Delete, Header, Notify, NotifyType, PayloadType, Sa};
 use warren_port::{CaptureWriter, Link};
@@ -155,26 +156,54 @@ fn add_packets(seeds: &mut Seeds) -> std::io::Result<()> {
 
 fn add_lines(seeds: &mut Seeds) {
     let name = || "net#1".to_owned();
+    let packet = TedPacket {
+        source: [10, 1, 0, 5].into(),
+        destination: [10, 2, 0, 7].into(),
+        protocol: 6,
+        source_port: None,
+        destination_port: Some(443),
+    };
     for command in [
         Command::Version,
         Command::Stats,
         Command::TunnelUp { name: name() },
         Command::TunnelDown { name: name() },
         Command::Drops,
+        Command::StackList,
+        Command::StackAbort { name: name() },
+        Command::Explain { packet, rematch: Some(Matching::Wire), mtu: Some(1400) },
     ] {
         seeds.add("api_request", &encode_request(&Request::new(command)));
     }
+    let explanation = Explanation {
+        circles: vec![vec!["to-sg1".to_owned()]],
+        inner_mtu: Some(1446),
+        next: Some("dropped".to_owned()),
+        ..Explanation::default()
+    };
     let stats = Stats {
         ports: vec![Port::default()],
         workers: vec![Worker::default()],
         tallies: [("replayed".to_owned(), 7)].into(),
         ..Stats::default()
     };
+    let stack = Stack {
+        rule: "sites".to_owned(),
+        traffic: "any".to_owned(),
+        state: StackState::HeldDown,
+        since_s: 4,
+        rests_s: Some(26),
+        pending: Vec::new(),
+        completed: Vec::new(),
+        failed: Some(StackFailure { rule: "to-sg3".to_owned(), why: None }),
+    };
     let drop = DropCount { reason: "replayed".to_owned(), explanation: "Seen before.".to_owned(), count: 1 };
     for outcome in [
         Outcome::Answer(Answer::Version(VersionInfo::default())),
         Outcome::Answer(Answer::Stats(Box::new(stats))),
         Outcome::Answer(Answer::Drops(vec![drop])),
+        Outcome::Answer(Answer::Stacks(vec![stack])),
+        Outcome::Answer(Answer::Explained(Box::new(explanation))),
         Outcome::Answer(Answer::Done),
         Outcome::Refusal(Refusal::new(RefusalWord::UnknownTunnel, "no tunnel is called `x`")),
     ] {

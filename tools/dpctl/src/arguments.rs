@@ -91,6 +91,14 @@ pub(crate) enum Verb {
         #[command(flatten)]
         format: Format,
     },
+    /// Tunnels inside tunnels: what is built, level by level, and what it broke on
+    #[command(args_conflicts_with_subcommands = true)]
+    Stack {
+        #[command(subcommand)]
+        verb: Option<StackVerb>,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Transport and tunnel rules in the order in which they are tried
     Rule {
         #[command(flatten)]
@@ -126,7 +134,8 @@ pub(crate) enum Verb {
         #[arg(long, conflicts_with = "first")]
         batch: bool,
     },
-    /// Why a packet goes through which tunnels, rule by rule; needs no daemon
+    /// Why a packet goes through which tunnels, rule by rule, how they stand and what would happen next; with `--config`
+    /// by the rules of a file, which needs no daemon
     Explain(Question),
     /// Checks a configuration file as warrend would; needs no daemon
     Check {
@@ -227,6 +236,27 @@ pub(crate) enum TedVerb {
         flow: Flow,
         #[command(flatten)]
         format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StackVerb {
+    /// Every stack, built, under way or kept down
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// One transaction with its pending and its completed stack, top first
+    Show {
+        /// The rule whose traffic it is for
+        name: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Takes a stack down now, built or not; levels that others use stay, and traffic may build it again
+    Abort {
+        /// The rule whose traffic it is for
+        name: String,
     },
 }
 

@@ -45,6 +45,8 @@ fn json_of(answer: &Answer) -> Option<String> {
         Answer::TedStatus(status) => pretty(status),
         Answer::TedFlow(flow) => pretty(flow),
         Answer::TedPreview(preview) => pretty(preview),
+        Answer::Stacks(stacks) => pretty(stacks),
+        Answer::Explained(explanation) => pretty(explanation),
         Answer::Done => Some("{}".to_owned()),
     }
 }
@@ -109,6 +111,23 @@ pub(crate) fn change(
 ) -> Result<(), Failure> {
     done(Client::connect(socket)?.call(command)?)?;
     Ok(output.write(&printable(said))?)
+}
+
+/// The stacks of one rule, or of all its parts.
+pub(crate) fn stack(socket: &Path, name: &str, json: bool, output: &mut Output) -> Result<(), Failure> {
+    let Answer::Stacks(mut stacks) = Client::connect(socket)?.call(Command::StackList)? else {
+        return Err(unexpected());
+    };
+    stacks.retain(|stack| is_part(&stack.rule, name));
+    if stacks.is_empty() {
+        let why = "none is built, under way or kept down; `dpctl explain` says what traffic would build";
+        return Err(Failure::Said(printable(&format!("{name} has no stack of tunnels: {why}"))));
+    }
+    if json {
+        return Ok(output.write(&pretty(&stacks).ok_or_else(unexpected)?)?);
+    }
+    let shown: Vec<_> = stacks.iter().map(|stack| show::stack(stack, output.width())).collect();
+    Ok(output.write(&shown.join("\n"))?)
 }
 
 /// One half of the policies, as JSON or for people.

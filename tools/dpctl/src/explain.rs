@@ -1,21 +1,28 @@
 //! `dpctl explain`: rule by rule, how a packet comes to its stack of tunnels, what is performed in which order, and
-//! what that costs in octets. Needs no daemon.
+//! what that costs in octets. A running daemon also says how each level stands; a file needs no daemon.
 //!
 //! ```text
-//! file ──> rules ─┐
-//! packet ─────────┴─> the walk of figure 7 ──> explanation ──> JSON, or tables and words
+//! file ──> rules ──> the walk of figure 7 ──┐
+//! packet ──> warrend, which walks its own ──┴──> explanation ──> JSON, or tables and words
 //! ```
 
 use crate::arguments::Format;
+use crate::ask::unexpected;
+use crate::numbers::duration;
 use crate::output::{Failure, Output};
-use crate::table::{Left, Right, table};
+use crate::table::{Left, Right, printable, table};
 use clap::{Args, ValueEnum};
 use std::net::IpAddr;
-use std::path::PathBuf;
-use warren_api::explain::{Asked, Explanation, Level, Subject};
+use std::path::{Path, PathBuf};
+use warren_api::client::Client;
+use warren_api::explain::{Asked, Explanation, Level, Matching, Sealing, Subject};
 use warren_api::limits::{MTU_MAX, MTU_MIN};
+use warren_api::{Answer, Command, TedPacket};
 use warren_config::Config;
 use warren_policy::{EspTransform, FiveTuple, PeerId, Rematching, RuleId};
+
+/// Octets of the largest packet on Ethernet (RFC 894).
+const MTU_USUAL: u16 = 1500;
 
 /// The packet, and how it is judged.
 #[derive(Debug, Args)]
@@ -35,25 +42,35 @@ pub(crate) struct Question {
     /// Destination port
     #[arg(value_name = "DPORT")]
     destination_port: Option<u16>,
-    /// The configuration file whose rules are asked
+    /// The configuration file whose rules are asked; without it the running daemon is
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// As what a packet is looked up once it is inside a tunnel, instead of as the file says: with only its destination
-    /// replaced by the gateway, or as the ESP packet that it then is
+    /// As what a packet is looked up once it is inside a tunnel: with only its destination replaced by the gateway, or
+    /// as the ESP packet that it then is; as `[stack]` says unless given
     #[arg(long, value_enum)]
-    rematch: Option<Matching>,
-    /// Octets of the largest packet on the path to the nearest gateway
-    #[arg(long, value_name = "OCTETS", default_value = "1500", value_parser = clap::value_parser!(u16).range(i64::from(MTU_MIN)..=i64::from(MTU_MAX)))]
-    mtu: u16,
+    rematch: Option<Lookup>,
+    /// Octets of the largest packet on the path to the nearest gateway; what the daemon's outside ports carry, or 1500
+    /// for a file, unless given
+    #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u16).range(i64::from(MTU_MIN)..=i64::from(MTU_MAX)))]
+    mtu: Option<u16>,
     #[command(flatten)]
     format: Format,
 }
 
 /// [`Rematching`] as it is written.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Matching {
+enum Lookup {
     Destination,
     Wire,
+}
+
+impl From<Lookup> for Matching {
+    fn from(lookup: Lookup) -> Self {
+        match lookup {
+            Lookup::Destination => Self::Destination,
+            Lookup::Wire => Self::Wire,
+        }
+    }
 }
 
 fn protocol(text: &str) -> Result<u8, String> {
@@ -69,16 +86,39 @@ fn protocol(text: &str) -> Result<u8, String> {
 }
 
 /// Answers one question.
-pub(crate) fn explain(question: &Question, output: &mut Output) -> Result<(), Failure> {
-    let said = |message: &str| Failure::Said(message.to_owned());
-    let Some(file) = &question.config else {
-        return Err(said(
-            "the rules of a running daemon cannot be explained yet; `--config FILE` explains those of a file",
-        ));
-    };
+pub(crate) fn explain(question: &Question, socket: &Path, output: &mut Output) -> Result<(), Failure> {
     if question.source.is_ipv6() != question.destination.is_ipv6() {
-        return Err(said("source and destination are addresses of one family"));
+        return Err(Failure::Said("source and destination are addresses of one family".to_owned()));
     }
+    let explanation = match &question.config {
+        Some(file) => of_file(question, file)?,
+        None => of_daemon(question, socket)?,
+    };
+    if question.format.json {
+        let json = serde_json::to_string_pretty(&explanation);
+        return Ok(output.write(&json.map_err(|error| Failure::Said(error.to_string()))?)?);
+    }
+    let width = output.width();
+    Ok(output.write(&text(&explanation, width))?)
+}
+
+fn of_daemon(question: &Question, socket: &Path) -> Result<Explanation, Failure> {
+    let packet = TedPacket {
+        source: question.source,
+        destination: question.destination,
+        protocol: question.protocol,
+        source_port: question.source_port,
+        destination_port: question.destination_port,
+    };
+    let rematch = question.rematch.map(Matching::from);
+    let command = Command::Explain { packet, rematch, mtu: question.mtu };
+    match Client::connect(socket)?.call(command)? {
+        Answer::Explained(explanation) => Ok(*explanation),
+        _ => Err(unexpected()),
+    }
+}
+
+fn of_file(question: &Question, file: &Path) -> Result<Explanation, Failure> {
     let config = warren_config::load(file).map_err(|diagnostics| {
         Failure::Said(format!("{} cannot be used\n\n{diagnostics}", file.display()))
     })?;
@@ -90,26 +130,17 @@ pub(crate) fn explain(question: &Question, output: &mut Output) -> Result<(), Fa
         destination_port: question.destination_port,
     };
     let local = |peer| local_address(&config, peer);
+    let asked = question.rematch.map(Matching::from).map(Rematching::from);
     let subject = Subject {
         rules: &config.rules,
-        rematching: match question.rematch {
-            Some(Matching::Destination) => Rematching::Destination,
-            Some(Matching::Wire) => Rematching::Wire,
-            None => config.stack.rematch,
-        },
+        rematching: asked.unwrap_or(config.stack.rematch),
         local: &local,
         within: &|_| None,
         peer: &|peer| config.peer(peer).map_or_else(String::new, |peer| peer.name.clone()),
-        transform: &|rule| first_transform(&config, rule),
+        sealing: &|place| first_transform(&config, place.rule).map(Sealing::from),
         live: &|_| None,
     };
-    let explanation = subject.explanation(&packet, usize::from(question.mtu));
-    if question.format.json {
-        let json = serde_json::to_string_pretty(&explanation);
-        return Ok(output.write(&json.map_err(|error| Failure::Said(error.to_string()))?)?);
-    }
-    let width = output.width();
-    Ok(output.write(&text(&explanation, width))?)
+    Ok(subject.explanation(&packet, usize::from(question.mtu.unwrap_or(MTU_USUAL))))
 }
 
 /// Ours towards the peer, as far as the file says.
@@ -123,7 +154,7 @@ fn first_transform(config: &Config, rule: RuleId) -> Option<EspTransform> {
 }
 
 fn text(of: &Explanation, width: u16) -> String {
-    let mut text = format!("{}\nrematch = {}\n", of.packet, of.rematch);
+    let mut text = printable(&of.packet) + &format!("\nrematch = {}\n", printable(&of.rematch));
     text += &asked(&of.transport, "transport", width);
     for round in &of.tunnel {
         text += &asked(round, "tunnel", width);
@@ -143,12 +174,17 @@ fn text(of: &Explanation, width: u16) -> String {
         );
     }
     for circle in &of.circles {
-        text += &format!("\nrules that may lead through their own gateways: {}\n", circle.join(", "));
+        let circle = printable(&circle.join(", "));
+        text += &format!("\nrules that may lead through their own gateways: {circle}\n");
     }
     if of.circles_unknown {
         text += "\ntoo many rules lead to gateways to look for some that lead through their own\n";
     }
-    text + &format!("\n{}\n", of.says)
+    text += &format!("\n{}\n", printable(&of.says));
+    if let Some(next) = &of.next {
+        text += &format!("now: {}\n", printable(next));
+    }
+    text
 }
 
 fn asked(of: &Asked, class: &str, width: u16) -> String {
@@ -166,7 +202,7 @@ fn asked(of: &Asked, class: &str, width: u16) -> String {
         rows.push(row(&matched.rule, &matched.traffic, format!("yes: {}", matched.does)));
     }
     let rules = table(&[Left("RULE"), Left("TRAFFIC"), Left("MATCHES")], &rows, width);
-    format!("\n{class} rules are asked about {}\n{rules}=> {}\n", of.about, of.says)
+    format!("\n{class} rules are asked about {}\n{rules}=> {}\n", printable(&of.about), printable(&of.says))
 }
 
 fn levels(performed: &[Level], width: u16) -> String {
@@ -177,7 +213,8 @@ fn levels(performed: &[Level], width: u16) -> String {
         };
         let (esp, adds, inner) = level.esp.as_ref().map_or_else(Default::default, |cost| {
             let adds = format!("{}-{}", cost.overhead_octets_min, cost.overhead_octets_max);
-            (cost.transform.clone(), adds, cost.inner_mtu.to_string())
+            let in_udp = if cost.in_udp { " in UDP" } else { "" };
+            (cost.transform.clone() + in_udp, adds, cost.inner_mtu.to_string())
         });
         let number = (at + 1).to_string();
         vec![number, level.action.clone(), level.rule.clone(), gateway, esp, adds, inner]
@@ -202,7 +239,10 @@ fn standings(performed: &[Level], width: u16) -> String {
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         Some(vec![
             (at + 1).to_string(),
-            live.state.clone(),
+            match live.rests_s {
+                Some(rests) => format!("{}, {} left", live.state, duration(rests)),
+                None => live.state.clone(),
+            },
             or_none(&live.gateway),
             or_none(&live.spi_in),
             or_none(&live.spi_out),
@@ -223,7 +263,11 @@ fn standings(performed: &[Level], width: u16) -> String {
         Right("WORKER"),
         Right("USERS"),
     ];
-    format!("\nhow they stand\n{}", table(&columns, &rows, width))
+    let failed = performed.iter().filter_map(|level| {
+        let why = level.live.as_ref()?.last_error.as_ref()?;
+        Some(printable(&format!("{}: the last negotiation failed: {why}", level.rule)) + "\n")
+    });
+    format!("\nhow they stand\n{}{}", table(&columns, &rows, width), failed.collect::<String>())
 }
 
 #[cfg(test)]

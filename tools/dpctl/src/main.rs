@@ -20,7 +20,9 @@ mod table;
 mod ted;
 mod watch;
 
-use arguments::{Arguments, ClientVerb, Format, LeaseVerb, PolicyVerb, PskVerb, TedVerb, TunnelVerb, Verb};
+use arguments::{
+    Arguments, ClientVerb, Format, LeaseVerb, PolicyVerb, PskVerb, StackVerb, TedVerb, TunnelVerb, Verb,
+};
 use clap::Parser;
 use output::{Failure, Output};
 use show::policy::Half;
@@ -72,6 +74,16 @@ fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
         Verb::Ted { verb: Some(TedVerb::Probe { flow, format, .. }), .. } => {
             ted::probe(socket, *flow, format.json, output)
         }
+        Verb::Stack { verb: None, format } | Verb::Stack { verb: Some(StackVerb::List { format }), .. } => {
+            ask::show(socket, Command::StackList, format.json, output, show::stacks)
+        }
+        Verb::Stack { verb: Some(StackVerb::Show { name, format }), .. } => {
+            ask::stack(socket, name, format.json, output)
+        }
+        Verb::Stack { verb: Some(StackVerb::Abort { name }), .. } => {
+            let command = Command::StackAbort { name: name.clone() };
+            ask::change(socket, command, &format!("{name}: taken down; traffic may build it again"), output)
+        }
         Verb::Rule { format } => ask::show(socket, Command::RuleList, format.json, output, show::rules),
         Verb::Drops { all, format } => {
             ask::show(socket, Command::Drops, format.json, output, |answer, width| {
@@ -80,7 +92,7 @@ fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
         }
         Verb::Version { format } => ask::show(socket, Command::Version, format.json, output, show::version),
         Verb::Psk { verb: PskVerb::New { out, encoding } } => psk::new(out.as_deref(), *encoding, output),
-        Verb::Explain(question) => explain::explain(question, output),
+        Verb::Explain(question) => explain::explain(question, socket, output),
         Verb::Check { file } => check::check(file, output),
         Verb::Intersect { batch: true, .. } => intersect::batch(output),
         Verb::Intersect { first: Some(first), second: Some(second), .. } => {

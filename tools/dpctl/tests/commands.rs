@@ -6,15 +6,17 @@
 mod daemon;
 
 use daemon::{
-    Daemon, clients, dpctl, drops, leases, policies, rules, sas, stats, ted_preview, ted_status, tunnels,
+    Daemon, clients, dpctl, drops, explained, leases, policies, rules, sas, stacks, stats, ted_preview,
+    ted_status, tunnels,
 };
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command as Process, Output, Stdio};
+use warren_api::explain::Explanation;
 use warren_api::{
-    Clients, DropCount, Leases, Policies, PulledPolicy, Rules, Sa, ServedPolicyRow, Stats, TedFlow,
+    Clients, DropCount, Leases, Policies, PulledPolicy, Rules, Sa, ServedPolicyRow, Stack, Stats, TedFlow,
     TedPreview, TedStatus, Tunnel,
 };
 
@@ -57,7 +59,40 @@ fn every_list_looks_as_it_was_agreed() {
         "ted-preview.txt",
         &daemon.dpctl(&["ted", "probe", "--dry-run", "10.1.0.1", "10.2.0.1", "tcp", "40000", "443"]),
     );
+    golden("stack.txt", &dpctl(&daemon.socket(), &["stack"], "130"));
+    golden("stack.txt", &dpctl(&daemon.socket(), &["stack", "list"], "130"));
+    golden("stack-show.txt", &dpctl(&daemon.socket(), &["stack", "show", "sites"], "130"));
+    golden("stack-show-rests.txt", &dpctl(&daemon.socket(), &["stack", "show", "printers"], "130"));
     golden("version.txt", &daemon.dpctl(&["version"]));
+}
+
+#[test] // NT-11, NT-33
+fn a_running_daemon_explains_with_how_each_level_stands_and_what_would_happen_next() {
+    let daemon = Daemon::start();
+    let question = ["explain", "10.1.0.5", "198.51.100.2", "tcp", "50000", "443"];
+    golden("explain-live.txt", &daemon.dpctl(&question));
+    let asked = [&question[..], &["--rematch", "wire", "--mtu", "9000", "--json"]].concat();
+    let said: Explanation = serde_json::from_slice(&daemon.dpctl(&asked).stdout).unwrap();
+    assert_eq!(said, Explanation { rematch: "wire".into(), mtu: 9000, ..explained() });
+    let mixed = daemon.dpctl(&["explain", "10.1.0.5", "2001:db8::1", "tcp"]);
+    assert_eq!(mixed.status.code(), Some(1));
+    let nobody = dpctl(Path::new("/nonexistent/warrend.sock"), &question, "100");
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(text(&nobody.stderr).contains("/nonexistent/warrend.sock"), "{}", text(&nobody.stderr));
+}
+
+#[test] // NT-16
+fn a_stack_is_taken_down_by_its_rules_name_and_one_that_is_not_there_is_said_to_be_none() {
+    let daemon = Daemon::start();
+    let said = daemon.dpctl(&["stack", "abort", "sites"]);
+    assert_eq!((said.status.code(), text(&said.stderr).as_str()), (Some(0), ""));
+    assert_eq!(text(&said.stdout), "sites: taken down; traffic may build it again\n");
+    let refused = daemon.dpctl(&["stack", "abort", "stranger"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(text(&refused.stderr), "dpctl: `stranger` has no stack of tunnels (unknown-stack)\n");
+    let none = daemon.dpctl(&["stack", "show", "site"]);
+    assert_eq!((none.status.code(), text(&none.stdout).as_str()), (Some(1), ""));
+    assert!(text(&none.stderr).contains("site has no stack of tunnels"), "{}", text(&none.stderr));
 }
 
 #[test]
@@ -80,6 +115,9 @@ fn no_table_is_wider_than_the_terminal() {
             &["lease"],
             &["client"],
             &["ted"],
+            &["stack"],
+            &["stack", "show", "sites"],
+            &["explain", "10.1.0.5", "10.2.0.7", "tcp"],
         ] {
             let said = text(&dpctl(&daemon.socket(), list, columns).stdout);
             // Sentences may be longer; a terminal wraps them well enough.
@@ -115,6 +153,9 @@ fn json_is_the_list_itself_and_reads_back() {
     assert_eq!(serde_json::from_slice::<TedStatus>(&status).unwrap(), ted_status());
     let preview = json(&["ted", "probe", "--dry-run", "10.1.0.1", "10.2.0.1", "--json"]);
     assert_eq!(serde_json::from_slice::<TedPreview>(&preview).unwrap(), ted_preview());
+    assert_eq!(serde_json::from_slice::<Vec<Stack>>(&json(&["stack", "--json"])).unwrap(), stacks());
+    let shown = serde_json::from_slice::<Vec<Stack>>(&json(&["stack", "show", "sites", "--json"])).unwrap();
+    assert_eq!(shown, stacks()[..1]);
     let looks = text(&json(&["stats", "--watch", "--interval", "0.1", "--count", "3", "--json"]));
     assert_eq!(looks.lines().count(), 3);
     for line in looks.lines() {

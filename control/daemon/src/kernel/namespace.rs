@@ -7,13 +7,18 @@ use super::tables::{ConfiguredPort, Reachability};
 use super::tun_addresses::TunAddresses;
 use super::tun_routes::{Fate, Prefix, Tun, TunRoutes};
 use super::{connect, guard, links, way};
+use crate::sockets::Sockets;
+use crate::through::Packets;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
+use warren_ike::Path;
+use warren_port::{Port, TunPort, Umem, UmemConfig};
 use warren_seam::{PortIndex, Side};
 
 /// The kernel probes a stale neighbour five seconds after it was used, and tells only then.
@@ -327,6 +332,81 @@ fn own_traffic_enters_the_tunnel_unless_it_is_marked_and_never_leaves_in_clear_a
         }
         assert!(lab.ip("gw", "rule show").contains("0x7"), "somebody else's rule stays");
         assert!(lab.ip("gw", "route show table 220").contains("192.0.2.0/24 via 10.2.0.2 dev out"));
+    });
+}
+
+#[test] // NT-12
+fn a_message_that_came_out_of_a_tunnel_reaches_the_socket_although_its_address_is_on_another_interface() {
+    let Some(lab) = Lab::new("ike") else { return };
+    for scope in ["all", "default"] {
+        assert!(lab.run("gw", &format!("sysctl -qw net.ipv4.conf.{scope}.rp_filter=1")).0);
+    }
+    lab.ip("gw", "route add default via 10.2.0.2");
+    lab.ip("gw", "-6 route add default via 2001:db8:2::2");
+    let filter = |interface: &str| lab.run("gw", &format!("sysctl -n net.ipv4.conf.{interface}.rp_filter")).1;
+    let before: BTreeMap<_, _> =
+        ["in", "out", "all", "default"].map(|interface| (interface, filter(interface))).into();
+    let tun = Tun { name: "warren0".to_owned(), mtu: 1380, mark: 0x57 };
+    // What rules around the far gateways make of their destinations.
+    let prefix = |text: &str, length| Prefix { address: address(text), length };
+    let plan = [
+        (prefix("198.51.100.2", 32), Fate::Tunnel(Some(address("10.1.0.1")))),
+        (prefix("203.0.113.0", 24), Fate::Tunnel(None)),
+        (prefix("2001:db8:9::2", 128), Fate::Tunnel(None)),
+    ];
+    lab.in_gateway(async |_| {
+        let mut device = TunPort::open("warren0").unwrap();
+        assert_eq!(filter("warren0").trim(), "1", "strict to begin with");
+        let _installed = TunRoutes::install(connect().unwrap(), &tun, plan.into()).await.unwrap();
+        Sysctl::default().open_tun("warren0").unwrap();
+        let mut umem =
+            Umem::new(&UmemConfig { frames: 64, frame_octets: 2048, headroom: 256, huge_pages: false })
+                .unwrap();
+        let mut sockets = Sockets::default();
+        assert!(sockets.listen(["10.2.0.1", "2001:db8:2::1"].map(address), tun.mark).is_empty());
+        let mut packets = Packets::new(1);
+        // Large ones come in several packets, which the kernel puts together again.
+        for (far, near) in [
+            ("198.51.100.2:500", "10.2.0.1:500"),
+            ("203.0.113.9:61234", "10.2.0.1:4500"),
+            ("[2001:db8:9::2]:500", "[2001:db8:2::1]:500"),
+        ] {
+            for octets in [vec![1; 333], vec![2; 4000]] {
+                let sent = Path { local: far.parse().unwrap(), remote: near.parse().unwrap() };
+                let packets = packets.of(&sent, &octets).unwrap();
+                let framed = packets.iter().map(|packet| {
+                    let mut frame = umem.allocate().unwrap();
+                    frame.push_back(packet.len()).unwrap().copy_from_slice(packet);
+                    frame
+                });
+                let mut frames: Vec<_> = framed.collect();
+                device.transmit(&mut umem, &mut frames);
+                let (mut buffer, mut taken) = (Vec::new(), Vec::new());
+                let take = |path: Path, octets: &[u8]| taken.push((path, octets.to_vec()));
+                let received = timeout(Duration::from_secs(3), sockets.receive(&mut buffer, take)).await;
+                assert!(received.is_ok(), "{far}, {} octets in {} packets", octets.len(), packets.len());
+                let way_back = Path { local: sent.remote, remote: sent.local };
+                assert_eq!(taken, [(way_back, octets)]);
+            }
+        }
+        // It is the route into the tunnel that lets them in: nobody else writes to the device, and still not everything
+        // that might come out of an SA is taken for the sender that it names.
+        let stranger =
+            Path { local: "192.0.2.66:500".parse().unwrap(), remote: "10.2.0.1:500".parse().unwrap() };
+        let mut frame = umem.allocate().unwrap();
+        let packet = packets.of(&stranger, b"x").unwrap().remove(0);
+        frame.push_back(packet.len()).unwrap().copy_from_slice(&packet);
+        device.transmit(&mut umem, &mut vec![frame]);
+        let mut buffer = Vec::new();
+        let received = timeout(Duration::from_millis(300), sockets.receive(&mut buffer, |_, _| {})).await;
+        assert!(received.is_err(), "its route leads by another interface");
+        for interface in ["in", "out", "all", "default"] {
+            assert_eq!(
+                filter(interface),
+                before[interface],
+                "{interface} is none of the tun device's business"
+            );
+        }
     });
 }
 

@@ -67,17 +67,22 @@ pub(crate) enum Fate {
 pub(crate) type Plan = BTreeMap<Prefix, Fate>;
 
 /// What the rules protect, seen from the gateway itself, and what is shielded beyond that. A prefix of several rules
-/// takes the source that the first rule allows, because the first match wins. A prefix is routed into the tun device
+/// takes the source that the first rule allows, because the first match wins; base rules that protect come before tunnel
+/// rules. A prefix is routed into the tun device
 /// also when the gateway has no address that the rule allows: the engine then refuses the packet, and counts it.
 ///
 /// # Errors
 /// More routes than [`TUN_ROUTES_MAX`].
 pub(crate) fn plan(rules: &RuleSet, shielded: &[AddressRange], own: &[IpAddr]) -> Result<Plan, Error> {
     let mut plan = Plan::new();
-    for rule in &rules.tunnel {
-        let inside = |address: &&IpAddr| rule.selector.source.contains(**address) && is_source(**address);
+    let protected = || {
+        let by_themselves = rules.protections().map(|(rule, _)| &rule.selector);
+        by_themselves.chain(rules.tunnel.iter().map(|rule| &rule.selector))
+    };
+    for selector in protected() {
+        let inside = |address: &&IpAddr| selector.source.contains(**address) && is_source(**address);
         let source = own.iter().find(inside).copied();
-        for prefix in prefixes(&rule.selector.destination) {
+        for prefix in prefixes(&selector.destination) {
             let planned = plan.entry(prefix).or_insert(Fate::Tunnel(source));
             if *planned == Fate::Tunnel(None) {
                 *planned = Fate::Tunnel(source);
@@ -87,9 +92,8 @@ pub(crate) fn plan(rules: &RuleSet, shielded: &[AddressRange], own: &[IpAddr]) -
             return Err(Error::TooManyRoutes(plan.len()));
         }
     }
-    let is_protected = |range: &AddressRange| {
-        rules.tunnel.iter().any(|rule| rule.selector.destination.contains_range(range))
-    };
+    let is_protected =
+        |range: &AddressRange| protected().any(|selector| selector.destination.contains_range(range));
     for range in shielded.iter().filter(|range| !is_protected(range)) {
         for prefix in prefixes(range) {
             plan.entry(prefix).or_insert(Fate::Shielded);
@@ -299,7 +303,7 @@ fn is_leading(rule: &RuleMessage) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warren_policy::{PeerId, RuleId, Selector, TunnelRule};
+    use warren_policy::{PeerId, Protection, RuleId, Selector, TransportAction, TransportRule, TunnelRule};
 
     fn range(first: &str, last: &str) -> AddressRange {
         AddressRange::new(first.parse().unwrap(), last.parse().unwrap()).unwrap()
@@ -374,6 +378,33 @@ mod tests {
         let rules = RuleSet { transport: Vec::new(), tunnel: vec![discover] };
         let own: Vec<IpAddr> = vec!["192.0.2.1".parse().unwrap(), "10.1.0.1".parse().unwrap()];
         assert_eq!(lines(&plan(&rules, &[], &own).unwrap()), ["10.0.0.0/8 10.1.0.1"]);
+    }
+
+    #[test] // NT-19
+    fn a_host_that_a_base_rule_protects_is_routed_from_our_address_of_that_rule() {
+        let protect = |source: (&str, &str), host: &str, at| TransportRule {
+            name: "p".to_owned(),
+            selector: Selector::between(range(source.0, source.1), range(host, host)).unwrap(),
+            action: TransportAction::Protect(Protection {
+                rule: RuleId(at),
+                peer: PeerId(0),
+                host: host.parse().unwrap(),
+            }),
+        };
+        let own = ("192.0.2.1", "192.0.2.1");
+        let permit = TransportRule { action: TransportAction::Permit, ..protect(own, "203.0.113.77", 9) };
+        let rules = RuleSet {
+            transport: vec![protect(own, "10.2.0.7", 2), permit, protect(own, "203.0.113.9", 3)],
+            tunnel: vec![
+                rule(("10.1.0.0", "10.1.255.255"), ("10.2.0.7", "10.2.0.7")),
+                rule(("10.1.0.0", "10.1.255.255"), ("10.2.0.0", "10.2.255.255")),
+            ],
+        };
+        let own: Vec<IpAddr> = vec!["10.1.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap()];
+        assert_eq!(
+            lines(&plan(&rules, &[], &own).unwrap()),
+            ["10.2.0.0/16 10.1.0.1", "10.2.0.7/32 192.0.2.1", "203.0.113.9/32 192.0.2.1"]
+        );
     }
 
     #[test] // F-24

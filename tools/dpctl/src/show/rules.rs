@@ -11,7 +11,10 @@ pub(crate) fn rules(answer: &Answer, width: u16) -> Option<String> {
     let transport: Vec<_> = rules
         .transport
         .iter()
-        .map(|rule| vec![rule.name.clone(), rule.action.clone(), rule.selector.clone(), hits(rule)])
+        .map(|rule| {
+            let with = rule.peer.as_ref().map(|peer| format!(" with {peer}")).unwrap_or_default();
+            vec![rule.name.clone(), rule.action.clone() + &with, rule.selector.clone(), hits(rule)]
+        })
         .collect();
     let tunnel: Vec<_> = rules
         .tunnel

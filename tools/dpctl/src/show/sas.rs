@@ -30,7 +30,12 @@ fn row(sa: &Sa, wide: bool) -> Vec<String> {
         sa.peer.clone(),
         if sa.direction == SaDirection::Inbound { "in" } else { "out" }.to_owned(),
         sa.spi.clone(),
-        format!("{}{}", sa.transform, if sa.esn { "-esn" } else { "" }),
+        format!(
+            "{}{}{}",
+            sa.transform,
+            if sa.esn { "-esn" } else { "" },
+            if sa.is_transport { ", transport" } else { "" }
+        ),
         count(sa.packets),
         octets(sa.octets),
         duration(sa.age_s),

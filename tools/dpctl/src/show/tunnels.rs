@@ -18,7 +18,11 @@ pub(crate) fn tunnels(answer: &Answer, width: u16) -> Option<String> {
             tunnel.peer.clone(),
             tunnel.remote.clone(),
             tunnel.selector.clone(),
-            tunnel.transform.clone().unwrap_or_else(|| "-".to_owned()),
+            match (tunnel.transform.as_deref().unwrap_or("-"), tunnel.is_transport) {
+                (transform, false) => transform.to_owned(),
+                ("-", true) => "transport".to_owned(),
+                (transform, true) => format!("{transform}, transport"),
+            },
         ]
     };
     let columns = [

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Output};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use warren_api::explain::{Asked, EspCost, Explanation, Level, Live, Matched, Matching};
 use warren_api::{
-    Answer, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lease, LeaseState, Leases, Policies,
-    PolicySetRow, Pool, Port, PullState, PulledPolicy, Refusal, RefusalWord, Response, Rule, RuleClass,
-    Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow, SetState, Stats, TedField, TedFlow, TedFound,
-    TedInFlight, TedPreview, TedResting, TedStage, TedStatus, Totals, Tunnel, TunnelState, VersionInfo,
-    Worker, decode_request, encode_response,
+    Answer, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lease, LeaseState, Leases, LevelMode,
+    Policies, PolicySetRow, Pool, Port, PullState, PulledPolicy, Refusal, RefusalWord, Response, Rule,
+    RuleClass, Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow, SetState, Stack, StackFailure,
+    StackLevel, StackState, Stats, TedField, TedFlow, TedFound, TedInFlight, TedPreview, TedResting,
+    TedStage, TedStatus, Totals, Tunnel, TunnelState, VersionInfo, Worker, decode_request, encode_response,
 };
 
 pub(crate) struct Daemon {
@@ -106,6 +107,156 @@ fn answer(command: &Command, looks: &AtomicU64) -> Result<Answer, Refusal> {
         Command::PolicyPull { .. } | Command::ClientClose { .. } | Command::LeaseRelease { .. } => {
             Ok(Answer::Done)
         }
+        Command::StackList => Ok(Answer::Stacks(stacks())),
+        Command::StackAbort { name } if name == "stranger" => {
+            Err(Refusal::new(RefusalWord::UnknownStack, format!("`{name}` has no stack of tunnels")))
+        }
+        Command::StackAbort { .. } => Ok(Answer::Done),
+        Command::Explain { rematch, mtu, .. } => {
+            let rematch = match rematch {
+                Some(Matching::Wire) => "wire",
+                Some(Matching::Destination) | None => "destination",
+            };
+            let mtu = usize::from(mtu.unwrap_or(1500));
+            Ok(Answer::Explained(Box::new(Explanation { rematch: rematch.into(), mtu, ..explained() })))
+        }
+    }
+}
+
+fn level(rule: &str, (peer, gateway): (&str, &str), state: TunnelState) -> StackLevel {
+    let is_up = state == TunnelState::Up;
+    StackLevel {
+        rule: rule.into(),
+        mode: LevelMode::Tunnel,
+        peer: Some(peer.into()),
+        gateway: Some(gateway.into()),
+        traffic: "192.0.2.1/32 -> 203.0.113.3/32".into(),
+        state: Some(state),
+        rests_s: (state == TunnelState::HeldDown).then_some(12),
+        spi_in: is_up.then(|| "c0ffee01".into()),
+        spi_out: is_up.then(|| "9b1d0002".into()),
+        transform: is_up.then(|| "aes256gcm16".into()),
+        worker: is_up.then_some(1),
+        users: u64::from(is_up) * 2,
+    }
+}
+
+/// One in the middle of figure 7, one that was built, and one that a failure keeps down.
+pub(crate) fn stacks() -> Vec<Stack> {
+    let (sg1, sg2, sg3) = (("sg1", "192.0.2.254"), ("sg2", "198.51.100.2"), ("sg3", "203.0.113.3"));
+    let permit = StackLevel {
+        mode: LevelMode::Permit,
+        peer: None,
+        gateway: None,
+        state: None,
+        users: 1,
+        ..level("between-sites", sg1, TunnelState::Down)
+    };
+    let protect =
+        StackLevel { mode: LevelMode::Transport, ..level("to-b", ("b", "10.2.0.9"), TunnelState::Up) };
+    let building = Stack {
+        rule: "sites#1".into(),
+        traffic: "10.1.0.0/16 -> 10.2.0.0/16".into(),
+        state: StackState::Building,
+        since_s: 3,
+        rests_s: None,
+        pending: vec![
+            level("to-sg3", sg2, TunnelState::Negotiating),
+            level("sites#1", sg3, TunnelState::Down),
+            permit,
+        ],
+        completed: vec![level("to-sg2", sg1, TunnelState::Up)],
+        failed: None,
+    };
+    let done = Stack {
+        rule: "to-b".into(),
+        traffic: "192.0.2.1/32 -> 10.2.0.9/32".into(),
+        state: StackState::Done,
+        since_s: 310,
+        pending: Vec::new(),
+        completed: vec![protect, level("to-sg2", sg1, TunnelState::Up)],
+        ..building.clone()
+    };
+    let kept_down = Stack {
+        rule: "printers".into(),
+        traffic: "10.1.0.0/16 -> 10.3.0.0/16".into(),
+        state: StackState::HeldDown,
+        since_s: 18,
+        rests_s: Some(12),
+        pending: vec![level("to-sg3", sg2, TunnelState::HeldDown)],
+        completed: Vec::new(),
+        failed: Some(StackFailure {
+            rule: "to-sg3".into(),
+            why: Some("the peer does not answer\u{1b}[31m".into()),
+        }),
+    };
+    vec![building, done, kept_down]
+}
+
+pub(crate) fn explained() -> Explanation {
+    let esp = |in_udp, inner_mtu| EspCost {
+        transform: "aes256gcm16".into(),
+        in_udp,
+        overhead_octets_min: if in_udp { 62 } else { 54 },
+        overhead_octets_max: if in_udp { 65 } else { 57 },
+        inner_mtu,
+    };
+    let level = |rule: &str, (peer, gateway): (&str, &str), esp, live| Level {
+        rule: rule.into(),
+        action: "tunnel".into(),
+        peer: Some(peer.into()),
+        gateway: Some(gateway.parse().unwrap()),
+        traffic: "10.1.0.0/16 -> 198.51.100.2/32".into(),
+        esp: Some(esp),
+        live: Some(live),
+    };
+    let up = Live {
+        state: "up".into(),
+        gateway: Some("192.0.2.200".into()),
+        spi_in: Some("c0ffee01".into()),
+        spi_out: Some("9b1d0002".into()),
+        worker: Some(1),
+        users: 2,
+        ..Live::default()
+    };
+    let rests = Live {
+        state: "held-down".into(),
+        rests_s: Some(12),
+        last_error: Some("the peer does not answer\u{1b}[31m".into()),
+        ..Live::default()
+    };
+    let permit = Level {
+        rule: "between-sites".into(),
+        action: "permit".into(),
+        peer: None,
+        gateway: None,
+        traffic: "10.1.0.0/16 -> 198.51.100.2/32".into(),
+        esp: None,
+        live: None,
+    };
+    let asked = |rule: &str, does: &str, says: &str| Asked {
+        about: "tcp 10.1.0.5 port 50000 -> 198.51.100.2 port 443".into(),
+        tried: 1,
+        missed: Vec::new(),
+        matched: Some(Matched { rule: rule.into(), traffic: "any".into(), does: does.into() }),
+        says: says.into(),
+    };
+    Explanation {
+        packet: "tcp 10.1.0.5 port 50000 -> 198.51.100.2 port 443".into(),
+        transport: asked("between-sites", "permit", "tunnel rules decide how it passes"),
+        tunnel: vec![asked("to-sg3", "through sg2 198.51.100.2", "pushed\u{1b}[31m")],
+        outcome: "protect".into(),
+        protected_by: Some("to-sg3".into()),
+        performed: vec![
+            level("to-sg2", ("sg1", "192.0.2.254"), esp(true, 1438), up),
+            level("to-sg3", ("sg2", "198.51.100.2"), esp(false, 1382), rests),
+            permit,
+        ],
+        inner_mtu: Some(1382),
+        missing: vec!["to-sg3".into()],
+        next: Some("dropped: level 2, to-sg3 through sg2, is held down for 12 s more".into()),
+        says: "passes inside 2 tunnels, or not at all".into(),
+        ..Explanation::default()
     }
 }
 
@@ -253,6 +404,7 @@ pub(crate) fn sas() -> Vec<Sa> {
         direction,
         peer: "site2".into(),
         rule: rule.into(),
+        is_transport: false,
         transform: "aes256gcm16".into(),
         esn: true,
         encapsulation: "raw".into(),
@@ -278,6 +430,13 @@ pub(crate) fn sas() -> Vec<Sa> {
             last_used_s: None,
             ..sa(3, "0badcafe", SaDirection::Inbound, "printers")
         },
+        Sa {
+            esn: false,
+            is_transport: true,
+            remote: "10.2.0.9".into(),
+            ..sa(4, "5ca1ab1e", SaDirection::Outbound, "to-b")
+        },
+        Sa { packets: 77, ..sa(5, "0ddba115", SaDirection::Outbound, "to-sg2 (around to-sg3)") },
     ]
 }
 
@@ -286,6 +445,7 @@ pub(crate) fn tunnels() -> Vec<Tunnel> {
         name: name.into(),
         peer: "site2".into(),
         state,
+        is_transport: false,
         selector: selector.into(),
         local: "192.0.2.1".into(),
         remote: "198.51.100.2".into(),
