@@ -14,19 +14,23 @@
 
 pub mod arguments;
 pub mod capture;
+pub mod chain;
 mod config_mode;
 pub mod demo;
 mod discovery;
 mod failure;
+pub mod flows;
 pub mod frame;
 pub mod fuzz;
 pub mod gateway;
 mod heard;
 pub mod home;
+mod hops;
 pub mod lab;
 pub mod limits;
 pub mod listener;
 pub mod live;
+mod nested_files;
 pub mod packages;
 pub mod peer;
 mod probe;

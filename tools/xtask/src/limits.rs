@@ -41,3 +41,5 @@ pub const REASONS_SHOWN: usize = 8;
 pub const REASON_CHARACTERS: usize = 160;
 /// Discovery messages that the listener keeps for whoever wants to look at them: a scene has some dozens.
 pub const MESSAGES_KEPT: usize = 64;
+/// Pairs of addresses, for each kind of frame and wire, that the listener tells apart: a row of gateways has some dozens.
+pub const FLOWS_KEPT: usize = 256;
