@@ -10,7 +10,7 @@ use std::io::{BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
@@ -210,7 +210,7 @@ fn listen(order: &Order) -> Result<(), Failure> {
                 pcap.write(frame, octets)?;
             }
         }
-        if told.elapsed() > Duration::from_millis(500) {
+        if told.elapsed() > limits::CAPTURE_TELLS {
             tell(&wire)?;
             told = Instant::now();
         }
@@ -233,7 +233,7 @@ fn listen(order: &Order) -> Result<(), Failure> {
 fn wait(socket: &OwnedFd) -> Result<bool, Failure> {
     let stdin = std::io::stdin();
     let mut descriptors = [PollFd::new(socket, PollFlags::IN), PollFd::new(&stdin, PollFlags::IN)];
-    let patience = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+    let patience = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
     match poll(&mut descriptors, Some(&patience)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),

@@ -80,7 +80,8 @@ pub(crate) fn layers(flows: &Flows) -> (Vec<String>, Vec<String>) {
     (lines, complaints)
 }
 
-fn describe(flow: &Flow) -> String {
+/// One line about a flow.
+pub(crate) fn describe(flow: &Flow) -> String {
     let [from, to] = flow.ends;
     format!("{:?} from {from} to {to}, {} frames by {}", flow.kind, flow.frames, flow.interface)
 }

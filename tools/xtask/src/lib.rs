@@ -4,7 +4,7 @@
 //! main ── setup (packages)
 //!      ├─ test: steps, each a cargo command or one of these ── heard ──> summary
 //!      ├─ fuzz, sim, bench
-//!      └─ demo, config_mode, discovery ── supervise ── lab, topology ── gateway (warrend, dpctl) ── traffic, capture ──> verdict
+//!      └─ demo, config_mode, discovery, nested ── supervise ── lab, topology ── gateway (warrend, dpctl) ── traffic, capture ──> verdict
 //! ```
 //!
 //! The foreign-peer cases in `tests/interop` use the same lab, listener and gateways, which is why this is a library
@@ -30,6 +30,7 @@ pub mod lab;
 pub mod limits;
 pub mod listener;
 pub mod live;
+mod nested;
 mod nested_files;
 pub mod packages;
 pub mod peer;

@@ -48,26 +48,57 @@ pub(crate) const TUNNELS: [&str; 3] = ["to-sg2", "to-sg3", "to-site2"];
 /// ESP of each tunnel, nearest first.
 const ESP: [&str; 3] = ["aes256gcm16", "aes256-sha256", "aes256gcm16"];
 
-/// The sender gateway, behind its first section.
-pub(crate) fn sender(far: Far) -> String {
+/// The name of the rule for what the sender gateway itself says.
+pub(crate) const OWN: &str = "own";
+
+/// Ports and peers of the sender gateway.
+fn acquaintances(far: Far) -> String {
     let mut text = port("eth1", "inside") + &port("eth0", "outside");
     for (at, address) in GATEWAYS.into_iter().enumerate() {
         let more = if far == Far::StrongSwan && at == 1 { STRONGSWAN_IKE } else { "" };
         text.push_str(&peer(&format!("sg{}", at + 1), SENDER, address, more));
     }
-    text.push_str(&peer("receiver", SENDER_INSIDE, RECEIVER, ""));
-    // A host that is no network would be enough, and is with Warren. strongSwan's ESP in user space wants a network in which
-    // it has an address of its own.
-    let around_sg3 = match far {
+    text + &peer("receiver", SENDER_INSIDE, RECEIVER, "")
+}
+
+/// What lies behind SG2, as the tunnel to it has it. SG3 alone would be enough, and is with Warren. strongSwan's ESP in user
+/// space wants a network in which it has an address of its own.
+fn around_sg3(far: Far) -> String {
+    match far {
         Far::Warren => GATEWAYS[2].to_string(),
         Far::StrongSwan => LAST_TRANSFER_NETWORK.to_owned(),
-    };
+    }
+}
+
+/// The sender gateway, behind its first section, with a rule for each level that can be negotiated by name: rules that are
+/// about what is on the wire. The other gateways cannot tell it from [`sender`].
+pub(crate) fn sender_by_the_wire(far: Far) -> String {
+    let mut text = "\n[stack]\nrematch = \"wire\"\n".to_owned() + &acquaintances(far);
+    text.push_str(&format!(
+        "\n[[transport]]\nname = \"{OWN}\"\naction = \"protect\"\npeer = \"receiver\"\nesp = \"aes256gcm16\"\n"
+    ));
+    let (sender, around_sg3) = (SENDER.to_string(), around_sg3(far));
+    let traffic = [
+        (sender.as_str(), GATEWAYS[1].to_string()),
+        (sender.as_str(), around_sg3),
+        (NEAR_NETWORK, FAR_NETWORK.to_owned()),
+    ];
+    for (at, (source, destination)) in traffic.iter().enumerate() {
+        text.push_str(&pair(TUNNELS[at], source, destination, &format!("sg{}", at + 1), ESP[at]));
+    }
+    text
+}
+
+/// The sender gateway, behind its first section.
+pub(crate) fn sender(far: Far) -> String {
+    let around_sg3 = around_sg3(far);
+    let mut text = acquaintances(far);
     text.push_str(&format!(
         r#"
 # What this gateway itself says to B comes from its address in A's network. It is protected up to B, and because its source
 # is in that network, the rules for A's packets put the same tunnels around it.
 [[transport]]
-name = "own"
+name = "{OWN}"
 action = "protect"
 peer = "receiver"
 esp = "aes256gcm16"
