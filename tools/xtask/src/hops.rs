@@ -8,13 +8,18 @@ use crate::flows::{Flow, Flows};
 use crate::frame::Kind;
 
 /// What two ends say to each other on a hop, both ways.
-struct Talk {
-    what: &'static str,
-    kinds: &'static [Kind],
-    ends: [IpAddr; 2],
+pub struct Talk {
+    /// What it is, in words.
+    pub what: &'static str,
+    /// The kinds of its frames.
+    pub kinds: &'static [Kind],
+    /// Who speaks, the sender's side first.
+    pub ends: [IpAddr; 2],
 }
 
+/// ESP in either wrapping.
 const ESP: &[Kind] = &[Kind::Esp, Kind::UdpEsp];
+/// IKE and what keeps its way open.
 const IKE: &[Kind] = &[Kind::Ike, Kind::Keepalive];
 /// On an open wire: ping and TCP, as their hosts sent them.
 const CLEAR: &[Kind] = &[Kind::Icmp, Kind::Other];
@@ -22,22 +27,23 @@ const CLEAR: &[Kind] = &[Kind::Icmp, Kind::Other];
 /// The names of both ends of each hop.
 const NAMES: [&str; 4] = ["G ── SG1", "SG1 ── SG2", "SG2 ── SG3", "SG3 ── B"];
 
-/// All that may be seen on a hop, and must be; the nearest has number 0.
+/// All that may be seen on a hop of the row, and must be; the nearest has number 0.
 fn talks(number: usize) -> Vec<Talk> {
-    let between = |what, kinds, ends| Talk { what, kinds, ends };
     match GATEWAYS.get(number) {
-        Some(gateway) => {
-            vec![between("ESP", ESP, [SENDER, *gateway]), between("IKE", IKE, [SENDER, *gateway])]
+        Some(gateway) => Talk::protected([SENDER, *gateway]).into(),
+        None => {
+            let clear = Talk { what: "in clear", kinds: CLEAR, ends: [SOURCE, RECEIVER] };
+            [clear].into_iter().chain(Talk::protected([SENDER_INSIDE, RECEIVER])).collect()
         }
-        None => vec![
-            between("in clear", CLEAR, [SOURCE, RECEIVER]),
-            between("ESP", ESP, [SENDER_INSIDE, RECEIVER]),
-            between("IKE", IKE, [SENDER_INSIDE, RECEIVER]),
-        ],
     }
 }
 
 impl Talk {
+    /// What two ends of a tunnel, or of a transport mode SA, say to each other.
+    pub const fn protected(ends: [IpAddr; 2]) -> [Self; 2] {
+        [Self { what: "ESP", kinds: ESP, ends }, Self { what: "IKE", kinds: IKE, ends }]
+    }
+
     /// Whether the flow is one of its two directions; then which: 0 away from the sender.
     fn direction(&self, flow: &Flow) -> Option<usize> {
         let [from, to] = self.ends;
@@ -46,42 +52,56 @@ impl Talk {
     }
 }
 
-/// One line for each hop about what was seen there, and what is wrong with it.
+/// One line for each hop of the row about what was seen there, and what is wrong with it.
 pub(crate) fn layers(flows: &Flows) -> (Vec<String>, Vec<String>) {
-    let (mut lines, mut complaints) = (Vec::new(), Vec::new());
-    if flows.uncounted > 0 {
-        complaints.push(format!("{} frames belong to flows beyond those that are counted", flows.uncounted));
-    }
-    for (number, ports) in HOPS.iter().enumerate() {
-        let name = NAMES[number];
-        let (talks, mut said) = (talks(number), Vec::new());
-        let here = || flows.rows.iter().filter(|flow| ports.contains(&flow.interface.as_str()));
-        for talk in &talks {
-            let mut frames = [0, 0];
-            for flow in here() {
-                // By the port at the sender's end comes what goes away from the sender.
-                match talk.direction(flow) {
-                    Some(way) if flow.interface == ports[way] => frames[way] += flow.frames,
-                    Some(_) => complaints.push(format!("{name}: the wrong way round: {}", describe(flow))),
-                    None => {}
-                }
-            }
-            let [near, far] = talk.ends;
-            said.push(format!("{} {near} -> {far} {}, back {}", talk.what, frames[0], frames[1]));
-            if frames.contains(&0) {
-                complaints
-                    .push(format!("{name}: {} between {near} and {far} was not seen both ways", talk.what));
-            }
-        }
-        let strangers = here().filter(|flow| talks.iter().all(|talk| talk.direction(flow).is_none()));
-        complaints.extend(strangers.map(|flow| format!("{name}: {} does not belong there", describe(flow))));
-        lines.push(format!("{name}: {}; nothing else", said.join("; ")));
+    let mut lines = Vec::new();
+    let mut complaints = complete(flows).err().into_iter().collect::<Vec<_>>();
+    for (number, ports) in HOPS.into_iter().enumerate() {
+        let (line, wrong) = hop(flows, NAMES[number], ports, &talks(number));
+        lines.push(line);
+        complaints.extend(wrong);
     }
     (lines, complaints)
 }
 
+/// Whether all that was heard was counted.
+///
+/// # Errors
+/// A sentence.
+pub fn complete(flows: &Flows) -> Result<(), String> {
+    match flows.uncounted {
+        0 => Ok(()),
+        more => Err(format!("{more} frames belong to flows beyond those that are counted")),
+    }
+}
+
+/// One line about what was seen on a hop, and what is wrong with it: a talk that is missing or goes the wrong way, and
+/// whatever is none of them. By the first port comes what goes away from the sender.
+pub fn hop(flows: &Flows, name: &str, ports: [&str; 2], talks: &[Talk]) -> (String, Vec<String>) {
+    let (mut said, mut complaints) = (Vec::new(), Vec::new());
+    let here = || flows.rows.iter().filter(|flow| ports.contains(&flow.interface.as_str()));
+    for talk in talks {
+        let mut frames = [0, 0];
+        for flow in here() {
+            match talk.direction(flow) {
+                Some(way) if flow.interface == ports[way] => frames[way] += flow.frames,
+                Some(_) => complaints.push(format!("{name}: the wrong way round: {}", describe(flow))),
+                None => {}
+            }
+        }
+        let [near, far] = talk.ends;
+        said.push(format!("{} {near} -> {far} {}, back {}", talk.what, frames[0], frames[1]));
+        if frames.contains(&0) {
+            complaints.push(format!("{name}: {} between {near} and {far} was not seen both ways", talk.what));
+        }
+    }
+    let strangers = here().filter(|flow| talks.iter().all(|talk| talk.direction(flow).is_none()));
+    complaints.extend(strangers.map(|flow| format!("{name}: {} does not belong there", describe(flow))));
+    (format!("{name}: {}", said.join("; ")), complaints)
+}
+
 /// One line about a flow.
-pub(crate) fn describe(flow: &Flow) -> String {
+pub fn describe(flow: &Flow) -> String {
     let [from, to] = flow.ends;
     format!("{:?} from {from} to {to}, {} frames by {}", flow.kind, flow.frames, flow.interface)
 }

@@ -25,7 +25,7 @@ pub mod fuzz;
 pub mod gateway;
 mod heard;
 pub mod home;
-mod hops;
+pub mod hops;
 pub mod lab;
 pub mod limits;
 pub mod listener;
