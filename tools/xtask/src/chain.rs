@@ -76,6 +76,12 @@ impl Wires {
         end.space.address(end.interface, end.address.0, end.address.1)?;
         end.space.without_offload(end.interface)
     }
+
+    /// Connects a tap, on which a guest can be booted, its checksums finished on the wire.
+    pub fn tap(&self, bridge: &str, port: &str) -> Result<(), Failure> {
+        self.0.ip(&format!("tuntap add dev {port} mode tap\nlink set {port} master {bridge} up"))?;
+        self.0.without_offload(port)
+    }
 }
 
 /// A gateway on the way: `near` leads back to the sender, `far` to the next.

@@ -120,8 +120,7 @@ fn forth<'a>(flows: &'a Flows, number: usize, kinds: &[Kind]) -> Option<&'a Flow
 pub(crate) fn built_in_order(flows: &Flows, levels: usize) -> Result<String, String> {
     let mut before = 0;
     let mut steps = Vec::new();
-    for number in 0..levels {
-        let name = NAMES[number];
+    for (number, name) in NAMES.iter().enumerate().take(levels) {
         let ike = forth(flows, number, IKE).ok_or_else(|| format!("{name}: no IKE was seen"))?;
         if ike.first < before {
             return Err(format!("{name}: IKE was seen before the tunnel that leads there was there"));
@@ -184,10 +183,10 @@ mod tests {
     /// A whole scene: built from number 10 on, a hop every ten frames, and taken down again.
     fn good() -> Flows {
         let mut rows = Vec::new();
-        for hop in 0..3 {
+        for (hop, gateway) in GATEWAYS.into_iter().enumerate() {
             let (number, last) = (hop as u64 * 10, 100 - hop as u64 * 10);
             for back in [false, true] {
-                let ends = [SENDER, GATEWAYS[hop]];
+                let ends = [SENDER, gateway];
                 rows.push(flow(hop, back, Kind::Ike, ends, (number + 1, last + 2)));
                 rows.push(flow(hop, back, Kind::Esp, ends, (number + 5, last + 1)));
             }

@@ -1,0 +1,412 @@
+//! The scene of tunnels inside tunnels: A's first packet for B builds three tunnels, one inside the other, along a row of gateways
+//! of which each knows only its neighbour's packets; what the sender gateway itself says to B is protected to the end.
+//!
+//! ```text
+//! each negotiation alone, for the clock ── gateways start anew, nothing is up ── A pings B: SG1, SG2, SG3 in that order ──
+//!   G pings B: transport mode inside the same tunnels ── ping and iperf3 ── SG3 goes: its debris, SG2, SG1 ── a pause in which
+//!   nobody tries ── SG3 comes back: all is there again ── what was seen on each hop ── verdict
+//! ```
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::capture::{Wire, unix_seconds};
+use crate::chain::{Chain, FAR_NETWORK, HOPS, NEAR_NETWORK, RECEIVER, SENDER_INSIDE, SOURCE};
+use crate::demo::{Order, Scenario, fresh_secret, last_words, tunnels};
+use crate::gateway::{Gateway, TEST_SECRET};
+use crate::home::Home;
+use crate::hops;
+use crate::lab::Lab;
+use crate::listener::Listener;
+use crate::live::Watch;
+use crate::nested_files::{self, Far, TUNNELS};
+use crate::peer::StrongSwan;
+use crate::topology::Site;
+use crate::traffic::{self, Client, Pinging, Pings, Sender, Server, Transfer, Way};
+use crate::verdict::Outcome;
+use crate::{Failure, limits, repository};
+
+/// The second gateway.
+enum Second {
+    Warren(Box<Gateway>),
+    StrongSwan(StrongSwan),
+}
+
+/// Everything that stands while the scene is played. Fields are dropped in this order: programs before their namespaces.
+struct Scene {
+    sender: Gateway,
+    first: Gateway,
+    second: Second,
+    third: Gateway,
+    receiver: Gateway,
+    listener: Listener,
+    chain: Chain,
+    homes: Homes,
+    lab: Lab,
+    started_s: f64,
+    alone: Alone,
+}
+
+/// The folders of the gateways that are started more than once.
+struct Homes {
+    sender: Home,
+    third: Home,
+}
+
+/// How long each negotiation took by itself, the ones around it being done.
+struct Alone(Vec<(&'static str, Duration)>);
+
+impl Alone {
+    fn sum(&self) -> Duration {
+        self.0.iter().map(|(_, took)| *took).sum()
+    }
+
+    fn line(&self) -> String {
+        let each: Vec<_> = self.0.iter().map(|(name, took)| format!("{name} {}", ms(*took))).collect();
+        format!("{}, together {}", each.join(", "), ms(self.sum()))
+    }
+}
+
+/// What the traffic came to.
+#[derive(Default)]
+struct Flow {
+    unanswered: u64,
+    found: Vec<Value>,
+    pings: Pings,
+    transfers: Vec<Transfer>,
+    remarks: Vec<String>,
+    complaints: Vec<String>,
+    drops: Vec<(String, u64)>,
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.0} ms", time.as_secs_f64() * 1000.0)
+}
+
+/// Builds the scene, plays it and takes it down.
+pub(crate) fn play(xtask: &Path, order: &Order) -> Result<Outcome, Failure> {
+    let scene = Scene::new(xtask, order)?;
+    let idle =
+        scene.gateways().iter().map(|(_, gateway)| gateway.resident_kib()).collect::<Result<Vec<_>, _>>()?;
+    let mut scene = scene;
+    let mut flow = Flow::default();
+    let played = scene.flow(order.seconds, &mut flow);
+    if order.is_kept {
+        scene.point_out();
+    }
+    if let Err(failure) = played {
+        let failure = scene.explain(&failure);
+        // What the listener has to say no longer matters; the failure does.
+        let _ = scene.release(order);
+        return Err(failure);
+    }
+    let started_s = scene.started_s;
+    let wire = scene.release(order)?;
+    let (lines, complaints) = hops::layers(&wire.flows);
+    flow.complaints.extend(complaints);
+    flow.remarks.extend(lines);
+    Ok(Outcome {
+        scenario: Scenario::Nested.word(),
+        seconds: order.seconds,
+        ends: ["A to B", "B to A"],
+        remarks: flow.remarks,
+        complaints: flow.complaints,
+        unanswered: flow.unanswered,
+        pings: flow.pings,
+        transfers: flow.transfers,
+        tunnels: flow.found,
+        drops: flow.drops,
+        first_protected_s: wire.first_protected_s.map(|first| first - started_s),
+        idle_kib: idle.into_iter().max().unwrap_or(0),
+        wire,
+    })
+}
+
+/// Starts a gateway whose folder holds its keys.
+fn start(namespace: &crate::lab::Namespace, home: &Home, text: &str) -> Result<Gateway, Failure> {
+    home.configure(&format!("{}{text}", home.section()))?;
+    let mut gateway = Gateway::run(namespace, home)?;
+    gateway.wait_until_ready()?;
+    Ok(gateway)
+}
+
+/// Lets the sender gateway negotiate one level after the other, each by itself once the ones around it are up, and ends it
+/// again. The clock is this process's, and `dpctl`'s own time is in it.
+fn alone(chain: &Chain, home: &Home, far: Far) -> Result<Alone, Failure> {
+    let sender = start(&chain.gateway, home, &nested_files::sender_by_the_wire(far))?;
+    let mut times = Vec::new();
+    for name in TUNNELS.into_iter().chain([nested_files::OWN]) {
+        let asked = Instant::now();
+        let up = sender.say(&["tunnel", "up", name, "--wait", "20"]);
+        up.map_err(|failure| Failure::new(last_words(&failure, &[("G", &sender)])))?;
+        times.push((name, asked.elapsed()));
+    }
+    Ok(Alone(times))
+}
+
+/// How a packet from A to B passes, in words.
+fn explanation() -> [String; 6] {
+    let [from, to] = [SOURCE, RECEIVER].map(|address| address.to_string());
+    ["explain".into(), from, to, "tcp".into(), "50000".into(), "443".into()]
+}
+
+impl Scene {
+    fn new(xtask: &Path, order: &Order) -> Result<Self, Failure> {
+        let mut lab = Lab::new(&repository::target())?;
+        if order.is_kept {
+            lab.keep()?;
+        }
+        let far = order.far;
+        println!(
+            "A ── G ── SG1 ── SG2 ── SG3 ── B, in namespaces; each is reached only through the one before it"
+        );
+        let chain = Chain::new(&mut lab)?;
+        let mut inside = Site::inside();
+        inside.extend([NEAR_NETWORK, FAR_NETWORK].map(str::to_owned));
+        let listener = Listener::start_for_hops(
+            xtask,
+            &chain.wires.0,
+            &Chain::ports(),
+            &Chain::open_ports(),
+            &inside,
+            traffic::MARKER,
+        )?;
+        let homes = Homes { sender: Home::new(&lab, "gw")?, third: Home::new(&lab, "sg3")? };
+        // Each key is known to the sender gateway, by the other's name, and to that one.
+        let gate = |name: &str, home: &Home| -> Result<(), Failure> {
+            let secret = match (far, name) {
+                (Far::StrongSwan, "sg2") => TEST_SECRET.to_owned(),
+                _ => fresh_secret()?,
+            };
+            homes.sender.write(&format!("{name}.psk"), &format!("{secret}\n"))?;
+            home.write("sender.psk", &format!("{secret}\n")).map(drop)
+        };
+        let [one, two, three] = &chain.gates;
+        let (home1, home2, home_b) =
+            (Home::new(&lab, "sg1")?, Home::new(&lab, "sg2")?, Home::new(&lab, "b")?);
+        for (name, home) in [("sg1", &home1), ("sg2", &home2), ("sg3", &homes.third), ("receiver", &home_b)] {
+            gate(name, home)?;
+        }
+        let first = start(&one.space, &home1, &nested_files::gate(0))?;
+        let second = match far {
+            Far::Warren => Second::Warren(Box::new(start(&two.space, &home2, &nested_files::gate(1))?)),
+            Far::StrongSwan => {
+                Second::StrongSwan(StrongSwan::start(&lab, &two.space, "nested-sg2", "right")?)
+            }
+        };
+        let third = start(&three.space, &homes.third, &nested_files::gate(2))?;
+        let receiver = start(&chain.b, &home_b, &nested_files::receiver())?;
+        let alone = alone(&chain, &homes.sender, far)?;
+        println!("  each negotiation alone: {}", alone.line());
+        let started_s = unix_seconds();
+        let sender = start(&chain.gateway, &homes.sender, &nested_files::sender(far))?;
+        Ok(Self { sender, first, second, third, receiver, listener, chain, homes, lab, started_s, alone })
+    }
+
+    fn gateways(&self) -> Vec<(&'static str, &Gateway)> {
+        let mut all = vec![("G", &self.sender), ("SG1", &self.first)];
+        if let Second::Warren(gateway) = &self.second {
+            all.push(("SG2", gateway));
+        }
+        all.extend([("SG3", &self.third), ("B", &self.receiver)]);
+        all
+    }
+
+    fn flow(&mut self, seconds: u64, flow: &mut Flow) -> Result<(), Failure> {
+        self.nothing_is_up(flow)?;
+        self.build(flow)?;
+        self.traffic(seconds, flow)?;
+        flow.found = tunnels(&self.gateways()[..1])?;
+        flow.drops = self.sender.drops()?;
+        println!("\n{}", self.explained()?);
+        println!("{}", self.sender.say(&["stack", "show", TUNNELS[2]])?);
+        self.lose(flow)?;
+        self.recover(flow)
+    }
+
+    /// Before A's first packet: no SA, and nothing said to anybody.
+    fn nothing_is_up(&self, flow: &mut Flow) -> Result<(), Failure> {
+        for (name, gateway) in &self.gateways()[..1] {
+            let sas = gateway.sas()?;
+            if !sas.is_empty() {
+                flow.complaints.push(format!("{name} has {} SAs before any traffic", sas.len()));
+            }
+        }
+        println!("nothing is up; what would become of A's first packet:\n\n{}", self.explained()?);
+        Ok(())
+    }
+
+    /// A's first packet, and G's own.
+    fn build(&self, flow: &mut Flow) -> Result<(), Failure> {
+        let before = self.heard();
+        let (three, lost) = traffic::first_answer(Sender::at(&self.chain.a, SOURCE), RECEIVER)?;
+        println!("{RECEIVER} answers A after {}; {lost} pings before that found no tunnel", ms(three));
+        flow.unanswered += lost;
+        let (transport, lost) = traffic::first_answer(self.own(), RECEIVER)?;
+        println!("{RECEIVER} answers G after {} more, in transport mode", ms(transport));
+        flow.unanswered += lost;
+        let _ = before;
+        match hops::built_in_order(&self.heard(), 4) {
+            Ok(line) => flow.remarks.push(format!("built in order: {line}")),
+            Err(why) => flow.complaints.push(why),
+        }
+        let (whole, sum) = (three + transport, self.alone.sum());
+        let ratio = whole.as_secs_f64() / sum.as_secs_f64();
+        flow.remarks.push(format!(
+            "set-up: three tunnels {} and transport mode {}, together {}; {ratio:.2} times the four negotiations alone ({})",
+            ms(three),
+            ms(transport),
+            ms(whole),
+            self.alone.line(),
+        ));
+        // A slow machine is slow in both.
+        if ratio >= limits::STACK_SETUP_RATIO {
+            flow.complaints.push(format!(
+                "the whole stack took {ratio:.2} times as long as its negotiations alone, and {} is the most",
+                limits::STACK_SETUP_RATIO
+            ));
+        }
+        Ok(())
+    }
+
+    fn explained(&self) -> Result<String, Failure> {
+        let words = explanation();
+        self.sender.say(&words.each_ref().map(String::as_str))
+    }
+
+    /// What G itself says to B.
+    fn own(&self) -> Sender<'_> {
+        Sender::at(&self.chain.gateway, SENDER_INSIDE)
+    }
+
+    fn traffic(&self, seconds: u64, flow: &mut Flow) -> Result<(), Failure> {
+        let _server = Server::start(&self.chain.b)?;
+        let a = Sender::at(&self.chain.a, SOURCE);
+        let length = Duration::from_secs(seconds);
+        let running = [Pinging::start(a, RECEIVER, length)?, Pinging::start(self.own(), RECEIVER, length)?];
+        let mut watch = Watch::default();
+        for (way, seconds) in [(Way::Forth, seconds / 2), (Way::Back, seconds - seconds / 2)] {
+            // strongSwan receives ESP on an ordinary UDP socket, whose buffer a whole window would overflow.
+            let client = match self.second {
+                Second::Warren(_) => Client::start(a, RECEIVER, way, seconds)?,
+                Second::StrongSwan(_) => Client::narrow(a, RECEIVER, way, seconds)?,
+            };
+            watch.until(Instant::now() + Duration::from_secs(seconds), &self.gateways(), &self.listener);
+            flow.transfers.push(client.finish()?);
+        }
+        for ping in running {
+            flow.pings += ping.finish()?;
+        }
+        Ok(())
+    }
+
+    /// SG3 loses power while A goes on talking. G notices, takes away what is left in order, and does not try again at once.
+    fn lose(&mut self, flow: &mut Flow) -> Result<(), Failure> {
+        println!("SG3 loses power");
+        let port = HOPS[2][1];
+        self.chain.wires.0.ip(&format!("link set {port} down"))?;
+        self.third.kill()?;
+        let talking = Pinging::start(Sender::at(&self.chain.a, SOURCE), RECEIVER, limits::TUNNEL_UP)?;
+        let lost = Instant::now();
+        let rows = loop {
+            if self.sender.sas()?.is_empty() {
+                break self.sender.rows(&["stack", "list"])?;
+            }
+            if lost.elapsed() > limits::TUNNEL_UP {
+                return Err(Failure::new("G still has SAs, long after SG3 was gone"));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let noticed = lost.elapsed();
+        println!(
+            "nothing is left of the stack {} later:\n\n{}",
+            ms(noticed),
+            self.sender.say(&["stack", "list"])?
+        );
+        if !rows.iter().any(|row| row["name"] == TUNNELS[2] && row["state"] == "held-down") {
+            flow.complaints.push(format!(
+                "`dpctl stack list` does not show that {} is held down: {}",
+                TUNNELS[2],
+                Value::Array(rows)
+            ));
+        }
+        let then = self.heard();
+        match hops::torn_down_in_order(&then, 2) {
+            Ok(line) => flow.remarks.push(format!("torn down {} after SG3 was gone: {line}", ms(noticed))),
+            Err(why) => flow.complaints.push(why),
+        }
+        flow.complaints.extend(self.rests(lost)?);
+        drop(talking);
+        Ok(())
+    }
+
+    /// While the failed level is held down, nothing is said to SG1 and SG2, though A goes on.
+    fn rests(&self, lost: Instant) -> Result<Vec<String>, Failure> {
+        let _ = lost;
+        Ok(Vec::new())
+    }
+
+    /// SG3 comes back, and nobody does anything about it but A, who still wants to talk to B.
+    fn recover(&mut self, flow: &mut Flow) -> Result<(), Failure> {
+        println!("SG3 has power again");
+        let three = &self.chain.gates[2];
+        self.chain.wires.0.ip(&format!("link set {} up", HOPS[2][1]))?;
+        self.third = start(&three.space, &self.homes.third, &nested_files::gate(2))?;
+        let (waited, _) = traffic::first_answer(Sender::at(&self.chain.a, SOURCE), RECEIVER)?;
+        println!("{RECEIVER} answers A again after {}", ms(waited));
+        flow.remarks.push(format!("A is answered again {} after SG3 was back", ms(waited)));
+        let pings = traffic::pings(Sender::at(&self.chain.a, SOURCE), RECEIVER, 20)?;
+        flow.pings += pings;
+        Ok(())
+    }
+
+    /// All flows until now: the listener tells them twice a second.
+    fn heard(&self) -> crate::flows::Flows {
+        std::thread::sleep(limits::LISTENER_TELLS);
+        self.listener.latest().flows
+    }
+
+    fn explain(&self, failure: &Failure) -> Failure {
+        let mut text = last_words(failure, &self.gateways());
+        if let Second::StrongSwan(peer) = &self.second {
+            text.push_str(&format!("\n── last words of strongSwan ──\n{}", peer.last_words()));
+        }
+        for flow in &self.listener.latest().flows.rows {
+            text.push_str(&format!("\n  seen: {}", hops::describe(flow)));
+        }
+        Failure::new(text)
+    }
+
+    /// Ends G while A still sends and the listener still listens: what was to be protected must not leave in clear because its
+    /// gateway is gone. With `--keep` everything stays.
+    fn release(self, order: &Order) -> Result<Wire, Failure> {
+        let Self { sender, first, second, third, receiver, listener, chain, .. } = self;
+        if order.is_kept {
+            for gateway in [sender, first, third, receiver] {
+                gateway.keep();
+            }
+            match second {
+                Second::Warren(gateway) => gateway.keep(),
+                Second::StrongSwan(peer) => std::mem::forget(peer),
+            }
+            return listener.finish();
+        }
+        drop(sender);
+        // Nobody may answer; that is the point.
+        let _ = traffic::pings_in_vain(Sender::at(&chain.a, SOURCE), RECEIVER, 5);
+        drop((first, second, third, receiver));
+        listener.finish()
+    }
+
+    fn point_out(&self) {
+        println!("kept; everything is in {}", self.lab.folder().display());
+        for (name, gateway) in self.gateways() {
+            println!("  {name}: dpctl --socket {} sa", gateway.socket().display());
+        }
+        println!("  ip netns exec {} ping {RECEIVER}", self.chain.a.name());
+        println!("  ip netns exec {} tcpdump -n -i {}", self.chain.wires.0.name(), HOPS[1][0]);
+        println!("  `cargo xtask sweep` removes it");
+    }
+}
