@@ -115,6 +115,11 @@ fn forth<'a>(flows: &'a Flows, number: usize, kinds: &[Kind]) -> Option<&'a Flow
         .find(|flow| flow.interface == HOPS[number][0] && flow.ends[1] == to && kinds.contains(&flow.kind))
 }
 
+/// IKE messages that the sender sent to the nearest gateway.
+pub(crate) fn said_to_nearest(flows: &Flows) -> u64 {
+    forth(flows, 0, IKE).map_or(0, |flow| flow.frames)
+}
+
 /// Whether the levels were built one after the other, the nearest first: nothing is said to a gateway before the tunnel that
 /// leads to it is there, which on the wire before it shows as the first ESP.
 pub(crate) fn built_in_order(flows: &Flows, levels: usize) -> Result<String, String> {

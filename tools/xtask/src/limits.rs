@@ -49,3 +49,5 @@ pub const FLOWS_KEPT: usize = 256;
 pub const LISTENER_TELLS: Duration = Duration::from_millis(400);
 /// The most that setting up a stack may take, as a multiple of what its negotiations take alone.
 pub const STACK_SETUP_RATIO: f64 = 1.5;
+/// Pause between two looks at a gateway whose tunnels are about to change.
+pub const LOOK: Duration = Duration::from_millis(20);

@@ -152,6 +152,24 @@ fn explanation() -> [String; 6] {
     ["explain".into(), from, to, "tcp".into(), "50000".into(), "443".into()]
 }
 
+/// Whether the lines of G's log say that SG3's debris went first, then SG2's tunnel, then SG1's.
+fn farewells(log: &[String]) -> Result<Vec<String>, String> {
+    let [nearest, middle, farthest] = TUNNELS;
+    let wanted = [
+        format!("clearing away what is left of {farthest}"),
+        format!("tearing down {middle}"),
+        format!("tearing down {nearest}"),
+    ];
+    let mut at = 0;
+    let mut said = Vec::new();
+    for words in &wanted {
+        let found = log.iter().skip(at).position(|line| line.ends_with(words.as_str()));
+        at += 1 + found.ok_or_else(|| format!("G did not say `{words}` in its place"))?;
+        said.push(words.clone());
+    }
+    Ok(said)
+}
+
 impl Scene {
     fn new(xtask: &Path, order: &Order) -> Result<Self, Failure> {
         let mut lab = Lab::new(&repository::target())?;
@@ -305,47 +323,69 @@ impl Scene {
     /// SG3 loses power while A goes on talking. G notices, takes away what is left in order, and does not try again at once.
     fn lose(&mut self, flow: &mut Flow) -> Result<(), Failure> {
         println!("SG3 loses power");
-        let port = HOPS[2][1];
-        self.chain.wires.0.ip(&format!("link set {port} down"))?;
+        let said = self.sender.log().lines().count();
+        self.chain.wires.0.ip(&format!("link set {} down", HOPS[2][1]))?;
         self.third.kill()?;
         let talking = Pinging::start(Sender::at(&self.chain.a, SOURCE), RECEIVER, limits::TUNNEL_UP)?;
         let lost = Instant::now();
-        let rows = loop {
-            if self.sender.sas()?.is_empty() {
-                break self.sender.rows(&["stack", "list"])?;
-            }
+        while !self.sender.sas()?.is_empty() {
             if lost.elapsed() > limits::TUNNEL_UP {
                 return Err(Failure::new("G still has SAs, long after SG3 was gone"));
             }
-            std::thread::sleep(Duration::from_millis(10));
-        };
+            std::thread::sleep(limits::LOOK);
+        }
         let noticed = lost.elapsed();
-        println!(
-            "nothing is left of the stack {} later:\n\n{}",
-            ms(noticed),
-            self.sender.say(&["stack", "list"])?
-        );
-        if !rows.iter().any(|row| row["name"] == TUNNELS[2] && row["state"] == "held-down") {
-            flow.complaints.push(format!(
-                "`dpctl stack list` does not show that {} is held down: {}",
-                TUNNELS[2],
-                Value::Array(rows)
-            ));
-        }
-        let then = self.heard();
-        match hops::torn_down_in_order(&then, 2) {
-            Ok(line) => flow.remarks.push(format!("torn down {} after SG3 was gone: {line}", ms(noticed))),
-            Err(why) => flow.complaints.push(why),
-        }
-        flow.complaints.extend(self.rests(lost)?);
+        println!("G has no SA any more {} later:\n\n{}", ms(noticed), self.sender.say(&["stack", "list"])?);
+        self.rests(flow)?;
         drop(talking);
+        let log: Vec<_> = self.sender.log().lines().skip(said).map(str::to_owned).collect();
+        match farewells(&log) {
+            Ok(lines) => flow.remarks.push(format!(
+                "torn down {} after SG3 was gone: {}",
+                ms(noticed),
+                lines.join(", ")
+            )),
+            Err(why) => flow.complaints.push(format!("{why}; G said\n{}", log.join("\n"))),
+        }
         Ok(())
     }
 
-    /// While the failed level is held down, nothing is said to SG1 and SG2, though A goes on.
-    fn rests(&self, lost: Instant) -> Result<Vec<String>, Failure> {
-        let _ = lost;
-        Ok(Vec::new())
+    /// While the failed level is held down, nothing is said to SG1, and so to nobody behind it, though A goes on.
+    fn rests(&self, flow: &mut Flow) -> Result<(), Failure> {
+        let began = Instant::now();
+        let is_held = || -> Result<bool, Failure> {
+            let rows = self.sender.rows(&["stack", "list"])?;
+            Ok(rows.iter().any(|row| row["rule"] == TUNNELS[2] && row["state"] == "held-down"))
+        };
+        if !is_held()? {
+            let sentence = format!("`dpctl stack list` does not show that {} is held down", TUNNELS[2]);
+            flow.complaints.push(sentence);
+            return Ok(());
+        }
+        let then = self.heard();
+        match hops::torn_down_in_order(&then, 2) {
+            Ok(line) => flow.remarks.push(format!("the same on the wires: {line}")),
+            Err(why) => flow.complaints.push(why),
+        }
+        let (mut looks, mut spoken, mut sas) = (0, 0, 0);
+        while is_held()? && began.elapsed() < limits::TUNNEL_UP {
+            // The wires before the tunnels: what begins after the pause is not to be seen by one without the other.
+            spoken = hops::said_to_nearest(&self.listener.latest().flows);
+            sas = sas.max(self.sender.sas()?.len());
+            looks += 1;
+            std::thread::sleep(limits::LOOK);
+        }
+        let (rested, before) = (ms(began.elapsed()), hops::said_to_nearest(&then));
+        if looks > 0 && sas == 0 && spoken == before {
+            flow.remarks.push(format!("held down for {rested} and more; A went on, and nobody was bothered"));
+        } else {
+            flow.complaints.push(format!(
+                "{} was to be held down, and after {rested} there were {sas} SAs and {} more IKE messages to SG1 ({looks} looks)",
+                TUNNELS[2],
+                spoken.saturating_sub(before)
+            ));
+        }
+        Ok(())
     }
 
     /// SG3 comes back, and nobody does anything about it but A, who still wants to talk to B.
@@ -408,5 +448,30 @@ impl Scene {
         println!("  ip netns exec {} ping {RECEIVER}", self.chain.a.name());
         println!("  ip netns exec {} tcpdump -n -i {}", self.chain.wires.0.name(), HOPS[1][0]);
         println!("  `cargo xtask sweep` removes it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(lines: &[&str]) -> Vec<String> {
+        lines.iter().map(|line| format!("    12.345  INFO stack to-site2: {line}")).collect()
+    }
+
+    #[test] // NT-16, NT-30, V-10
+    fn farewells_in_another_order_are_noticed() {
+        let good = [
+            "to-site2 failed: no answer",
+            "clearing away what is left of to-site2",
+            "tearing down to-sg3",
+            "tearing down to-sg2",
+        ];
+        assert_eq!(farewells(&log(&good)).unwrap().len(), 3);
+        let mut swapped = good;
+        swapped.swap(2, 3);
+        assert!(farewells(&log(&swapped)).unwrap_err().contains("tearing down to-sg2"));
+        assert!(farewells(&log(&good[..3])).is_err());
+        assert!(farewells(&log(&good[2..])).is_err());
     }
 }
