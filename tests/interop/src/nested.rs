@@ -123,8 +123,8 @@ pub(crate) fn behind_warren(role: Role) -> Result<String, Failure> {
     let ports = [HOPS[0], HOPS[1]].concat();
     let inside = [LAST_TRANSFER_NETWORK.to_owned()];
     let listener = Listener::start_for_hops(&program, &chain.wires.0, &ports, &[], &inside, traffic::MARKER)?;
-    let strongswan = StrongSwan::start(&lab, &chain.gates[1].space, "nested-sg2", "right")?;
-    let first = first_gate(&lab, &chain.gates[0].space)?;
+    let strongswan = StrongSwan::start(&lab, &chain.gates[1], "nested-sg2", "right")?;
+    let first = first_gate(&lab, &chain.gates[0])?;
     let text = port("eth1", "inside")
         + &port("eth0", "outside")
         + &through_sg1()
@@ -133,7 +133,7 @@ pub(crate) fn behind_warren(role: Role) -> Result<String, Failure> {
             .replace("aes128gcm16", "aes256-sha256");
     let sender = start(&lab, "gw", &chain.gateway, &text)?;
     let played = (|| {
-        let (from, host) = (Sender::at(&chain.gateway, SENDER), &chain.gates[2].space);
+        let (from, host) = (Sender::at(&chain.gateway, SENDER), &chain.gates[2]);
         let (waited, unanswered) = match role {
             Role::Initiator => traffic::first_answer(from, BEHIND)?,
             Role::Responder => {
@@ -211,7 +211,7 @@ impl Meeting {
         let wires = Wires::new(&mut lab)?;
         wires.bridge("br0")?;
         let gateway = lab.namespace("gw")?;
-        wires.join("br0", HOPS[0][0], &End { space: &gateway, interface: "eth0", address: (SENDER, 24) })?;
+        wires.join("br0", HOPS[0][0], &End { space: &gateway, interface: "eth0", addresses: &[SENDER] })?;
         let (first, ports, route) = match between {
             Between::Nothing => {
                 wires.tap("br0", GUEST)?;
@@ -221,9 +221,9 @@ impl Meeting {
             Between::Tunnel => {
                 let sg1 = lab.namespace("sg1")?;
                 wires.bridge("br1")?;
-                let near = End { space: &sg1, interface: "near", address: (GATEWAYS[0], 24) };
+                let near = End { space: &sg1, interface: "near", addresses: &[GATEWAYS[0]] };
                 wires.join("br0", HOPS[0][1], &near)?;
-                let far = End { space: &sg1, interface: "far", address: (SG1_INSIDE, 24) };
+                let far = End { space: &sg1, interface: "far", addresses: &[SG1_INSIDE] };
                 wires.join("br1", HOPS[1][0], &far)?;
                 wires.tap("br1", GUEST)?;
                 gateway.ip(&format!("route add default via {}", GATEWAYS[0]))?;

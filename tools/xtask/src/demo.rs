@@ -36,7 +36,8 @@ pub(crate) struct Order {
     pub(crate) seconds: u64,
     json: Option<PathBuf>,
     pub(crate) is_kept: bool,
-    /// Everything in IPv6; only the scene of discovery has that to choose, the others have both families or one.
+    /// Everything in IPv6, or what tunnels begin and end at; the scenes that do not have that to choose have both families or
+    /// one.
     pub(crate) is_ipv6: bool,
     /// Who the second of three gateways is, where there are three.
     pub(crate) far: Far,
@@ -76,7 +77,7 @@ impl Scenario {
     pub(crate) const fn variants(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Discovery => &[&[], &["--ipv6"]],
-            Self::Nested => &[&[], &["--far", "strongswan"]],
+            Self::Nested => &[&[], &["--ipv6"], &["--far", "strongswan"]],
             _ => &[&[]],
         }
     }
@@ -111,8 +112,11 @@ impl Order {
             },
         };
         arguments.finish()?;
-        if order.is_ipv6 && scenario != Scenario::Discovery {
-            return Err(Failure::new("--ipv6 belongs to --scenario discovery"));
+        if order.is_ipv6 && !matches!(scenario, Scenario::Discovery | Scenario::Nested) {
+            return Err(Failure::new("--ipv6 belongs to --scenario discovery and --scenario nested"));
+        }
+        if order.is_ipv6 && order.far == Far::StrongSwan {
+            return Err(Failure::new("--far strongswan has its tunnels in IPv4"));
         }
         if order.far == Far::StrongSwan && scenario != Scenario::Nested {
             return Err(Failure::new("--far belongs to --scenario nested"));
@@ -402,6 +406,8 @@ mod tests {
         assert!(order("--scenario discovery --ipv6").unwrap().is_ipv6);
         assert!(order("--scenario interop --ipv6").is_err());
         assert_eq!(order("--scenario nested --far strongswan").unwrap().far, Far::StrongSwan);
+        assert!(order("--scenario nested --ipv6").unwrap().is_ipv6);
+        assert!(order("--scenario nested --ipv6 --far strongswan").is_err());
         assert!(order("--scenario nested --far racoon").is_err());
         assert!(order("--scenario interop --far strongswan").is_err());
     }

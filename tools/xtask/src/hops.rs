@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::chain::{GATEWAYS, HOPS, RECEIVER, SENDER, SENDER_INSIDE, SOURCE};
+use crate::chain::{HOPS, Outer, RECEIVER, SENDER_INSIDE, SOURCE};
 use crate::flows::{Flow, Flows};
 use crate::frame::Kind;
 
@@ -28,9 +28,9 @@ const CLEAR: &[Kind] = &[Kind::Icmp, Kind::Other];
 const NAMES: [&str; 4] = ["G ── SG1", "SG1 ── SG2", "SG2 ── SG3", "SG3 ── B"];
 
 /// All that may be seen on a hop of the row, and must be; the nearest has number 0.
-fn talks(number: usize) -> Vec<Talk> {
-    match GATEWAYS.get(number) {
-        Some(gateway) => Talk::protected([SENDER, *gateway]).into(),
+fn talks(number: usize, outer: &Outer) -> Vec<Talk> {
+    match outer.gateways.get(number) {
+        Some(gateway) => Talk::protected([outer.sender, *gateway]).into(),
         None => {
             let clear = Talk { what: "in clear", kinds: CLEAR, ends: [SOURCE, RECEIVER] };
             [clear].into_iter().chain(Talk::protected([SENDER_INSIDE, RECEIVER])).collect()
@@ -53,11 +53,11 @@ impl Talk {
 }
 
 /// One line for each hop of the row about what was seen there, and what is wrong with it.
-pub(crate) fn layers(flows: &Flows) -> (Vec<String>, Vec<String>) {
+pub(crate) fn layers(flows: &Flows, outer: &Outer) -> (Vec<String>, Vec<String>) {
     let mut lines = Vec::new();
     let mut complaints = complete(flows).err().into_iter().collect::<Vec<_>>();
     for (number, ports) in HOPS.into_iter().enumerate() {
-        let (line, wrong) = hop(flows, NAMES[number], ports, &talks(number));
+        let (line, wrong) = hop(flows, NAMES[number], ports, &talks(number, outer));
         lines.push(line);
         complaints.extend(wrong);
     }
@@ -107,8 +107,8 @@ pub fn describe(flow: &Flow) -> String {
 }
 
 /// The flow of that kind by which the sender speaks to the one at the end of a hop.
-fn forth<'a>(flows: &'a Flows, number: usize, kinds: &[Kind]) -> Option<&'a Flow> {
-    let to = GATEWAYS.get(number).copied().unwrap_or(RECEIVER);
+fn forth<'a>(flows: &'a Flows, outer: &Outer, number: usize, kinds: &[Kind]) -> Option<&'a Flow> {
+    let to = outer.gateways.get(number).copied().unwrap_or(RECEIVER);
     flows
         .rows
         .iter()
@@ -116,24 +116,24 @@ fn forth<'a>(flows: &'a Flows, number: usize, kinds: &[Kind]) -> Option<&'a Flow
 }
 
 /// IKE messages that the sender sent to the nearest gateway.
-pub(crate) fn said_to_nearest(flows: &Flows) -> u64 {
-    forth(flows, 0, IKE).map_or(0, |flow| flow.frames)
+pub(crate) fn said_to_nearest(flows: &Flows, outer: &Outer) -> u64 {
+    forth(flows, outer, 0, IKE).map_or(0, |flow| flow.frames)
 }
 
 /// Whether the levels were built one after the other, the nearest first: nothing is said to a gateway before the tunnel that
 /// leads to it is there, which on the wire before it shows as the first ESP.
-pub(crate) fn built_in_order(flows: &Flows, levels: usize) -> Result<String, String> {
+pub(crate) fn built_in_order(flows: &Flows, outer: &Outer, levels: usize) -> Result<String, String> {
     let mut before = 0;
     let mut steps = Vec::new();
     for (number, name) in NAMES.iter().enumerate().take(levels) {
-        let ike = forth(flows, number, IKE).ok_or_else(|| format!("{name}: no IKE was seen"))?;
+        let ike = forth(flows, outer, number, IKE).ok_or_else(|| format!("{name}: no IKE was seen"))?;
         if ike.first < before {
             return Err(format!("{name}: IKE was seen before the tunnel that leads there was there"));
         }
         steps.push(format!("{name} IKE frame {}", ike.first));
         before = ike.first;
         // The innermost level may be one of transport mode, whose hop shows no further one.
-        if let Some(esp) = forth(flows, number, ESP) {
+        if let Some(esp) = forth(flows, outer, number, ESP) {
             if esp.first < ike.first {
                 return Err(format!("{name}: ESP was seen before IKE"));
             }
@@ -148,13 +148,13 @@ pub(crate) fn built_in_order(flows: &Flows, levels: usize) -> Result<String, Str
 
 /// Whether the levels around the lost one were taken away from the inside out: the last that is said on each hop is the farewell
 /// to its gateway, and the farewell to the one behind it, which passes there inside ESP, is before that.
-pub(crate) fn torn_down_in_order(flows: &Flows, levels: usize) -> Result<String, String> {
+pub(crate) fn torn_down_in_order(flows: &Flows, outer: &Outer, levels: usize) -> Result<String, String> {
     let mut steps = Vec::new();
     let mut after = 0;
     for number in (0..levels).rev() {
         let name = NAMES[number];
-        let ike = forth(flows, number, IKE).ok_or_else(|| format!("{name}: no IKE was seen"))?;
-        let esp = forth(flows, number, ESP).ok_or_else(|| format!("{name}: no ESP was seen"))?;
+        let ike = forth(flows, outer, number, IKE).ok_or_else(|| format!("{name}: no IKE was seen"))?;
+        let esp = forth(flows, outer, number, ESP).ok_or_else(|| format!("{name}: no ESP was seen"))?;
         if ike.last < esp.last {
             return Err(format!("{name}: ESP was seen after the farewell to its gateway"));
         }
@@ -170,6 +170,7 @@ pub(crate) fn torn_down_in_order(flows: &Flows, levels: usize) -> Result<String,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::{GATEWAYS, OUTER_V4, SENDER};
 
     fn flow(hop: usize, back: bool, kind: Kind, ends: [IpAddr; 2], numbers: (u64, u64)) -> Flow {
         let ends = if back { [ends[1], ends[0]] } else { ends };
@@ -206,13 +207,13 @@ mod tests {
 
     #[test] // NT-22, NT-23
     fn each_hop_shows_its_own_layer_and_a_stranger_or_a_missing_one_is_noticed() {
-        let (lines, complaints) = layers(&good());
+        let (lines, complaints) = layers(&good(), &OUTER_V4);
         assert!(complaints.is_empty(), "{complaints:?}");
         assert!(lines[1].contains("ESP 192.0.2.1 -> 198.51.100.2 7, back 7"), "{lines:?}");
         for missing in 0..good().rows.len() {
             let mut flows = good();
             flows.rows.remove(missing);
-            assert_eq!(layers(&flows).1.len(), 1, "{missing}");
+            assert_eq!(layers(&flows, &OUTER_V4).1.len(), 1, "{missing}");
         }
         let strangers = [
             flow(0, false, Kind::Ike, [SENDER, GATEWAYS[1]], (1, 1)),
@@ -224,14 +225,14 @@ mod tests {
         for stranger in strangers {
             let mut flows = good();
             flows.rows.push(stranger);
-            assert_eq!(layers(&flows).1.len(), 1, "{:?}", flows.rows.last());
+            assert_eq!(layers(&flows, &OUTER_V4).1.len(), 1, "{:?}", flows.rows.last());
         }
-        assert_eq!(layers(&Flows { uncounted: 1, ..good() }).1.len(), 1);
+        assert_eq!(layers(&Flows { uncounted: 1, ..good() }, &OUTER_V4).1.len(), 1);
     }
 
     #[test] // NT-11, NT-13
     fn levels_that_are_built_in_another_order_are_noticed() {
-        assert!(built_in_order(&good(), 4).is_ok());
+        assert!(built_in_order(&good(), &OUTER_V4, 4).is_ok());
         for (hop, kind, first) in
             [(1, Kind::Ike, 4), (2, Kind::Ike, 14), (0, Kind::Esp, 0), (1, Kind::Esp, 30)]
         {
@@ -239,16 +240,16 @@ mod tests {
             let port = HOPS[hop][0];
             let flow = flows.rows.iter_mut().find(|flow| flow.interface == port && flow.kind == kind);
             flow.unwrap().first = first;
-            assert!(built_in_order(&flows, 4).is_err(), "{hop} {kind:?}");
+            assert!(built_in_order(&flows, &OUTER_V4, 4).is_err(), "{hop} {kind:?}");
         }
         let mut flows = good();
         flows.rows.retain(|flow| flow.interface != HOPS[1][0] || flow.kind != Kind::Esp);
-        assert!(built_in_order(&flows, 4).is_err());
+        assert!(built_in_order(&flows, &OUTER_V4, 4).is_err());
     }
 
     #[test] // NT-16, V-10
     fn levels_that_are_taken_away_in_another_order_are_noticed() {
-        assert!(torn_down_in_order(&good(), 3).is_ok());
+        assert!(torn_down_in_order(&good(), &OUTER_V4, 3).is_ok());
         for (hop, kind, last) in
             [(0, Kind::Esp, 103), (0, Kind::Ike, 91), (1, Kind::Ike, 81), (1, Kind::Esp, 99)]
         {
@@ -256,7 +257,7 @@ mod tests {
             let port = HOPS[hop][0];
             let flow = flows.rows.iter_mut().find(|flow| flow.interface == port && flow.kind == kind);
             flow.unwrap().last = last;
-            assert!(torn_down_in_order(&flows, 3).is_err(), "{hop} {kind:?}");
+            assert!(torn_down_in_order(&flows, &OUTER_V4, 3).is_err(), "{hop} {kind:?}");
         }
     }
 }

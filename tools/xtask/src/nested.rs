@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::capture::{Wire, unix_seconds};
-use crate::chain::{Chain, FAR_NETWORK, HOPS, NEAR_NETWORK, RECEIVER, SENDER_INSIDE, SOURCE};
+use crate::chain::{
+    Chain, FAR_NETWORK, HOPS, NEAR_NETWORK, OUTER_V4, OUTER_V6, Outer, RECEIVER, SENDER_INSIDE, SOURCE,
+};
 use crate::demo::{Order, Scenario, fresh_secret, last_words, tunnels};
 use crate::gateway::{Gateway, TEST_SECRET};
 use crate::home::Home;
@@ -46,6 +48,7 @@ struct Scene {
     homes: Homes,
     lab: Lab,
     started_s: f64,
+    outer: Outer,
     alone: Alone,
 }
 
@@ -102,9 +105,9 @@ pub(crate) fn play(xtask: &Path, order: &Order) -> Result<Outcome, Failure> {
         let _ = scene.release(order);
         return Err(failure);
     }
-    let started_s = scene.started_s;
+    let (started_s, outer) = (scene.started_s, scene.outer);
     let wire = scene.release(order)?;
-    let (lines, complaints) = hops::layers(&wire.flows);
+    let (lines, complaints) = hops::layers(&wire.flows, &outer);
     flow.complaints.extend(complaints);
     flow.remarks.extend(lines);
     Ok(Outcome {
@@ -134,8 +137,8 @@ fn start(namespace: &crate::lab::Namespace, home: &Home, text: &str) -> Result<G
 
 /// Lets the sender gateway negotiate one level after the other, each by itself once the ones around it are up, and ends it
 /// again. The clock is this process's, and `dpctl`'s own time is in it.
-fn alone(chain: &Chain, home: &Home, far: Far) -> Result<Alone, Failure> {
-    let sender = start(&chain.gateway, home, &nested_files::sender_by_the_wire(far))?;
+fn alone(chain: &Chain, home: &Home, far: Far, outer: Outer) -> Result<Alone, Failure> {
+    let sender = start(&chain.gateway, home, &nested_files::sender_by_the_wire(far, outer))?;
     let mut times = Vec::new();
     for name in TUNNELS.into_iter().chain([nested_files::OWN]) {
         let asked = Instant::now();
@@ -176,7 +179,7 @@ impl Scene {
         if order.is_kept {
             lab.keep()?;
         }
-        let far = order.far;
+        let (far, outer) = (order.far, if order.is_ipv6 { OUTER_V6 } else { OUTER_V4 });
         println!(
             "A ── G ── SG1 ── SG2 ── SG3 ── B, in namespaces; each is reached only through the one before it"
         );
@@ -207,20 +210,36 @@ impl Scene {
         for (name, home) in [("sg1", &home1), ("sg2", &home2), ("sg3", &homes.third), ("receiver", &home_b)] {
             gate(name, home)?;
         }
-        let first = start(&one.space, &home1, &nested_files::gate(0))?;
+        let first = start(one, &home1, &nested_files::gate(0, outer))?;
         let second = match far {
-            Far::Warren => Second::Warren(Box::new(start(&two.space, &home2, &nested_files::gate(1))?)),
-            Far::StrongSwan => {
-                Second::StrongSwan(StrongSwan::start(&lab, &two.space, "nested-sg2", "right")?)
-            }
+            Far::Warren => Second::Warren(Box::new(start(two, &home2, &nested_files::gate(1, outer))?)),
+            Far::StrongSwan => Second::StrongSwan(StrongSwan::start(&lab, two, "nested-sg2", "right")?),
         };
-        let third = start(&three.space, &homes.third, &nested_files::gate(2))?;
+        let third = start(three, &homes.third, &nested_files::gate(2, outer))?;
         let receiver = start(&chain.b, &home_b, &nested_files::receiver())?;
-        let alone = alone(&chain, &homes.sender, far)?;
+        let alone = alone(&chain, &homes.sender, far, outer)?;
         println!("  each negotiation alone: {}", alone.line());
+        // By the letter no rule matches a source of one family and a destination of the other.
+        let by_rules = match order.is_ipv6 {
+            true => nested_files::sender_by_the_wire(far, outer),
+            false => nested_files::sender(far, outer),
+        };
         let started_s = unix_seconds();
-        let sender = start(&chain.gateway, &homes.sender, &nested_files::sender(far))?;
-        Ok(Self { sender, first, second, third, receiver, listener, chain, homes, lab, started_s, alone })
+        let sender = start(&chain.gateway, &homes.sender, &by_rules)?;
+        Ok(Self {
+            sender,
+            first,
+            second,
+            third,
+            receiver,
+            listener,
+            chain,
+            homes,
+            lab,
+            started_s,
+            outer,
+            alone,
+        })
     }
 
     fn gateways(&self) -> Vec<(&'static str, &Gateway)> {
@@ -258,15 +277,13 @@ impl Scene {
 
     /// A's first packet, and G's own.
     fn build(&self, flow: &mut Flow) -> Result<(), Failure> {
-        let before = self.heard();
         let (three, lost) = traffic::first_answer(Sender::at(&self.chain.a, SOURCE), RECEIVER)?;
         println!("{RECEIVER} answers A after {}; {lost} pings before that found no tunnel", ms(three));
         flow.unanswered += lost;
         let (transport, lost) = traffic::first_answer(self.own(), RECEIVER)?;
         println!("{RECEIVER} answers G after {} more, in transport mode", ms(transport));
         flow.unanswered += lost;
-        let _ = before;
-        match hops::built_in_order(&self.heard(), 4) {
+        match hops::built_in_order(&self.heard(), &self.outer, 4) {
             Ok(line) => flow.remarks.push(format!("built in order: {line}")),
             Err(why) => flow.complaints.push(why),
         }
@@ -363,19 +380,19 @@ impl Scene {
             return Ok(());
         }
         let then = self.heard();
-        match hops::torn_down_in_order(&then, 2) {
+        match hops::torn_down_in_order(&then, &self.outer, 2) {
             Ok(line) => flow.remarks.push(format!("the same on the wires: {line}")),
             Err(why) => flow.complaints.push(why),
         }
         let (mut looks, mut spoken, mut sas) = (0, 0, 0);
         while is_held()? && began.elapsed() < limits::TUNNEL_UP {
             // The wires before the tunnels: what begins after the pause is not to be seen by one without the other.
-            spoken = hops::said_to_nearest(&self.listener.latest().flows);
+            spoken = hops::said_to_nearest(&self.listener.latest().flows, &self.outer);
             sas = sas.max(self.sender.sas()?.len());
             looks += 1;
             std::thread::sleep(limits::LOOK);
         }
-        let (rested, before) = (ms(began.elapsed()), hops::said_to_nearest(&then));
+        let (rested, before) = (ms(began.elapsed()), hops::said_to_nearest(&then, &self.outer));
         if looks > 0 && sas == 0 && spoken == before {
             flow.remarks.push(format!("held down for {rested} and more; A went on, and nobody was bothered"));
         } else {
@@ -393,7 +410,7 @@ impl Scene {
         println!("SG3 has power again");
         let three = &self.chain.gates[2];
         self.chain.wires.0.ip(&format!("link set {} up", HOPS[2][1]))?;
-        self.third = start(&three.space, &self.homes.third, &nested_files::gate(2))?;
+        self.third = start(three, &self.homes.third, &nested_files::gate(2, self.outer))?;
         let (waited, _) = traffic::first_answer(Sender::at(&self.chain.a, SOURCE), RECEIVER)?;
         println!("{RECEIVER} answers A again after {}", ms(waited));
         flow.remarks.push(format!("A is answered again {} after SG3 was back", ms(waited)));

@@ -5,9 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::chain::{
-    FAR_NETWORK, GATEWAYS, LAST_TRANSFER_NETWORK, NEAR_NETWORK, RECEIVER, SENDER, SENDER_INSIDE,
-};
+use crate::chain::{FAR_NETWORK, LAST_TRANSFER_NETWORK, NEAR_NETWORK, Outer, RECEIVER, SENDER_INSIDE};
 
 /// Who SG2 is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,34 +50,34 @@ const ESP: [&str; 3] = ["aes256gcm16", "aes256-sha256", "aes256gcm16"];
 pub(crate) const OWN: &str = "own";
 
 /// Ports and peers of the sender gateway.
-fn acquaintances(far: Far) -> String {
+fn acquaintances(far: Far, outer: Outer) -> String {
     let mut text = port("eth1", "inside") + &port("eth0", "outside");
-    for (at, address) in GATEWAYS.into_iter().enumerate() {
+    for (at, address) in outer.gateways.into_iter().enumerate() {
         let more = if far == Far::StrongSwan && at == 1 { STRONGSWAN_IKE } else { "" };
-        text.push_str(&peer(&format!("sg{}", at + 1), SENDER, address, more));
+        text.push_str(&peer(&format!("sg{}", at + 1), outer.sender, address, more));
     }
     text + &peer("receiver", SENDER_INSIDE, RECEIVER, "")
 }
 
 /// What lies behind SG2, as the tunnel to it has it. SG3 alone would be enough, and is with Warren. strongSwan's ESP in user
 /// space wants a network in which it has an address of its own.
-fn around_sg3(far: Far) -> String {
+fn around_sg3(far: Far, outer: Outer) -> String {
     match far {
-        Far::Warren => GATEWAYS[2].to_string(),
+        Far::Warren => outer.gateways[2].to_string(),
         Far::StrongSwan => LAST_TRANSFER_NETWORK.to_owned(),
     }
 }
 
 /// The sender gateway, behind its first section, with a rule for each level that can be negotiated by name: rules that are
 /// about what is on the wire. The other gateways cannot tell it from [`sender`].
-pub(crate) fn sender_by_the_wire(far: Far) -> String {
-    let mut text = "\n[stack]\nrematch = \"wire\"\n".to_owned() + &acquaintances(far);
+pub(crate) fn sender_by_the_wire(far: Far, outer: Outer) -> String {
+    let mut text = "\n[stack]\nrematch = \"wire\"\n".to_owned() + &acquaintances(far, outer);
     text.push_str(&format!(
         "\n[[transport]]\nname = \"{OWN}\"\naction = \"protect\"\npeer = \"receiver\"\nesp = \"aes256gcm16\"\n"
     ));
-    let (sender, around_sg3) = (SENDER.to_string(), around_sg3(far));
+    let (sender, around_sg3) = (outer.sender.to_string(), around_sg3(far, outer));
     let traffic = [
-        (sender.as_str(), GATEWAYS[1].to_string()),
+        (sender.as_str(), outer.gateways[1].to_string()),
         (sender.as_str(), around_sg3),
         (NEAR_NETWORK, FAR_NETWORK.to_owned()),
     ];
@@ -90,9 +88,9 @@ pub(crate) fn sender_by_the_wire(far: Far) -> String {
 }
 
 /// The sender gateway, behind its first section.
-pub(crate) fn sender(far: Far) -> String {
-    let around_sg3 = around_sg3(far);
-    let mut text = acquaintances(far);
+pub(crate) fn sender(far: Far, outer: Outer) -> String {
+    let around_sg3 = around_sg3(far, outer);
+    let mut text = acquaintances(far, outer);
     text.push_str(&format!(
         r#"
 # What this gateway itself says to B comes from its address in A's network. It is protected up to B, and because its source
@@ -131,20 +129,20 @@ destination = "{}"
 peer = "sg1"
 esp = "{}"
 "#,
-        ESP[2], ESP[1], GATEWAYS[1], ESP[0],
+        ESP[2], ESP[1], outer.gateways[1], ESP[0],
     ));
     text
 }
 
 /// A gateway on the way, behind its first section; the nearest has number 0. It knows the sender and what is behind itself,
 /// and nothing of any tunnel in or around its own.
-pub(crate) fn gate(number: usize) -> String {
-    let (source, destination) = match GATEWAYS.get(number + 1) {
-        Some(next) => (next.to_string(), SENDER.to_string()),
+pub(crate) fn gate(number: usize, outer: Outer) -> String {
+    let (source, destination) = match outer.gateways.get(number + 1) {
+        Some(next) => (next.to_string(), outer.sender.to_string()),
         None => (FAR_NETWORK.to_owned(), NEAR_NETWORK.to_owned()),
     };
     let mut text = port("near", "outside") + &port("far", "inside");
-    text.push_str(&peer("sender", GATEWAYS[number], SENDER, ""));
+    text.push_str(&peer("sender", outer.gateways[number], outer.sender, ""));
     text.push_str(&pair("to-sender", &source, &destination, "sender", ESP[number]));
     text
 }
@@ -174,6 +172,7 @@ action = "bypass"
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::{OUTER_V4, OUTER_V6};
 
     const EXAMPLE: &str = include_str!("../../../docs/examples/nested/gateway.toml");
 
@@ -188,7 +187,8 @@ mod tests {
 
     #[test] // NT-7, V-9
     fn sender_has_the_tunnels_of_the_example_in_the_docs() {
-        let (ours, theirs) = (sections(&sender(Far::Warren), "tunnel"), sections(EXAMPLE, "tunnel"));
+        let (ours, theirs) =
+            (sections(&sender(Far::Warren, OUTER_V4), "tunnel"), sections(EXAMPLE, "tunnel"));
         let names = |sections: &[String]| {
             sections.iter().map(|section| section.trim_end().to_owned()).collect::<Vec<_>>()
         };
@@ -198,9 +198,11 @@ mod tests {
 
     #[test] // NT-23
     fn no_gateway_on_the_way_knows_another_but_the_one_whose_packets_it_carries() {
-        for number in 0..3 {
-            let text = gate(number);
-            for (other, address) in GATEWAYS.iter().enumerate() {
+        for (outer, number) in
+            [OUTER_V4, OUTER_V6].into_iter().flat_map(|outer| [(outer, 0), (outer, 1), (outer, 2)])
+        {
+            let text = gate(number, outer);
+            for (other, address) in outer.gateways.iter().enumerate() {
                 let names = text.contains(&format!("\"{address}\""));
                 assert_eq!(names, other == number || other == number + 1, "{number}, {address}");
             }
