@@ -566,7 +566,19 @@ fn log(notice: &warren_tunnels::Notice) {
         | Notice::Served { .. }
         | Notice::ServedGone { .. }
         | Notice::Ted(_) => tracing::info!("{notice}"),
+        Notice::Stack { event, .. } => log_stack(notice, event),
         Notice::Ike(ike) => log_ike(ike),
+    }
+}
+
+fn log_stack(notice: &warren_tunnels::Notice, event: &warren_tunnels::StackEvent) {
+    use warren_tunnels::StackEvent;
+    match event {
+        StackEvent::Failed { .. }
+        | StackEvent::Suspended { .. }
+        | StackEvent::KeptDown { .. }
+        | StackEvent::Refused { .. } => tracing::warn!("{notice}"),
+        _ => tracing::info!("{notice}"),
     }
 }
 

@@ -29,9 +29,13 @@ pub(crate) const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 pub(crate) const RING_ENTRIES: u32 = 2048;
 /// Frames of each worker beyond what the kernel's rings can hold: batches, transmit queues, parked frames.
 pub(crate) const FRAMES_IN_HAND: u32 = 4096;
-/// An IP packet larger than this does not fit a small frame beside the headroom and the trailer of a tunnel.
-pub(crate) const SMALL_MTU_MAX: u32 = 1600;
+/// Octets in front of a packet in its frame: with the Ethernet header that came off, eight tunnels inside each other of
+/// either family, in UDP too, with AES-GCM. A multiple of 128, by which drivers measure what they receive into.
+pub(crate) const HEADROOM_OCTETS: u32 = 512;
+/// An IP packet larger than this does not fit a small frame beside the headroom and an Ethernet header with a VLAN tag.
+/// Trailers need nothing more: what they are put behind is smaller by as much.
+pub(crate) const SMALL_MTU_MAX: u32 = 2048 - HEADROOM_OCTETS - 18;
 /// Nor a larger one any frame.
-pub(crate) const MTU_MAX: u32 = 3600;
+pub(crate) const MTU_MAX: u32 = 4096 - HEADROOM_OCTETS - 18;
 /// Neighbours that wait to be asked for. More are dropped: the packets that want them ask again.
 pub(crate) const RESOLUTIONS_WAITING_MAX: usize = 256;

@@ -1,7 +1,7 @@
 //! Interfaces into ports: the steering program on each, and for each worker its sockets on its share of the queues.
 
 use crate::kernel::links::Found;
-use crate::limits::{FRAMES_IN_HAND, MTU_MAX, RING_ENTRIES, SMALL_MTU_MAX};
+use crate::limits::{FRAMES_IN_HAND, HEADROOM_OCTETS, MTU_MAX, RING_ENTRIES, SMALL_MTU_MAX};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use warren_bpf::{Attach, Locality, Steering, SteeringError, XdpAttach};
@@ -93,7 +93,7 @@ pub(crate) fn memory(queues: &[u32], mtu_max: u32, workers: usize) -> Vec<UmemCo
     let config = |worker| UmemConfig {
         frames: lent(worker) + FRAMES_IN_HAND,
         frame_octets,
-        headroom: 256,
+        headroom: HEADROOM_OCTETS,
         huge_pages: true,
     };
     (0..workers).map(config).collect()

@@ -5,6 +5,7 @@
 
 use crate::proxy::Proxy;
 use crate::selector::Selector;
+use crate::stack_loops::overlap_but_destination;
 
 /// How a selector lies to another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +30,12 @@ impl Selector {
             (Some(part), Some(whole)) if part.intersection(&whole) == Ok(part) => Extent::Part,
             _ => Extent::Beyond,
         }
+    }
+
+    /// Whether some packet is traffic of both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.destination.overlaps(&other.destination) && overlap_but_destination(self, other)
     }
 
     /// Whether all of this traffic is `whole`'s too; see [`extent_in`](Self::extent_in).

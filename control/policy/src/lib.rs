@@ -39,4 +39,4 @@ pub use selector::{AddressRange, FiveTuple, PortRange, Protocol, Selector};
 pub use served::{ClientSide, CompiledSet, Pool, ServedPolicy, ServedSet};
 pub use stack::{Action, Outcome, PendingStack, Rematch, Round, StackError, Stop, Walk};
 pub use stack_loops::{Loops, loops};
-pub use ways::{Outer, Rematching, Way, WayError, Ways, ways};
+pub use ways::{Known, Outer, Rematching, Way, WayError, Ways, ways};

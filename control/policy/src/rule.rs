@@ -142,6 +142,14 @@ impl RuleSet {
         })
     }
 
+    /// The same, to give them other identifiers.
+    pub fn protections_mut(&mut self) -> impl Iterator<Item = &mut Protection> {
+        self.transport.iter_mut().filter_map(|rule| match &mut rule.action {
+            TransportAction::Protect(protection) => Some(protection),
+            _ => None,
+        })
+    }
+
     /// Whether both classes stay below [`RULES_MAX`].
     #[must_use]
     pub fn fits(&self) -> bool {

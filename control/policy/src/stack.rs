@@ -19,6 +19,7 @@ use crate::evaluate::Verdict;
 use crate::limits::STACK_DEPTH_MAX;
 use crate::rule::{Gateway, PeerId, RuleId, RuleSet, TransportAction, TunnelRule};
 use crate::selector::{FiveTuple, Selector};
+use crate::ways::Way;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -101,6 +102,15 @@ impl Action {
         }
     }
 
+    /// Where what it protects ends: at the gateway of a tunnel, or at the host itself; `None` for what protects nothing.
+    const fn far_end(&self) -> Option<IpAddr> {
+        match self {
+            Self::Transport { action: TransportAction::Protect(protection), .. } => Some(protection.host),
+            Self::Transport { .. } => None,
+            Self::Tunnel { gateway, .. } => Some(*gateway),
+        }
+    }
+
     /// The traffic that the action is about.
     #[must_use]
     pub const fn selector(&self) -> &Selector {
@@ -120,6 +130,19 @@ impl PendingStack {
     #[must_use]
     pub fn bottom_to_top(&self) -> &[Action] {
         &self.0
+    }
+
+    /// The base action, the tunnel of the rule that matched, if one did, and what is around it: what [`walk`] finds for
+    /// every packet where [`ways`](crate::ways::ways) knows the way.
+    #[must_use]
+    pub fn along(base: Action, own: Option<Action>, way: &Way) -> Self {
+        let around = way.levels.iter().map(|outer| Action::Tunnel {
+            rule: outer.rule,
+            peer: outer.peer,
+            gateway: outer.gateway,
+            selector: outer.selector,
+        });
+        Self([base].into_iter().chain(own).chain(around).collect())
     }
 
     /// Top to bottom: the order in which the actions are performed, nearest gateway first (NT-11).
@@ -261,7 +284,12 @@ pub fn walk(rules: &RuleSet, packet: &FiveTuple, rematch: Rematch<'_>) -> Walk {
         }
         TransportAction::Bypass => ended(Outcome::Stack(base)),
         TransportAction::Permit | TransportAction::Protect(_) => {
-            let (rounds, outcome) = climb(rules, packet, rematch, base);
+            let asked = match (action, rematch) {
+                // Transport mode comes first: what tunnels carry is ESP between the same two ends.
+                (TransportAction::Protect(_), Rematch::Wire(_)) => esp(packet.source, packet.destination),
+                _ => *packet,
+            };
+            let (rounds, outcome) = climb(rules, &asked, rematch, base);
             Walk { packet: *packet, transport, rounds, outcome }
         }
     }
@@ -298,7 +326,7 @@ fn climb(
 
 /// Whether the rule that matched is pushed. The loop guard comes before the depth: it has the better explanation.
 fn judge(rule: &TunnelRule, asked: &FiveTuple, rematch: Rematch<'_>, pending: &PendingStack) -> Next {
-    let gateways = || pending.0.iter().filter_map(Action::gateway);
+    let gateways = || pending.0.iter().filter_map(Action::far_end);
     let Gateway::Address(gateway) = rule.gateway else { return Next::Stopped(Stop::Discover) };
     if gateways().next_back() == Some(gateway) {
         return Next::Stopped(Stop::OwnGateway);
@@ -318,7 +346,7 @@ fn judge(rule: &TunnelRule, asked: &FiveTuple, rematch: Rematch<'_>, pending: &P
 fn without_match(rules: &RuleSet, asked: &FiveTuple, pending: &PendingStack) -> Stop {
     if asked.source.is_ipv6() != asked.destination.is_ipv6() {
         Stop::OtherFamily
-    } else if may_match(rules, asked, pending.0.last().and_then(Action::gateway)) {
+    } else if may_match(rules, asked, pending.0.last().and_then(Action::far_end)) {
         Stop::HiddenPorts
     } else {
         Stop::NoMatch

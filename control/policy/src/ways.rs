@@ -278,7 +278,7 @@ impl<'a> Atlas<'a> {
         let Some(carriers) = self.carriers.get(&gateway) else { return Ok(None) };
         // A rule does not discover the way to what it has discovered.
         let own = (self.known.within)(inner);
-        let mut carriers = carriers.iter().copied().filter(|rule| Some(rule.id) != own);
+        let carriers = carriers.iter().copied().filter(|rule| Some(rule.id) != own);
         let found = match self.known.rematching {
             Rematching::Destination => {
                 let overlaps = |rule: &&TunnelRule| overlap_but_destination(selector, &rule.selector);
@@ -308,7 +308,8 @@ impl<'a> Atlas<'a> {
                         destination_port: Some(port),
                         ..packet
                     };
-                    carriers.find(|rule| rule.selector.contains(&ike)).map(|rule| rule.id) == Some(first.id)
+                    carriers.clone().find(|rule| rule.selector.contains(&ike)).map(|rule| rule.id)
+                        == Some(first.id)
                 };
                 if first.gateway.address() != Some(gateway)
                     && !(is_whole(&first.selector) && IKE_PORTS.into_iter().all(takes_ike))

@@ -105,12 +105,19 @@ pub struct TunnelsConfig {
 
 impl TunnelsConfig {
     pub(crate) fn children(&self) -> Vec<ChildConfig> {
-        self.tunnels.iter().map(|tunnel| tunnel.child.clone()).collect()
+        self.of_rules().map(|tunnel| tunnel.child.clone()).collect()
     }
 
-    /// Whether `tunnels` and `rules.tunnel` speak of the same rules in the same order.
+    /// What is negotiated for tunnel rules, then for base rules that protect.
+    pub(crate) fn of_rules(&self) -> impl Iterator<Item = &TunnelConfig> {
+        self.tunnels.iter().chain(&self.protections)
+    }
+
+    /// Whether `tunnels` and `protections` speak of the same rules as `rules`, in the same order.
     pub(crate) fn is_consistent(&self) -> bool {
+        let protected = self.rules.protections().map(|(_, own)| own.rule);
         self.tunnels.len() == self.rules.tunnel.len()
-            && self.tunnels.iter().enumerate().all(|(at, tunnel)| tunnel.child.rule.0 as usize == at)
+            && protected.eq(self.protections.iter().map(|own| own.child.rule))
+            && self.of_rules().enumerate().all(|(at, tunnel)| tunnel.child.rule.0 as usize == at)
     }
 }

@@ -146,6 +146,11 @@ impl Discovery {
         self.tunnels.values().map(|own| own.peer)
     }
 
+    /// The rule that discovered a rule.
+    pub(crate) fn within(&self, rule: RuleId) -> Option<RuleId> {
+        self.tunnels.get(&rule).map(|own| own.within)
+    }
+
     /// Where the peer is, and of which rule its tunnels are parts.
     pub(crate) fn whereabouts(&self, peer: PeerId) -> Option<(RuleId, IpAddr)> {
         self.tunnels.values().find(|own| own.peer == peer).map(|own| (own.within, own.gateway))
@@ -264,6 +269,9 @@ impl<N: Negotiator> Tunnels<N> {
         if let Some(own) = rule.and_then(|rule| self.discovery.tunnels.get_mut(&rule)) {
             own.active = now;
         }
+        if let Some(stack) = rule.and_then(|rule| self.stacks.get_mut(&rule)) {
+            stack.active = now;
+        }
     }
 
     /// Whether the rule is one that discovers.
@@ -341,7 +349,10 @@ impl<N: Negotiator> Tunnels<N> {
         }
         match self.tunnels[&rule].best() {
             Some(_) => self.discovered_up(now, rule),
-            None => self.open(now, rule),
+            None => {
+                self.settle_ways(now);
+                self.want(now, rule);
+            }
         }
     }
 
@@ -451,7 +462,7 @@ impl<N: Negotiator> Tunnels<N> {
             return false;
         }
         self.discovery.granted.retain(|(_, rule)| !going.contains(rule));
-        self.take_out_of_use(&going);
+        self.take_out_of_use(now, &going);
         self.renew_rules();
         self.remove_dynamic(now, &going);
         peers.sort_unstable();

@@ -111,7 +111,8 @@ impl<N: Negotiator> Tunnels<N> {
         let mut by_selector: HashMap<Selector, RuleId> =
             old.iter().map(|rule| (self.tunnels[rule].config.child.selector, *rule)).collect();
         let same = |tunnels: &Self, rule: RuleId, wish: &Wish| {
-            !is_moved && tunnels.tunnels[&rule].config.child == wish.child(rule, peer)
+            let child = &tunnels.tunnels[&rule].config.child;
+            !is_moved && *child == ChildConfig { carrier: child.carrier, ..wish.child(rule, peer) }
         };
         let kept: Vec<Option<RuleId>> = wishes
             .iter()
@@ -122,7 +123,7 @@ impl<N: Negotiator> Tunnels<N> {
             .collect();
         let stays: BTreeSet<RuleId> = kept.iter().flatten().copied().collect();
         let going: Vec<RuleId> = old.iter().copied().filter(|rule| !stays.contains(rule)).collect();
-        self.take_out_of_use(&going);
+        self.take_out_of_use(now, &going);
         let mut rules = Vec::with_capacity(wishes.len());
         let mut fresh = Vec::new();
         let mut wished = HashSet::new();
@@ -161,7 +162,10 @@ impl<N: Negotiator> Tunnels<N> {
     }
 
     /// Their traffic is dropped from here on, and nothing of them is negotiated any more.
-    pub(crate) fn take_out_of_use(&mut self, rules: &[RuleId]) {
+    pub(crate) fn take_out_of_use(&mut self, now: Duration, rules: &[RuleId]) {
+        let stacks: Vec<RuleId> =
+            rules.iter().copied().filter(|rule| self.stacks.contains_key(rule)).collect();
+        self.close_stacks(now, &stacks);
         for rule in rules {
             if let Some(tunnel) = self.tunnels.get_mut(rule) {
                 tunnel.closed = true;
@@ -188,6 +192,7 @@ impl<N: Negotiator> Tunnels<N> {
     }
 
     pub(crate) fn forget(&mut self, rule: RuleId) {
+        self.kept_down.remove(&rule);
         self.tunnels.remove(&rule);
         self.timers.set(rule, None);
     }
@@ -197,6 +202,7 @@ impl<N: Negotiator> Tunnels<N> {
         let rules = self.compose();
         if rules != self.rules {
             self.rules = rules.clone();
+            self.nesting.is_stale = true;
             self.command(Command::Rules(rules));
         }
     }
@@ -246,7 +252,7 @@ impl<N: Negotiator> Tunnels<N> {
     fn in_order<'a>(&'a self, holding: &'a Holding) -> impl Iterator<Item = &'a RuleId> {
         let place = |rule: &&RuleId| match &self.tunnels[*rule] {
             tunnel if tunnel.permits => 1,
-            tunnel if tunnel.bound.is_some() => 0,
+            tunnel if !tunnel.bound.is_empty() => 0,
             _ => 2,
         };
         (0..3).flat_map(move |wanted| holding.rules.iter().filter(move |rule| place(rule) == wanted))
@@ -255,7 +261,8 @@ impl<N: Negotiator> Tunnels<N> {
     /// Children of every tunnel, as the negotiator knows them.
     pub(crate) fn all_children(&self, own: Vec<ChildConfig>) -> Vec<ChildConfig> {
         let pulled = self.holdings.values().flat_map(|holding| holding.rules.iter().copied());
-        let dynamic = pulled.chain(self.discovery.rules());
+        let around = self.nesting.levels.values().copied();
+        let dynamic = pulled.chain(self.discovery.rules()).chain(around);
         own.into_iter().chain(dynamic.map(|rule| self.tunnels[&rule].config.child.clone())).collect()
     }
 }

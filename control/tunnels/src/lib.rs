@@ -36,11 +36,12 @@ mod timers;
 pub mod transaction;
 mod tunnel;
 mod tunnels;
+mod ways;
 
 pub use config::{ClientConfig, Lease, ServerConfig, Start, TunnelConfig, TunnelsConfig};
 pub use discovery::ProbeRefused;
 pub use negotiator::Negotiator;
-pub use notice::Notice;
+pub use notice::{Notice, StackEvent};
 pub use pair::SaFacts;
 pub use status::{
     ClientState, ClientStatus, DiscoveredStatus, LeaseStatus, PairStatus, PoolStatus, RefusedSet,

@@ -53,3 +53,7 @@ pub const PORT_ISAKMP: u16 = 500;
 /// Levels of all stacks together that are there, coming or going: as many as guests with a tunnel each. Beyond that a
 /// stack is not built, so that traffic to many gateways cannot take all memory.
 pub const LEVELS_MAX: usize = 65_536;
+/// How often a stack is looked at in the time that it may be idle: it goes at most an eighth of that too late.
+pub const STACK_LOOKS_PER_IDLE: u32 = 8;
+/// The least time between two looks: workers report traffic about every second.
+pub const STACK_LOOK_MIN: Duration = Duration::from_secs(1);

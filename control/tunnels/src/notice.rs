@@ -1,10 +1,92 @@
 //! What an operator may want to read of tunnels.
 
+use crate::transaction::Remains;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 use warren_ike::ted::TedNotice;
 use warren_ike::{Down, Failure, Role};
+
+/// What becomes of a stack of tunnels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StackEvent {
+    /// Traffic wants it.
+    Building {
+        /// Tunnels in it.
+        levels: usize,
+    },
+    /// One level is being negotiated.
+    Performing {
+        /// The name of its rule.
+        level: String,
+        /// Its place, counted from 1 at the nearest gateway.
+        at: usize,
+        /// Levels in all, the base rule's among them.
+        of: usize,
+    },
+    /// Every level is there: traffic passes.
+    Up,
+    /// A level could not be performed.
+    Failed {
+        /// The name of its rule.
+        level: String,
+        /// Why; `None` when it was not even tried.
+        reason: Option<Failure>,
+    },
+    /// A level was lost: traffic is dropped, and it is built again from there.
+    Suspended {
+        /// The name of its rule.
+        level: String,
+        /// Why.
+        reason: Down,
+    },
+    /// One level is being taken away.
+    TearingDown {
+        /// The name of its rule.
+        level: String,
+        /// What there is of it.
+        remains: Remains,
+    },
+    /// It had no traffic for long.
+    Idle,
+    /// Nothing is left of it.
+    Gone,
+    /// Nothing is left of it, and nothing is tried for a while.
+    KeptDown {
+        /// How long.
+        pause: Duration,
+    },
+    /// The rules contradict each other: there is no such stack.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl fmt::Display for StackEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Building { levels } => write!(f, "traffic wants it: {levels} tunnels inside each other"),
+            Self::Performing { level, at, of } => write!(f, "performing {level}, {at} of {of}"),
+            Self::Up => write!(f, "up: its traffic passes"),
+            Self::Failed { level, reason: Some(reason) } => write!(f, "{level} failed: {reason}"),
+            Self::Failed { level, reason: None } => write!(f, "{level} failed: it is kept down"),
+            Self::Suspended { level, reason } => {
+                write!(f, "lost {level}: {reason}; its traffic is dropped, and it is built again from there")
+            }
+            Self::TearingDown { level, remains: Remains::Debris } => {
+                write!(f, "clearing away what is left of {level}")
+            }
+            Self::TearingDown { level, remains: Remains::Whole } => write!(f, "tearing down {level}"),
+            Self::Idle => write!(f, "without traffic for long"),
+            Self::Gone => write!(f, "gone"),
+            Self::KeptDown { pause } => {
+                write!(f, "gone; its traffic is dropped, next try in {:.1} s", pause.as_secs_f32())
+            }
+            Self::Refused { reason } => write!(f, "is not built: {reason}"),
+        }
+    }
+}
 
 /// One remark. Names are the operator's; never a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +95,13 @@ pub enum Notice {
     Ike(warren_ike::Notice),
     /// From discovery.
     Ted(TedNotice),
+    /// Of a stack of tunnels.
+    Stack {
+        /// The name of the rule whose traffic it is for.
+        stack: String,
+        /// What becomes of it.
+        event: StackEvent,
+    },
     /// Traffic wants the tunnel, or its configuration does.
     Opening {
         /// The tunnel rule's name.
@@ -143,6 +232,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ike(notice) => notice.fmt(f),
+            Self::Stack { stack, event } => write!(f, "stack {stack}: {event}"),
             Self::Ted(notice) => write!(f, "discovery: {notice}"),
             Self::Opening { tunnel } => write!(f, "tunnel {tunnel}: negotiating"),
             Self::Up { tunnel, role } => write!(f, "tunnel {tunnel}: up, as {role}"),

@@ -4,8 +4,10 @@ use crate::limits::LINGER;
 use crate::negotiator::Negotiator;
 use crate::notice::Notice;
 use crate::pair::{Pair, SaFacts};
+use crate::stacks::{News, Stack};
 use crate::tunnel::Tunnel;
 use crate::tunnels::{Output, Tunnels};
+use crate::ways::Exit;
 use std::time::Duration;
 use warren_ike::{Down, Failure, Role};
 use warren_policy::{Lifetime, RuleId};
@@ -18,7 +20,10 @@ impl<N: Negotiator> Tunnels<N> {
         loop {
             self.settle_closing(now);
             self.answer_remarks(now);
-            if !self.settle_discovery(now) {
+            let discovered = self.settle_discovery(now);
+            let found = self.settle_ways(now);
+            let moved = self.settle_stacks(now);
+            if !discovered && !found && !moved {
                 break;
             }
         }
@@ -55,7 +60,11 @@ impl<N: Negotiator> Tunnels<N> {
     fn take(&mut self, now: Duration, output: warren_ike::Output) {
         use warren_ike::Output as Ike;
         match output {
-            Ike::Transmit { path, octets } => self.output(Output::Transmit { path, octets }),
+            Ike::Transmit { path, octets } => match self.exit(&path) {
+                Exit::Clear => self.output(Output::Transmit { path, octets }),
+                Exit::Through(stack) => self.output(Output::TransmitThrough { stack, path, octets }),
+                Exit::Shut => self.unsent += 1,
+            },
             Ike::InstallInbound(sa) => {
                 let seen = (SaFacts::of_inbound(&sa), self.moment());
                 self.half_open.insert(sa.id, seen);
@@ -157,6 +166,7 @@ impl<N: Negotiator> Tunnels<N> {
             self.close(now, rule, surplus, false);
         }
         self.discovered_up(now, rule);
+        self.news.push_back(News::Up(rule, terms.0));
         let (tunnel, role) = (self.name(rule), terms.0);
         self.log(if was_up { Notice::Rekeyed { tunnel, role } } else { Notice::Up { tunnel, role } });
     }
@@ -179,6 +189,7 @@ impl<N: Negotiator> Tunnels<N> {
         if !up {
             self.discovered_over(rule);
         }
+        self.news.push_back(News::Failed(rule, reason));
         let tunnel = self.name(rule);
         self.log(Notice::Failed { tunnel, reason, pause, up });
     }
@@ -222,8 +233,13 @@ impl<N: Negotiator> Tunnels<N> {
     fn lost(&mut self, now: Duration, rule: RuleId, reason: Down) {
         let name = self.name(rule);
         let is_discovered = self.discovered_over(rule);
+        self.news.push_back(News::Lost(rule, reason));
         let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
-        if !is_discovered && !tunnel.closed && tunnel.negotiation.is_none() && tunnel.held_until.is_none() {
+        tunnel.has_own_use = false;
+        // A stack that takes its level away says itself what comes next.
+        let is_taken_away = self.tearing_down == Some(rule);
+        let is_idle = tunnel.negotiation.is_none() && tunnel.held_until.is_none();
+        if !is_taken_away && !is_discovered && !tunnel.closed && is_idle {
             if reason == Down::DeadPeer || tunnel.was_short_lived(now) {
                 tunnel.held_until = Some(now + tunnel.fail(now, &mut self.jitter));
             } else if tunnel.starts_immediately() {
@@ -237,13 +253,21 @@ impl<N: Negotiator> Tunnels<N> {
 
     /// Tells the engine which pair the tunnel's traffic takes now, if that changed.
     pub(crate) fn rebind(&mut self, rule: RuleId) {
-        let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
-        let wanted = tunnel.best().map(|at| tunnel.pairs[at].outbound.id);
+        self.rebind_one(rule);
+        // What is inside of it goes through its new SA too.
+        let inside = |(base, stack): (&RuleId, &Stack)| (*base != rule && stack.uses(rule)).then_some(*base);
+        let above: Vec<RuleId> = self.stacks.iter().filter_map(inside).collect();
+        above.into_iter().for_each(|base| self.rebind_one(base));
+    }
+
+    fn rebind_one(&mut self, rule: RuleId) {
+        let wanted = self.sas_of(rule);
+        let Some(tunnel) = self.tunnels.get_mut(&rule).filter(|tunnel| !tunnel.is_level) else { return };
         if tunnel.bound != wanted {
-            let changes_place = !tunnel.permits && tunnel.bound.is_some() != wanted.is_some();
+            let changes_place = !tunnel.permits && tunnel.bound.is_empty() != wanted.is_empty();
             let peer = tunnel.config.child.peer;
-            tunnel.bound = wanted;
-            self.command(Command::Bind { rule, stack: wanted.into_iter().collect() });
+            tunnel.bound.clone_from(&wanted);
+            self.command(Command::Bind { rule, stack: wanted });
             // While the rules of a peer are being changed they are renewed in any case.
             if changes_place && self.holdings.contains_key(&peer) {
                 self.renew_rules();

@@ -6,7 +6,8 @@ use crate::tunnel::Tunnel;
 use crate::tunnels::Tunnels;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
-use warren_policy::{PeerId, RuleId, Selector};
+use warren_ike::ChildConfig;
+use warren_policy::{PeerId, RuleId, SaMode, Selector};
 use warren_seam::Command;
 
 impl<N: Negotiator> Tunnels<N> {
@@ -22,25 +23,26 @@ impl<N: Negotiator> Tunnels<N> {
         self.drop_guests(now, &config);
         let going = self.rename_rules(&mut config);
         self.remove_parts(now, &going);
-        self.take_out_of_use(&going);
+        self.take_out_of_use(now, &going);
         self.own_rules = config.rules.clone();
         self.attached.clone_from(&config.attached);
-        let names: Vec<String> = self.own_rules.tunnel.iter().map(|rule| rule.name.clone()).collect();
+        self.stack_idle = config.stack_idle;
+        let names = self.own_names();
         self.renew_rules();
         for rule in &going {
             self.close_all(now, *rule);
         }
         self.settle_closing(now);
-        let children = config.tunnels.iter().map(|tunnel| tunnel.child.clone()).collect();
-        let children = self.all_children(children);
+        let children = self.all_children(config.children());
         self.hosts = config.peers.iter().filter_map(|peer| Some((peer.id, peer.remote.host()?))).collect();
+        self.nesting.adopt(&config);
         self.negotiator.reconfigure(now, config.peers.clone(), children);
         self.drain(now);
         for rule in going {
             self.forget(rule);
         }
         self.reconfigure_discovery(now, &config);
-        self.adopt(now, config.tunnels, names);
+        self.adopt(now, config.tunnels.into_iter().chain(config.protections).collect(), names);
         self.plan_starts(now);
         // Peers that went with their configuration are gone before anything is made of the new one.
         self.answer_remarks(now);
@@ -70,8 +72,10 @@ impl<N: Negotiator> Tunnels<N> {
             config.peers.iter().zip(&kept).map(|(peer, own)| (peer.id, *own)).collect();
         let rename = |peer: &mut PeerId| *peer = renamed.get(peer).copied().unwrap_or(*peer);
         config.peers.iter_mut().for_each(|peer| rename(&mut peer.id));
-        config.tunnels.iter_mut().for_each(|tunnel| rename(&mut tunnel.child.peer));
+        let tunnels = config.tunnels.iter_mut().chain(&mut config.protections);
+        tunnels.for_each(|tunnel| rename(&mut tunnel.child.peer));
         config.rules.tunnel.iter_mut().for_each(|rule| rename(&mut rule.peer));
+        config.rules.protections_mut().for_each(|own| rename(&mut own.peer));
         config.clients.iter_mut().for_each(|client| rename(&mut client.peer));
         config.servers.iter_mut().for_each(|server| rename(&mut server.peer));
         self.peers = config.peers.iter().map(|peer| (peer.id, peer.name.clone())).collect();
@@ -80,17 +84,21 @@ impl<N: Negotiator> Tunnels<N> {
     /// The same for tunnel rules, which are known by what they negotiate. Returns those that do not stay; their
     /// identifiers may have gone to new ones already.
     fn rename_rules(&mut self, config: &mut TunnelsConfig) -> Vec<RuleId> {
-        let mut known: HashMap<(PeerId, Selector), RuleId> = HashMap::new();
-        for rule in &self.own_rules.tunnel {
-            let child = &self.tunnels[&rule.id].config.child;
-            known.insert((child.peer, child.selector), rule.id);
+        let mut known: HashMap<(PeerId, Selector, bool), RuleId> = HashMap::new();
+        let old = self.own_rules.tunnel.iter().map(|rule| rule.id);
+        let old: Vec<RuleId> = old.chain(self.own_rules.protections().map(|(_, own)| own.rule)).collect();
+        let key = |child: &ChildConfig| (child.peer, child.selector, child.mode == SaMode::Transport);
+        for rule in &old {
+            known.insert(key(&self.tunnels[rule].config.child), *rule);
         }
         let mut kept = Vec::new();
-        for tunnel in &config.tunnels {
-            let key = (tunnel.child.peer, tunnel.child.selector);
+        for tunnel in config.of_rules() {
+            let key = key(&tunnel.child);
             let same = |rule: &RuleId| {
                 let child = &self.tunnels[rule].config.child;
-                tunnel.child == warren_ike::ChildConfig { rule: tunnel.child.rule, ..child.clone() }
+                // What is around it is found out from all rules, below.
+                let (rule, carrier) = (tunnel.child.rule, tunnel.child.carrier);
+                tunnel.child == ChildConfig { rule, carrier, ..child.clone() }
             };
             let own = known.get(&key).copied().filter(same);
             if own.is_some() {
@@ -99,15 +107,22 @@ impl<N: Negotiator> Tunnels<N> {
             kept.push(own);
         }
         let stays: BTreeSet<RuleId> = kept.iter().flatten().copied().collect();
-        let old = self.own_rules.tunnel.iter().map(|rule| rule.id);
-        let going: Vec<RuleId> = old.filter(|rule| !stays.contains(rule)).collect();
+        let going: Vec<RuleId> = old.into_iter().filter(|rule| !stays.contains(rule)).collect();
         going.iter().for_each(|rule| self.identifiers.give_back(*rule));
-        for ((tunnel, rule), kept) in config.tunnels.iter_mut().zip(&mut config.rules.tunnel).zip(kept) {
-            // A configuration with more rules than there may be is refused before it comes here.
-            let own = kept.or_else(|| self.identifiers.take()).expect("fewer rules than identifiers");
-            tunnel.child.rule = own;
-            rule.id = own;
+        // A configuration with more rules than there may be is refused before it comes here.
+        let mut own = |kept: Option<RuleId>| {
+            kept.or_else(|| self.identifiers.take()).expect("fewer rules than identifiers")
+        };
+        let ids: Vec<RuleId> = kept.into_iter().map(&mut own).collect();
+        let TunnelsConfig { tunnels, protections, rules, .. } = config;
+        for (tunnel, id) in tunnels.iter_mut().chain(protections).zip(&ids) {
+            tunnel.child.rule = *id;
+            let kept = self.tunnels.get(id).filter(|_| stays.contains(id));
+            tunnel.child.carrier = kept.map_or(tunnel.child.carrier, |kept| kept.config.child.carrier);
         }
+        let tunnels = rules.tunnel.len();
+        rules.tunnel.iter_mut().zip(&ids).for_each(|(rule, id)| rule.id = *id);
+        rules.protections_mut().zip(&ids[tunnels..]).for_each(|(own, id)| own.rule = *id);
         going
     }
 

@@ -31,6 +31,8 @@ pub enum Standing {
     Performing,
     /// It is there, for so many users; never 0.
     Up(usize),
+    /// It is not there any more, for so many who used it and give it back now; whoever wants it waits.
+    Lost(usize),
     /// It, or what a failure left of it, is being taken away; whoever wants it waits.
     Leaving,
 }
@@ -81,7 +83,7 @@ impl References {
                 *users += 1;
                 Claim::Shared
             }
-            Some(Standing::Performing | Standing::Leaving) => Claim::Wait,
+            Some(Standing::Performing | Standing::Lost(_) | Standing::Leaving) => Claim::Wait,
             None if is_full => Claim::Full,
             None => {
                 self.levels.insert(path.to_vec(), Standing::Performing);
@@ -100,15 +102,25 @@ impl References {
         self.set(path, Standing::Performing, Standing::Leaving);
     }
 
+    /// It is not there any more (REQUIREMENTS NT-32). Nobody is to take it for there until all who used it have given it
+    /// back; nothing else changes.
+    pub(crate) fn lost(&mut self, path: &[LevelKey]) {
+        if let Some(standing) = self.levels.get_mut(path)
+            && let Standing::Up(users) = *standing
+        {
+            *standing = Standing::Lost(users);
+        }
+    }
+
     /// One user less. Whether it was the last, who now has to tear the level down.
     pub(crate) fn give_back(&mut self, path: &[LevelKey]) -> bool {
         let standing = self.levels.get_mut(path).expect("a level is there as long as it has a user");
         match standing {
-            Standing::Up(1) => {
+            Standing::Up(1) | Standing::Lost(1) => {
                 *standing = Standing::Leaving;
                 true
             }
-            Standing::Up(users) => {
+            Standing::Up(users) | Standing::Lost(users) => {
                 *users -= 1;
                 false
             }

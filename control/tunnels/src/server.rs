@@ -32,6 +32,8 @@ pub(crate) struct Guest {
     pub(crate) policy: String,
     pub(crate) identity: Identity,
     pub(crate) user: Option<String>,
+    /// Our address towards it, and its own.
+    pub(crate) local: IpAddr,
     pub(crate) remote: IpAddr,
     pub(crate) speaks_policy: bool,
     pub(crate) since: Duration,
@@ -142,6 +144,7 @@ impl<N: Negotiator> Tunnels<N> {
             holder: holder(&identity, None),
             identity,
             user: None,
+            local: path.local.ip(),
             remote: path.remote.ip(),
             speaks_policy: false,
             since: now,

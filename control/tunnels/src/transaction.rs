@@ -13,6 +13,9 @@
 //!                               └ others use it: one user less
 //! ```
 //!
+//! A level that is lost takes what stands on it along, and all that is built again from there (NT-32): the same way
+//! back, as far as below that level, and then the way there once more.
+//!
 //! The caller asks [`next`](Transaction::next), does what it says and reports back; there is one thing to do at a time
 //! (NT-13). Figure 7 itself returns to the question whether the action succeeded, whose answer never changes; figure
 //! 6 and claim 6 ask whether the completed stack is empty, and so do we (Q-16).
@@ -90,6 +93,8 @@ pub struct Transaction {
     completed: Vec<Action>,
     state: State,
     reason: Option<Reason>,
+    /// So many levels stay, and the others are built again.
+    keeps: Option<usize>,
 }
 
 impl Transaction {
@@ -100,7 +105,7 @@ impl Transaction {
     }
 
     const fn of(pending: Vec<Action>) -> Self {
-        Self { pending, completed: Vec::new(), state: State::Building, reason: None }
+        Self { pending, completed: Vec::new(), state: State::Building, reason: None, keeps: None }
     }
 
     /// What is to be done; the same until it is reported done. Takes at most one turn for each level.
@@ -160,6 +165,9 @@ impl Transaction {
     /// The stack is not wanted any more. What is being performed is given up like a failure; a stack that is done is
     /// cut first. Does nothing to one that unwinds already.
     pub fn close(&mut self, references: &mut References) {
+        if self.keeps.take().is_some() {
+            self.reason = Some(Reason::Closed);
+        }
         match self.state {
             State::Building => {
                 self.reason = Some(Reason::Closed);
@@ -176,6 +184,46 @@ impl Transaction {
             | State::TearingDown(_)
             | State::RolledBack => {}
         }
+    }
+
+    /// The completed level at that place, counted from the nearest gateway, is not there any more: what stands on it is
+    /// taken away, it is given back itself, and both are built again. A stack that unwinds to its end builds nothing, but
+    /// nobody else takes the level for there any more.
+    pub fn lost(&mut self, at: usize, references: &mut References) {
+        let Some(carried_by) = self.completed.get(..=at) else { return };
+        let path: Vec<LevelKey> = carried_by.iter().map(LevelKey::from).collect();
+        references.lost(&path);
+        if self.is_unwinding() && self.keeps.is_none() {
+            return;
+        }
+        self.keeps = Some(self.keeps.map_or(at, |keeps| keeps.min(at)));
+        match self.state {
+            State::Building => self.state = State::Unwinding,
+            State::Performing => {
+                let action = *self.top();
+                references.failed(&self.path(&action));
+                self.state = State::Clearing(action);
+            }
+            State::Done => self.state = State::Cutting,
+            _ => {}
+        }
+    }
+
+    const fn is_unwinding(&self) -> bool {
+        matches!(
+            self.state,
+            State::Cutting
+                | State::Clearing(_)
+                | State::Unwinding
+                | State::TearingDown(_)
+                | State::RolledBack
+        )
+    }
+
+    /// Whether it has lost a level and is on its way back to build it again.
+    #[must_use]
+    pub const fn is_receding(&self) -> bool {
+        self.keeps.is_some()
     }
 
     /// Whether packets may use the stack: from [`Step::Done`] until it is closed, and at no other time (NT-15, NT-31).
@@ -222,7 +270,14 @@ impl Transaction {
 
     /// One level of the completed stack: torn down if nobody else uses it, given back if somebody does.
     fn unwind(&mut self, references: &mut References) {
-        self.state = match self.completed.pop() {
+        if self.keeps.is_some_and(|keeps| self.completed.len() <= keeps) {
+            self.keeps = None;
+            self.state = State::Building;
+            return;
+        }
+        let popped = self.completed.pop();
+        self.pending.extend(popped.filter(|_| self.keeps.is_some()));
+        self.state = match popped {
             None => State::RolledBack,
             Some(action) if references.give_back(&self.path(&action)) => State::TearingDown(action),
             Some(_) => State::Unwinding,
@@ -496,6 +551,45 @@ mod tests {
         assert_eq!(transaction.next(&mut references), last);
     }
 
+    #[test] // NT-16, NT-32
+    fn a_lost_level_takes_what_stands_on_it_along_and_all_that_is_built_again() {
+        let (mut transaction, mut references) = (three_gateways(), References::default());
+        run(&mut transaction, &mut references, None);
+        transaction.lost(1, &mut references);
+        assert!(transaction.is_receding() && !transaction.is_usable());
+        let done = run(&mut transaction, &mut references, None);
+        assert_eq!(done, ["cut", "-0", "-3", "-2", "+2", "+3", "+0"]);
+        assert!(transaction.is_usable() && !transaction.is_receding());
+        // The level that was being performed goes as what failed does.
+        let mut half = through(&[7, 8]);
+        assert_eq!(half.next(&mut references), Step::Perform(tunnel(7)));
+        half.performed(&mut references).unwrap();
+        assert_eq!(half.next(&mut references), Step::Perform(tunnel(8)));
+        half.lost(0, &mut references);
+        assert_eq!(run(&mut half, &mut references, Some(7)), ["?8", "-7", "!7", "?7"]);
+        assert_eq!(half.reason(), Some(Reason::Failed(tunnel(7))));
+        // What is on its way out has nothing to lose.
+        transaction.close(&mut references);
+        transaction.lost(0, &mut references);
+        assert_eq!(run(&mut transaction, &mut references, None), ["cut", "-0", "-3", "-2", "-1"]);
+        assert!(references.is_empty());
+    }
+
+    #[test] // NT-29, NT-32
+    fn a_lost_level_is_shared_again_only_after_all_have_given_it_back() {
+        let mut references = References::default();
+        let (mut first, mut second) = (through(&[1, 2]), through(&[1, 3]));
+        run(&mut first, &mut references, None);
+        run(&mut second, &mut references, None);
+        first.lost(0, &mut references);
+        assert_eq!(run(&mut first, &mut references, None), ["cut", "-0", "-2"]);
+        assert_eq!(first.next(&mut references), Step::Wait(tunnel(1)));
+        second.lost(0, &mut references);
+        assert_eq!(run(&mut second, &mut references, None), ["cut", "-0", "-3", "-1", "+1", "+3", "+0"]);
+        assert_eq!(run(&mut first, &mut references, None), ["+2", "+0"]);
+        assert_eq!(references.standing(&[LevelKey::from(&tunnel(1))]), Some(Standing::Up(2)));
+    }
+
     /// SplitMix64: the same numbers for the same seed.
     struct Seeded(u64);
 
@@ -513,7 +607,37 @@ mod tests {
     #[derive(Default)]
     struct World {
         levels: BTreeMap<Vec<u8>, bool>,
+        /// Levels that are not really there any more.
+        lost: BTreeSet<Vec<u8>>,
         published: BTreeSet<usize>,
+    }
+
+    impl World {
+        fn has(&self, path: &[u8]) -> bool {
+            self.levels.get(path) == Some(&true) && !self.lost.contains(path)
+        }
+
+        /// One whole level goes, and all who use it are told.
+        fn lose(
+            &mut self,
+            all: &mut [Transaction],
+            references: &mut References,
+            seeded: &mut Seeded,
+        ) -> bool {
+            let whole: Vec<Vec<u8>> = self.levels.keys().filter(|path| self.has(path)).cloned().collect();
+            if whole.is_empty() {
+                return false;
+            }
+            let path = whole[seeded.below(whole.len() as u64) as usize].clone();
+            let at = path.len() - 1;
+            for transaction in all {
+                let has: Vec<u8> = transaction.completed().iter().map(name).collect();
+                if has.starts_with(&path) {
+                    transaction.lost(at, references);
+                }
+            }
+            self.lost.insert(path)
+        }
     }
 
     /// One step of one of several transactions. Reports whether anything was done.
@@ -531,7 +655,7 @@ mod tests {
             Step::Perform(action) => {
                 let path = path(&all[at], &action);
                 assert!(!world.levels.contains_key(&path), "performed twice: {path:?}");
-                let carried = (1..path.len()).all(|to| world.levels.get(&path[..to]) == Some(&true));
+                let carried = (1..path.len()).all(|to| world.has(&path[..to]));
                 assert!(carried, "NT-12: {path:?} needs what is not there");
                 let fails = seeded.below(8) == 0;
                 world.levels.insert(path, !fails);
@@ -544,6 +668,7 @@ mod tests {
             Step::TearDown { action, remains } => {
                 let path = path(&all[at], &action);
                 let whole = world.levels.remove(&path);
+                world.lost.remove(&path);
                 assert_eq!(whole, Some(remains == Remains::Whole), "{path:?}");
                 let above = world.levels.range(path.clone()..).next();
                 assert!(
@@ -569,9 +694,9 @@ mod tests {
         true
     }
 
-    #[test] // NT-12, NT-13, NT-16, NT-17, NT-19, NT-28, NT-29, NT-30, NT-31, F-28, Q-23
+    #[test] // NT-12, NT-13, NT-16, NT-17, NT-19, NT-28, NT-29, NT-30, NT-31, NT-32, F-28, Q-23
     fn many_stacks_that_share_levels_come_and_go_in_any_order_and_leave_nothing() {
-        let (mut failures, mut shared, mut waits) = (0, 0, 0);
+        let (mut failures, mut shared, mut waits, mut losses) = (0, 0, 0, 0);
         for seed in 0..400 {
             let mut seeded = Seeded(seed);
             let (mut references, mut world) = (References::default(), World::default());
@@ -587,11 +712,20 @@ mod tests {
                 if seeded.below(60) == 0 {
                     all[at].close(&mut references);
                 }
+                if seeded.below(40) == 0 {
+                    losses += u32::from(world.lose(&mut all, &mut references, &mut seeded));
+                    let receding = |at: &usize| !all[*at].is_usable();
+                    // Its traffic is cut before anything else happens.
+                    let cut: Vec<usize> = world.published.iter().copied().filter(receding).collect();
+                    for at in cut {
+                        advance(at, &mut all, &mut references, &mut world, &mut seeded);
+                    }
+                }
                 let moved = advance(at, &mut all, &mut references, &mut world, &mut seeded);
                 waits += u32::from(!moved && matches!(all[at].next(&mut references), Step::Wait(_)));
                 for published in &world.published {
                     let has: Vec<u8> = all[*published].completed().iter().map(name).collect();
-                    let whole = (1..=has.len()).all(|to| world.levels.get(&has[..to]) == Some(&true));
+                    let whole = (1..=has.len()).all(|to| world.has(&has[..to]));
                     // A stack that is being closed is cut by its next step.
                     assert!(whole, "NT-31: {has:?} is used and not whole");
                 }
@@ -615,6 +749,9 @@ mod tests {
             let failed = |transaction: &&Transaction| matches!(transaction.reason(), Some(Reason::Failed(_)));
             failures += all.iter().filter(failed).count();
         }
-        assert!(failures > 100 && shared > 100 && waits > 100, "{failures} {shared} {waits}");
+        assert!(
+            failures > 100 && shared > 100 && waits > 100 && losses > 100,
+            "{failures} {shared} {waits} {losses}"
+        );
     }
 }

@@ -26,8 +26,12 @@ pub(crate) struct Tunnel {
     /// Whether its rule lets all of its traffic pass.
     pub(crate) permits: bool,
     pub(crate) pairs: Vec<Pair>,
-    /// Outbound SA that the engine was told to use.
-    pub(crate) bound: Option<SaId>,
+    /// Outbound SAs that the engine was told to use, innermost first.
+    pub(crate) bound: Vec<SaId>,
+    /// It is there only for what is inside of it: no packet is classified into it.
+    pub(crate) is_level: bool,
+    /// It has traffic of its own, or is to be there without: it is not only around others.
+    pub(crate) has_own_use: bool,
     pub(crate) negotiation: Option<Negotiation>,
     /// Nothing is negotiated before that time.
     pub(crate) held_until: Option<Duration>,
@@ -48,7 +52,9 @@ impl Tunnel {
             config,
             permits: true,
             pairs: Vec::new(),
-            bound: None,
+            bound: Vec::new(),
+            is_level: false,
+            has_own_use: false,
             negotiation: None,
             held_until: None,
             closed: false,
@@ -218,7 +224,7 @@ impl Tunnel {
             lifetime: pair.lifetime,
             born: pair.born,
             expires_at: pair.expires_at,
-            bound: self.bound == Some(pair.outbound.id),
+            bound: self.bound.contains(&pair.outbound.id),
         };
         TunnelStatus {
             rule: self.config.child.rule,

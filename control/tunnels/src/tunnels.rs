@@ -9,16 +9,19 @@ use crate::limits::{LINGERING_MAX, OUTPUTS_MAX, PORT_ISAKMP, RESPONDER_PATIENCE,
 use crate::negotiator::Negotiator;
 use crate::notice::Notice;
 use crate::pair::{Moment, SaFacts};
+use crate::references::References;
 use crate::schedule::Jitter;
 use crate::server::Guest;
+use crate::stacks::{KeptDown, News, Stack};
 use crate::status::{ClientStatus, LeaseStatus, PoolStatus, ServedStatus, TunnelStatus};
 use crate::timers::Timers;
 use crate::tunnel::{Negotiation, Tunnel};
+use crate::ways::Nesting;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 use warren_ike::{ChildConfig, Endpoint, Entropy, Path, ted};
-use warren_policy::{AddressRange, PeerId, RuleId, RuleSet, ServedPolicy, Ways};
+use warren_policy::{AddressRange, FiveTuple, PeerId, RuleId, RuleSet, ServedPolicy};
 use warren_seam::{Command, Event, SaId};
 
 /// Something to be done, strictly in the order in which it is polled. An `Engine` command that installs an inbound
@@ -94,7 +97,24 @@ pub struct Tunnels<N = Endpoint> {
     pub(crate) discovery: Discovery,
     /// What peers said about configuration in the running call; it is looked at when everything else is settled.
     pub(crate) remarks: VecDeque<warren_ike::Output>,
-    pub(crate) ways: Ways,
+    pub(crate) nesting: Nesting,
+    pub(crate) stacks: BTreeMap<RuleId, Stack>,
+    /// Who uses which level.
+    pub(crate) references: References,
+    /// The level that a stack has asked for, and that stack.
+    pub(crate) performing: BTreeMap<RuleId, RuleId>,
+    /// The level that a stack is taking away just now.
+    pub(crate) tearing_down: Option<RuleId>,
+    /// What became of tunnels in the running call, for the stacks.
+    pub(crate) news: VecDeque<News>,
+    /// Rules whose stacks came to nothing, and why.
+    pub(crate) kept_down: BTreeMap<RuleId, KeptDown>,
+    /// Datagrams that did not leave because what they had to be inside of was not there.
+    pub(crate) unsent: u64,
+    /// How long a stack may be without traffic.
+    pub(crate) stack_idle: Duration,
+    /// When stacks are looked at for idleness.
+    pub(crate) stacks_looked_at: Duration,
     moments: u64,
 }
 
@@ -138,16 +158,17 @@ impl<N: Negotiator> Tunnels<N> {
         assert!(config.is_consistent(), "every tunnel rule has its tunnel, in the same order");
         let peers = Self::names(&config);
         let discovery = Discovery::new(&config, entropy);
+        let mut config = config;
         let mut tunnels = Self {
             negotiator,
             rules: RuleSet::default(),
-            own_rules: config.rules,
+            own_rules: std::mem::take(&mut config.rules),
             peers,
             hosts: config.peers.iter().filter_map(|peer| Some((peer.id, peer.remote.host()?))).collect(),
             tunnels: BTreeMap::new(),
             identifiers: Identifiers::default(),
             holdings: BTreeMap::new(),
-            attached: config.attached,
+            attached: std::mem::take(&mut config.attached),
             half_open: HashMap::new(),
             owners: HashMap::new(),
             lingering: VecDeque::new(),
@@ -163,13 +184,24 @@ impl<N: Negotiator> Tunnels<N> {
             leases: Leases::new(&config.pools, leases),
             discovery,
             remarks: VecDeque::new(),
-            ways: Ways::default(),
+            nesting: Nesting::default(),
+            stacks: BTreeMap::new(),
+            references: References::default(),
+            performing: BTreeMap::new(),
+            tearing_down: None,
+            news: VecDeque::new(),
+            kept_down: BTreeMap::new(),
+            unsent: 0,
+            stack_idle: config.stack_idle,
+            stacks_looked_at: now,
             moments: 0,
         };
-        for (rule, config) in tunnels.own_rules.tunnel.iter().zip(config.tunnels) {
+        tunnels.nesting.adopt(&config);
+        let wanted = config.tunnels.into_iter().chain(config.protections);
+        for (name, config) in tunnels.own_names().into_iter().zip(wanted) {
             // Their identifiers are their places.
             let _ = tunnels.identifiers.take();
-            tunnels.tunnels.insert(rule.id, Tunnel::new(now, rule.name.clone(), config));
+            tunnels.tunnels.insert(config.child.rule, Tunnel::new(now, name, config));
         }
         tunnels.rules = tunnels.compose();
         let rules = tunnels.rules.clone();
@@ -207,7 +239,7 @@ impl<N: Negotiator> Tunnels<N> {
     pub fn handle_event(&mut self, now: Duration, event: Event) {
         match event {
             Event::Acquire { rule, packet } if self.discovers(rule) => self.discover(now, rule, packet),
-            Event::Acquire { rule, .. } => self.acquire(now, rule),
+            Event::Acquire { rule, packet } => self.acquire(now, rule, &packet),
             Event::SoftExpire(sa) => {
                 if let Some(rule) = self.owner(sa) {
                     self.tunnel_mut(rule).soft_expire(now, sa, RESPONDER_PATIENCE);
@@ -255,6 +287,7 @@ impl<N: Negotiator> Tunnels<N> {
             self.service(now, rule);
         }
         self.clients_due(now);
+        self.stacks_due(now);
         self.discovery_due(now);
         self.settle(now);
     }
@@ -264,7 +297,8 @@ impl<N: Negotiator> Tunnels<N> {
     pub fn poll_timeout(&self) -> Option<Duration> {
         let lingering = self.lingering.front().map(|(until, _)| *until);
         let clients = self.clients.values().filter_map(|client| client.deadline).min();
-        let others = [lingering, self.timers.next(), clients, self.discovery.deadline()];
+        let others =
+            [lingering, self.timers.next(), clients, self.discovery.deadline(), self.stacks_deadline()];
         self.negotiator.poll_timeout().into_iter().chain(others.into_iter().flatten()).min()
     }
 
@@ -280,7 +314,8 @@ impl<N: Negotiator> Tunnels<N> {
         tunnel.failures = 0;
         tunnel.held_until = None;
         if tunnel.pairs.iter().all(|pair| pair.closing) && !tunnel.config.child.is_divisible {
-            self.open(now, rule);
+            self.kept_down.remove(&rule);
+            self.want(now, rule);
         }
         if was_closed {
             self.renew_discovery(now);
@@ -295,6 +330,8 @@ impl<N: Negotiator> Tunnels<N> {
         let Some(tunnel) = self.tunnels.get_mut(&rule) else { return false };
         tunnel.closed = true;
         tunnel.held_until = None;
+        self.kept_down.remove(&rule);
+        self.close_stacks(now, &[rule]);
         self.rebind(rule);
         self.close_all(now, rule);
         self.remove_parts(now, &[rule]);
@@ -306,7 +343,7 @@ impl<N: Negotiator> Tunnels<N> {
     /// Deletes everything, at the end of the process. Traffic is dropped from here on.
     pub fn shutdown(&mut self, now: Duration) {
         let all: Vec<RuleId> = self.tunnels.keys().copied().collect();
-        self.take_out_of_use(&all);
+        self.take_out_of_use(now, &all);
         for rule in all {
             self.close_all(now, rule);
         }
@@ -337,10 +374,32 @@ impl<N: Negotiator> Tunnels<N> {
         self.tunnels.values().flat_map(|tunnel| tunnel.pairs.iter().map(|pair| pair.inbound.id))
     }
 
+    /// Whether the SA is part of a pair, about to be, or left for packets in flight.
+    #[must_use]
+    pub fn knows(&self, sa: SaId) -> bool {
+        self.owners.contains_key(&sa)
+            || self.half_open.contains_key(&sa)
+            || self.lingering.iter().any(|(_, lingering)| *lingering == sa)
+    }
+
     /// How every tunnel stands, in the order of the rules.
     #[must_use]
     pub fn status(&self) -> Vec<TunnelStatus> {
-        self.rules.tunnel.iter().filter_map(|rule| self.tunnels.get(&rule.id)).map(Tunnel::status).collect()
+        let protections = self.rules.protections().map(|(_, own)| own.rule);
+        let rules = self.rules.tunnel.iter().map(|rule| rule.id).chain(protections);
+        rules.filter_map(|rule| self.tunnels.get(&rule)).map(Tunnel::status).collect()
+    }
+
+    /// The same for one, by the identifier that its SAs carry.
+    #[must_use]
+    pub fn status_of(&self, rule: RuleId) -> Option<TunnelStatus> {
+        self.tunnels.get(&rule).map(Tunnel::status)
+    }
+
+    /// The names of the operator's tunnel rules, then of the base rules that protect.
+    pub(crate) fn own_names(&self) -> Vec<String> {
+        let protections = self.own_rules.protections().map(|(rule, _)| rule.name.clone());
+        self.own_rules.tunnel.iter().map(|rule| rule.name.clone()).chain(protections).collect()
     }
 
     /// Servers that we receive policy from.
@@ -380,7 +439,10 @@ impl<N: Negotiator> Tunnels<N> {
     pub fn rules_named(&self, name: &str) -> Vec<RuleId> {
         let part =
             |rule: &str| rule.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'));
-        self.rules.tunnel.iter().filter(|rule| part(&rule.name)).map(|rule| rule.id).collect()
+        let tunnels = self.rules.tunnel.iter().filter(|rule| part(&rule.name)).map(|rule| rule.id);
+        let protections =
+            self.rules.protections().filter(|(rule, _)| part(&rule.name)).map(|(_, own)| own.rule);
+        tunnels.chain(protections).collect()
     }
 
     /// What is negotiated for a tunnel rule.
@@ -389,11 +451,23 @@ impl<N: Negotiator> Tunnels<N> {
         self.tunnels.get(&rule).map(|tunnel| &tunnel.config.child)
     }
 
-    fn acquire(&mut self, now: Duration, rule: RuleId) {
-        let wanted = self.tunnels.get(&rule);
-        if wanted.is_some_and(|tunnel| tunnel.may_open() && tunnel.best().is_none()) {
-            self.open(now, rule);
+    fn acquire(&mut self, now: Duration, rule: RuleId, packet: &FiveTuple) {
+        // Asked about nothing, of a rule that has gone since.
+        let Some(tunnel) = self.tunnels.get(&rule) else { return };
+        if self.nesting.bases.contains_key(&rule) {
+            self.want_stack(now, rule, Some(packet));
+        } else if tunnel.may_open() && tunnel.best().is_none() {
+            self.want(now, rule);
         }
+    }
+
+    /// Somebody wants the tunnel, and with it all that is around it.
+    pub(crate) fn want(&mut self, now: Duration, rule: RuleId) {
+        if self.nesting.bases.contains_key(&rule) {
+            return self.want_stack(now, rule, None);
+        }
+        self.tunnel_mut(rule).has_own_use = true;
+        self.open(now, rule);
     }
 
     pub(crate) fn open(&mut self, now: Duration, rule: RuleId) {
@@ -418,10 +492,12 @@ impl<N: Negotiator> Tunnels<N> {
         self.touched.push(rule);
         if tunnel.held_until.is_some_and(|until| until <= now) {
             tunnel.held_until = None;
+            self.kept_down.remove(&rule);
+            let tunnel = &self.tunnels[&rule];
             let open = tunnel.starts_immediately() && tunnel.best().is_none();
             self.command(Command::Rearm(rule));
             if open {
-                self.open(now, rule);
+                self.want(now, rule);
             }
         }
         let tunnel = &self.tunnels[&rule];
@@ -437,6 +513,9 @@ impl<N: Negotiator> Tunnels<N> {
         let tunnel = &self.tunnels[&rule];
         if tunnel.best().is_some_and(|best| tunnel.pairs[best].rekey_at <= now) {
             if self.is_idle(now, rule) {
+                self.close_all(now, rule);
+            } else if self.is_unused_level(rule) {
+                // Nobody needs a successor: it ends with its SAs.
                 self.close_all(now, rule);
             } else {
                 self.open(now, rule);

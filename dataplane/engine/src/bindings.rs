@@ -2,9 +2,10 @@
 
 use crate::fib::Fib;
 use crate::limits::MTU_UNKNOWN;
+use crate::passage::{PassageId, Passages};
 use crate::sad::{SaIndex, Sad};
 use hashbrown::HashMap;
-use warren_policy::{Gateway, RuleId, TunnelRule};
+use warren_policy::{Gateway, RuleId, RuleSet};
 use warren_seam::{SaId, SaMode};
 
 /// One rule's SAs. Without any, its traffic is dropped and asks for some.
@@ -23,6 +24,8 @@ pub(crate) struct Binding {
     exists: bool,
     /// Nothing is ever bound to it: its packets are reasons to discover a gateway.
     discovers: bool,
+    /// It is a transport rule that protects.
+    is_protection: bool,
 }
 
 impl Binding {
@@ -36,6 +39,12 @@ impl Binding {
     #[must_use]
     pub(crate) fn discovers(&self) -> bool {
         self.discovers
+    }
+
+    /// Whether it is a transport rule that protects by itself, rather than a tunnel rule.
+    #[must_use]
+    pub(crate) fn is_protection(&self) -> bool {
+        self.exists && self.is_protection
     }
 
     /// How many levels there are.
@@ -56,6 +65,26 @@ impl Binding {
         self.transport
     }
 
+    /// A stack that is bound to no rule of control's.
+    #[must_use]
+    pub(crate) fn of_stack(stack: Vec<SaId>, sad: &Sad, fib: &Fib) -> Self {
+        let mut binding = Self { stack, exists: true, ..Self::default() };
+        binding.resolve(sad, fib);
+        binding
+    }
+
+    /// Its SAs; none unless all are there.
+    #[must_use]
+    pub(crate) fn resolved(&self) -> &[SaIndex] {
+        &self.resolved
+    }
+
+    /// The names of its SAs.
+    #[must_use]
+    pub(crate) fn into_stack(self) -> Vec<SaId> {
+        self.stack
+    }
+
     fn resolve(&mut self, sad: &Sad, fib: &Fib) {
         self.resolved.clear();
         self.resolved.extend(self.stack.iter().map_while(|&id| sad.find_outbound(id)));
@@ -71,7 +100,7 @@ impl Binding {
     }
 
     /// From the outside in: the route of the outermost level decides how much room there is.
-    fn measure(&mut self, sad: &Sad, fib: &Fib) {
+    pub(crate) fn measure(&mut self, sad: &Sad, fib: &Fib) {
         let shape = |&index: &SaIndex| sad.outbound(index).map(|sa| sa.shape);
         let outermost = self.resolved.last().and_then(shape);
         let path = outermost.and_then(|shape| fib.mtu_towards(shape.remote)).unwrap_or(MTU_UNKNOWN);
@@ -90,18 +119,26 @@ pub(crate) struct Bindings {
     rules: Vec<Binding>,
     /// Which rules use an SA, so that its end or its move finds them.
     users: HashMap<SaId, Vec<RuleId>>,
+    /// Packets of control's, each with a stack of its own.
+    pub(crate) passages: Passages,
+    /// Some transport rule protects.
+    protects: bool,
 }
 
 impl Bindings {
     /// Room for these rules, none of them bound.
     #[must_use]
-    pub(crate) fn new(rules: &[TunnelRule]) -> Self {
+    pub(crate) fn new(rules: &RuleSet) -> Self {
         let mut bindings = Self::default();
-        let room = rules.iter().map(|rule| rule.id.0 as usize + 1).max().unwrap_or(0);
+        let room = bound_rules(rules).map(|(rule, _)| rule.0 as usize + 1).max().unwrap_or(0);
         bindings.rules.resize_with(room, Binding::default);
-        for rule in rules {
-            let binding = &mut bindings.rules[rule.id.0 as usize];
-            (binding.exists, binding.discovers) = (true, rule.gateway == Gateway::Discover);
+        for (rule, discovers) in bound_rules(rules) {
+            let binding = &mut bindings.rules[rule.0 as usize];
+            (binding.exists, binding.discovers) = (true, discovers);
+        }
+        for (_, protection) in rules.protections() {
+            bindings.rules[protection.rule.0 as usize].is_protection = true;
+            bindings.protects = true;
         }
         bindings
     }
@@ -110,19 +147,31 @@ impl Bindings {
     /// change. What is left in `old` is of rules that are gone.
     pub(crate) fn inherit(&mut self, old: &mut Self) {
         std::mem::swap(&mut self.users, &mut old.users);
+        std::mem::swap(&mut self.passages, &mut old.passages);
         for (at, old) in old.rules.iter_mut().enumerate() {
             let rule = RuleId(at as u32);
             match self.rules.get_mut(at).filter(|new| new.exists) {
-                Some(new) if old.exists && new.discovers == old.discovers => std::mem::swap(new, old),
+                Some(new)
+                    if old.exists
+                        && (new.discovers, new.is_protection) == (old.discovers, old.is_protection) =>
+                {
+                    std::mem::swap(new, old);
+                }
                 _ => old.stack.iter().for_each(|id| forget_user(&mut self.users, *id, rule)),
             }
         }
     }
 
-    /// A rule's binding.
+    /// A rule's binding, or a passage's.
     #[must_use]
     pub(crate) fn of(&self, rule: RuleId) -> Option<&Binding> {
-        self.rules.get(rule.0 as usize)
+        self.rules.get(rule.0 as usize).or_else(|| self.passages.find(PassageId::of(rule)?))
+    }
+
+    /// Whether any transport rule protects.
+    #[must_use]
+    pub(crate) fn protects(&self) -> bool {
+        self.protects
     }
 
     /// Binds a rule, or unbinds it with an empty stack. Either way it may ask again when it has to. Returns the
@@ -166,6 +215,7 @@ impl Bindings {
                 binding.resolve(sad, fib);
             }
         }
+        self.passages.measure(sad, fib);
     }
 
     /// Routes or MTUs changed.
@@ -174,7 +224,14 @@ impl Bindings {
             .iter_mut()
             .filter(|binding| !binding.stack.is_empty())
             .for_each(|binding| binding.measure(sad, fib));
+        self.passages.measure(sad, fib);
     }
+}
+
+/// All rules to which SAs can be bound, and whether they discover instead: tunnel rules, and transport rules that protect.
+pub(crate) fn bound_rules(rules: &RuleSet) -> impl Iterator<Item = (RuleId, bool)> + '_ {
+    let tunnels = rules.tunnel.iter().map(|rule| (rule.id, rule.gateway == Gateway::Discover));
+    tunnels.chain(rules.protections().map(|(_, protection)| (protection.rule, false)))
 }
 
 fn forget_user(users: &mut HashMap<SaId, Vec<RuleId>>, id: SaId, rule: RuleId) {
@@ -189,13 +246,13 @@ fn forget_user(users: &mut HashMap<SaId, Vec<RuleId>>, id: SaId, rule: RuleId) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warren_policy::{AddressRange, PeerId, Selector};
+    use warren_policy::{AddressRange, PeerId, Selector, TunnelRule};
 
     fn ids(numbers: &[u32]) -> Vec<RuleId> {
         numbers.iter().copied().map(RuleId).collect()
     }
 
-    fn rules(numbers: &[u32], gateway: Gateway) -> Vec<TunnelRule> {
+    fn rules(numbers: &[u32], gateway: Gateway) -> RuleSet {
         let everything = AddressRange::from_prefix([0; 4].into(), 0).unwrap();
         let selector = Selector::between(everything, everything).unwrap();
         let rule = |&id: &u32| TunnelRule {
@@ -205,10 +262,10 @@ mod tests {
             peer: PeerId(0),
             gateway,
         };
-        numbers.iter().map(rule).collect()
+        RuleSet { transport: vec![], tunnel: numbers.iter().map(rule).collect() }
     }
 
-    fn fixed(numbers: &[u32]) -> Vec<TunnelRule> {
+    fn fixed(numbers: &[u32]) -> RuleSet {
         rules(numbers, Gateway::Address([192, 0, 2, 1].into()))
     }
 

@@ -61,10 +61,12 @@ drop_reasons! {
     StackChanged = "stack-changed",
     /// A rule protects it, and the gateway in front of its destination is being discovered: it must not leave in clear.
     Discovering = "discovering",
-    /// Clear text from outside that should have come through a tunnel.
+    /// Clear text that should have come through a tunnel, or under transport mode.
     ClearTextInbound = "clear-text-inbound",
     /// The rule protects it, but the SA was negotiated for less.
     OutsideSelector = "outside-selector",
+    /// A packet of control's that was to leave inside SAs, one of which is gone: it must not leave in clear.
+    PassageClosed = "passage-closed",
     /// Transport mode protects only what this gateway itself sends between the SA's own two addresses.
     TransportAddress = "transport-address",
     /// Transport mode protects whole packets only.

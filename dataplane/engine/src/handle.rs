@@ -3,13 +3,14 @@
 //! What is costly about a command (compiling rules, expanding keys, freeing what they replace) happens here, on
 //! control's core.
 
-use crate::bindings::Bindings;
+use crate::bindings::{Bindings, bound_rules};
 use crate::counters::{CounterSnapshot, WorkerCounters};
 use crate::fib::Fib;
 use crate::limits::RULE_IDS_MAX;
 use crate::meter::{Meter, SaCounters};
 use crate::mtu::Shape;
 use crate::order::{Order, Report, Retired};
+use crate::passage::PassageId;
 use crate::port_board::{PortBoard, PortStatus};
 use crate::replay::ReplayWindow;
 use crate::sad::{Inbound, Opener, Outbound, Sealer, Usage, WorkerIndex, peer_address};
@@ -21,8 +22,9 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use warren_aead::{Backend, BadKey, Integrity, KeyLength, KeyMaterial, OpeningKey, SealingKey, Transform};
-use warren_policy::{EspTransform, Gateway, Hash, KeyBits, RuleId, TunnelRule};
-use warren_seam::{Command, Event, InboundSa, OutboundSa, SaId, SaKeys};
+use warren_policy::{EspTransform, Hash, KeyBits, RuleId};
+use warren_seam::limits::RULE_IDS_END;
+use warren_seam::{Command, Entry, Event, InboundSa, Injected, OutboundSa, SaId, SaKeys};
 
 /// A command's number: they count up from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,7 +48,7 @@ pub enum Refused {
         /// What is wrong with them.
         why: BadKey,
     },
-    /// A rule's identifier is beyond [`RULE_IDS_MAX`].
+    /// A rule's identifier is beyond [`RULE_IDS_MAX`], or an SA's beyond [`RULE_IDS_END`].
     #[error("the tunnel rule {0} is beyond every table")]
     BadRule(u32),
 }
@@ -86,6 +88,8 @@ pub struct Handle {
     asked: HashSet<RuleId>,
     /// The last command about a rule. An `Acquire` from before it is answered already.
     answered: HashMap<RuleId, u64>,
+    /// Packets that have been sent through SAs.
+    passages: u32,
     /// Rules in force, and whether they discover.
     rules: HashMap<RuleId, bool>,
     /// Whose events are looked at next.
@@ -103,6 +107,7 @@ impl Handle {
             meters: HashMap::new(),
             asked: HashSet::new(),
             answered: HashMap::new(),
+            passages: 0,
             rules: HashMap::new(),
             turn: 0,
         }
@@ -119,7 +124,8 @@ impl Handle {
         }
         let orders = self.orders(command)?;
         self.submitted += 1;
-        for (line, order) in self.lines.iter_mut().zip(orders) {
+        // The first worker last: what it then hands over to another finds the same command there.
+        for (line, order) in self.lines.iter_mut().zip(orders).rev() {
             // There was room a moment ago, and only we fill the ring.
             let _ = line.orders.push((self.submitted, order));
             line.bell.ring_if_asleep();
@@ -233,17 +239,17 @@ impl Handle {
         let everyone = |order: &dyn Fn() -> Order| (0..self.lines.len()).map(|_| order()).collect::<Vec<_>>();
         Ok(match command {
             Command::Rules(rules) => {
-                let ids = || rules.tunnel.iter().map(|rule| rule.id);
-                if let Some(beyond) = ids().find(|rule| rule.0 as usize >= RULE_IDS_MAX) {
+                if let Some((beyond, _)) =
+                    bound_rules(&rules).find(|(rule, _)| rule.0 as usize >= RULE_IDS_MAX)
+                {
                     return Err(Refused::BadRule(beyond.0));
                 }
                 let spd = Arc::new(Spd::new(&rules));
                 let generation = self.generation.wrapping_add(1);
-                let bindings = || Box::new(Bindings::new(&rules.tunnel));
+                let bindings = || Box::new(Bindings::new(&rules));
                 let orders = everyone(&|| Order::Rules(Arc::clone(&spd), bindings(), generation));
                 self.generation = generation;
-                let discovers = |rule: &TunnelRule| (rule.id, rule.gateway == Gateway::Discover);
-                self.adopt(rules.tunnel.iter().map(discovers).collect());
+                self.adopt(bound_rules(&rules).collect());
                 orders
             }
             Command::Forwarding(table) => {
@@ -260,6 +266,9 @@ impl Handle {
             Command::Discovery(discovery) => {
                 let discovery = Arc::new(discovery);
                 everyone(&|| Order::Discovery(Arc::clone(&discovery)))
+            }
+            Command::Inject(injected) if matches!(injected.entry, Entry::Through(_)) => {
+                self.passage(injected)
             }
             Command::Inject(injected) => {
                 let mut orders = everyone(&|| Order::Nothing);
@@ -285,8 +294,21 @@ impl Handle {
         })
     }
 
+    /// Every worker opens the passage, because the packet may come by; the first one sends it.
+    fn passage(&mut self, injected: Box<Injected>) -> Vec<Order> {
+        let stack = match &injected.entry {
+            Entry::Through(stack) => stack.clone(),
+            Entry::Originate | Entry::Resume(_) | Entry::Judge(_) => Vec::new(),
+        };
+        let id = PassageId::nth(self.passages);
+        self.passages = self.passages.wrapping_add(1);
+        let mut injected = Some(injected);
+        self.lines.iter().map(|_| Order::Passage(id, stack.clone(), injected.take())).collect()
+    }
+
     /// The owner gets the keys, the others only learn whose SA it is.
     fn install_inbound(&mut self, sa: &InboundSa) -> Result<Vec<Order>, Refused> {
+        check_rule(sa.rule)?;
         let transform = transform_of(sa.transform);
         let key = OpeningKey::new(self.backend.serving(transform), transform, material(&sa.keys));
         let key = key.map_err(|why| Refused::BadKey { sa: sa.id, why })?;
@@ -317,6 +339,7 @@ impl Handle {
     }
 
     fn install_outbound(&mut self, sa: &OutboundSa) -> Result<Vec<Order>, Refused> {
+        check_rule(sa.rule)?;
         let transform = transform_of(sa.transform);
         let key = SealingKey::new(self.backend.serving(transform), transform, material(&sa.keys));
         let key = key.map_err(|why| Refused::BadKey { sa: sa.id, why })?;
@@ -334,10 +357,23 @@ impl Handle {
         }));
         let entry = |at: usize| {
             let sealer = if at == usize::from(owner) { sealer.take() } else { None };
-            Order::InstallOutbound(Box::new(Outbound { shape, spi: sa.spi, owner, id: sa.id, sealer }))
+            Order::InstallOutbound(Box::new(Outbound {
+                shape,
+                spi: sa.spi,
+                owner,
+                id: sa.id,
+                holds: 0,
+                is_gone: false,
+                sealer,
+            }))
         };
         Ok((0..self.lines.len()).map(entry).collect())
     }
+}
+
+/// An SA may be of a rule that is in no rule set (a level around others), but not of a number that is no rule's.
+fn check_rule(rule: RuleId) -> Result<(), Refused> {
+    if rule.0 < RULE_IDS_END { Ok(()) } else { Err(Refused::BadRule(rule.0)) }
 }
 
 fn material(keys: &SaKeys) -> KeyMaterial<'_> {

@@ -19,6 +19,7 @@ pub mod mtu;
 mod order;
 pub mod packet;
 mod parking;
+mod passage;
 pub mod port_board;
 mod rate;
 pub mod replay;

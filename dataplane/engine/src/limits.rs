@@ -76,6 +76,14 @@ pub const SOUGHT_MAX: usize = 1024;
 /// How long they are not told again. Control sends probes a second apart and repeats one only while there is traffic, so
 /// it has to hear several times in each second.
 pub const SOUGHT_AGAIN: Duration = Duration::from_millis(250);
+/// How long a packet that control sends through SAs may be on its way from worker to worker. Its SAs are kept for so long
+/// when they are removed behind it; a worker that needs longer loses more than this packet.
+pub const PASSAGE_OPEN_FOR: Duration = Duration::from_secs(1);
+/// Packets on their way so: as many as there may be commands.
+pub const PASSAGES_MAX: usize = warren_seam::limits::COMMANDS_MAX;
+/// What a length field can say (RFC 791 §3.1). A fragment that lies beyond is of no packet (RFC 8200 §4.5), and cut into
+/// smaller ones its place would wrap to the front.
+pub const PACKET_OCTETS_MAX: usize = u16::MAX as usize;
 /// UDP port of encapsulated ESP (RFC 3948 §2.1).
 pub const NAT_TRAVERSAL_PORT: u16 = 4500;
 /// Identifiers of tunnel rules, which index tables: as many as there may be rules, and as many again while old ones go.

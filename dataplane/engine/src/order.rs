@@ -3,6 +3,7 @@
 
 use crate::bindings::Bindings;
 use crate::fib::Fib;
+use crate::passage::PassageId;
 use crate::sad::{Inbound, Outbound, Removed};
 use crate::spd::Spd;
 use std::net::IpAddr;
@@ -27,6 +28,8 @@ pub(crate) enum Order {
     Discovery(Arc<Discovery>),
     /// A packet from control.
     Inject(Box<Injected>),
+    /// A packet from control goes through these SAs, and has perhaps to come by here; one worker sends it.
+    Passage(PassageId, Vec<SaId>, Option<Box<Injected>>),
     /// Another worker's: its number counts here too.
     Nothing,
     /// A rule may ask again.

@@ -66,6 +66,10 @@ pub(crate) struct Outbound {
     pub(crate) owner: WorkerIndex,
     /// Control's name.
     pub(crate) id: SaId,
+    /// Packets of control's that are on their way to it, perhaps.
+    pub(crate) holds: u32,
+    /// It has been removed, and is here only for them.
+    pub(crate) is_gone: bool,
     /// Keys and state; only its owner has them.
     pub(crate) sealer: Option<Box<Sealer>>,
 }
@@ -235,7 +239,8 @@ impl Sad {
         same_name
     }
 
-    /// Takes an SA out; `None` for one that is not there.
+    /// Takes an SA out; `None` for one that is not there, or that is held: nobody finds it any more, and [`Sad::let_go`]
+    /// gives it back.
     pub(crate) fn remove(&mut self, id: SaId) -> Option<Removed> {
         match self.by_id.remove(&id)? {
             Place::Inbound(index) => {
@@ -246,11 +251,30 @@ impl Sad {
                 Some(Removed::Inbound(sa))
             }
             Place::Outbound(index) => {
-                let sa = self.outbound[index as usize].take()?;
-                self.free_outbound.push(index);
-                Some(Removed::Outbound(sa))
+                let sa = self.outbound[index as usize].as_mut()?;
+                sa.is_gone = true;
+                self.take_out(index)
             }
         }
+    }
+
+    /// A packet is on its way to this outbound SA.
+    pub(crate) fn hold(&mut self, index: SaIndex) {
+        if let Some(sa) = self.outbound.get_mut(index as usize).and_then(Option::as_mut) {
+            sa.holds += 1;
+        }
+    }
+
+    /// The packet has arrived, or is lost. Returns the SA if it has been removed meanwhile and this was the last.
+    pub(crate) fn let_go(&mut self, index: SaIndex) -> Option<Removed> {
+        self.outbound.get_mut(index as usize)?.as_mut()?.holds -= 1;
+        self.take_out(index)
+    }
+
+    fn take_out(&mut self, index: SaIndex) -> Option<Removed> {
+        let sa = self.outbound[index as usize].take_if(|sa| sa.is_gone && sa.holds == 0)?;
+        self.free_outbound.push(index);
+        Some(Removed::Outbound(sa))
     }
 
     /// The peer is elsewhere from now on. Returns whether the SA is an outbound one, whose bindings must then be

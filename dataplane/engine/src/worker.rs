@@ -2,12 +2,14 @@
 
 use crate::core::Core;
 use crate::drop_reason::DropReason;
+use crate::handoff::{Parcel, Work};
 use crate::limits::{BATCH_MAX, COMMANDS_PER_TURN_MAX, IDLE_TURNS_MAX, MTU_UNKNOWN, SLEEP_MAX, SLEEP_UNSENT};
 use crate::order::{Order, Retired};
+use crate::passage::PassageId;
 use crate::port_board::PortBoard;
 use crate::sad::Inbound;
 use crate::slot::Lanes;
-use crate::stages::{self, discovery, receive, transmit};
+use crate::stages::{self, inject, receive, transmit};
 use crate::wake::Bell;
 use rtrb::{Consumer, Producer};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -58,6 +60,7 @@ impl Worker {
         while let Some(slot) = self.core.parking.expired(now) {
             self.core.discard(slot, DropReason::NoNeighbour);
         }
+        self.close_passages();
         moved |= transmit::flush(&mut self.core) > 0;
         self.core.counters.hold(self.core.held());
         self.core.post.ring();
@@ -114,6 +117,7 @@ impl Worker {
             for _ in 0..BATCH_MAX {
                 let inbox = self.core.post.inboxes[at].as_mut();
                 let Some(parcel) = inbox.and_then(crate::handoff::Inbox::receive) else { break };
+                self.catch_up(&parcel);
                 receive::adopt(&mut self.core, &parcel, &mut self.lanes);
                 if let Some(inbox) = self.core.post.inboxes[at].as_mut() {
                     inbox.give_back(parcel);
@@ -125,6 +129,15 @@ impl Worker {
             stages::run(&mut self.core, &mut self.lanes);
         }
         adopted > 0
+    }
+
+    /// A packet of control's may come by before its passage is open here: the other worker was faster with its commands.
+    /// Ours with this one was sent before, so it is in the ring.
+    fn catch_up(&mut self, parcel: &Parcel) {
+        let Work::Protect { rule, .. } = parcel.work else { return };
+        if PassageId::of(rule).is_some() {
+            while self.core.bindings.of(rule).is_none() && self.apply_orders() {}
+        }
     }
 
     fn apply_orders(&mut self) -> bool {
@@ -187,8 +200,15 @@ impl Worker {
                 self.retire(Retired::Discovery(old));
             }
             Order::Inject(injected) => {
-                discovery::inject(core, &mut self.lanes, &injected);
+                inject::inject(core, &mut self.lanes, &injected);
                 self.retire(Retired::Injected(injected));
+            }
+            Order::Passage(id, stack, injected) => {
+                core.bindings.passages.open(id, stack, &mut core.sad, &core.fib, core.now);
+                if let Some(injected) = injected {
+                    inject::through(core, &mut self.lanes, &injected.packet, id);
+                    self.retire(Retired::Injected(injected));
+                }
             }
             Order::Nothing => {}
             Order::Rearm(rule) => core.bindings.rearm(rule),
@@ -203,9 +223,18 @@ impl Worker {
 
     fn remove(&mut self, id: SaId) {
         let core = &mut self.core;
-        if let Some(sa) = core.sad.remove(id) {
-            core.bindings.refresh(id, &core.sad, &core.fib);
-            self.retire(Retired::Sa(Box::new(sa)));
+        let removed = core.sad.remove(id);
+        core.bindings.refresh(id, &core.sad, &core.fib);
+        removed.into_iter().for_each(|sa| self.retire(Retired::Sa(Box::new(sa))));
+    }
+
+    fn close_passages(&mut self) {
+        let core = &mut self.core;
+        while let Some((stack, removed)) = core.bindings.passages.close(&mut core.sad, core.now) {
+            drop(self.link.retired.push(Retired::Stack(stack)));
+            for sa in removed {
+                drop(self.link.retired.push(Retired::Sa(Box::new(sa))));
+            }
         }
     }
 

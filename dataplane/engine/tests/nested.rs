@@ -17,7 +17,9 @@ use std::net::IpAddr;
 use warren_engine::packet::protocol;
 use warren_engine::{DropReason, Settings, Tally};
 use warren_policy::{RuleId, RuleSet, Selector, TransportAction};
-use warren_seam::{Carrier, Command, Event, ForwardingTable, InboundSa, OutboundSa, SaId, Side, Spi};
+use warren_seam::{
+    Carrier, Command, Encapsulation, Event, ForwardingTable, InboundSa, OutboundSa, SaId, Side, Spi,
+};
 
 const LEVELS: usize = 3;
 
@@ -541,23 +543,29 @@ fn a_packet_that_a_new_stack_overtakes_between_two_workers_is_no_mixture_of_both
 }
 
 #[test] // NT-28, F-27
-fn as_many_levels_fit_as_the_headroom_of_a_frame_takes() {
-    for (outer_ipv6, fit) in [(false, 7), (true, 4)] {
+fn eight_levels_of_either_family_raw_or_in_udp_fit_into_a_frame_and_a_ninth_is_one_too_many() {
+    for (outer_ipv6, encapsulation) in
+        [(false, Encapsulation::Raw), (true, Encapsulation::Raw), (false, UDP_4500), (true, UDP_4500)]
+    {
         let plan = Plan { inner_ipv6: false, outer_ipv6: [outer_ipv6; LEVELS] };
-        for levels in fit..=fit + 1 {
+        for levels in 8..=9 {
             let mut a = node(0, ruled(1, plan.selector(1)), 1);
             let mut stack = Vec::new();
             for level in 0..levels {
                 // All but the innermost go the same way; here only their headers count.
                 let mut sa = forth(plan, if level == 0 { 1 } else { 2 });
                 (sa.id, sa.spi, sa.remote) = (SaId(50 + level), Spi(0x5000 + level as u32), plan.gateway(1));
+                sa.encapsulation = encapsulation;
                 stack.push(sa.id);
                 a.submit(Command::InstallOutbound(Box::new(sa)));
             }
             a.submit(Command::Bind { rule: RuleId(1), stack });
             a.send_and_poll(number(0), INSIDE, &plan.packet(40));
-            assert_eq!(a.receive(OUTSIDE).len(), usize::from(levels == fit), "{levels} of IPv6 {outer_ipv6}");
-            a.assert_drops(if levels == fit { &[] } else { &[(DropReason::NoRoom, 1)] });
+            let sent = a.receive(OUTSIDE).len();
+            assert_eq!(sent, usize::from(levels == 8), "{levels} of IPv6 {outer_ipv6}, {encapsulation:?}");
+            let refused = usize::from(levels == 9);
+            let drops = a.dropped(DropReason::TooDeep) + a.dropped(DropReason::NoRoom);
+            assert_eq!(drops, refused as u64);
         }
     }
 }

@@ -202,12 +202,12 @@ fn esp_in_esp_without_end_is_given_up() {
 }
 
 #[test] // F-27
-fn a_stack_deeper_than_a_frame_has_headroom_is_refused_and_counted() {
+fn a_stack_deeper_than_any_is_refused_and_counted() {
     let scheme = Scheme::default();
     let (mut one, mut two) = established_pair(scheme);
     let selector = between("192.0.2.1/32", "192.0.2.2/32");
     let mut stack = vec![outbound(scheme, 1, 0).id];
-    for level in 0..7 {
+    for level in 0..8 {
         let mut out = outbound(scheme, 1, 0);
         let mut into = inbound(scheme, 1, 0);
         (out.id, out.spi, out.selector) = (SaId(500 + level), Spi(0x9000 + level as u32), selector);
@@ -224,14 +224,13 @@ fn a_stack_deeper_than_a_frame_has_headroom_is_refused_and_counted() {
     let mut innermost = inbound(scheme, 1, 0);
     innermost.carrier = Carrier::Rule(RuleId(0));
     two.submit(Command::InstallInbound(Box::new(innermost)));
-    let deepest = SaId(506);
+    let deepest = SaId(507);
     one.submit(Command::Bind { rule: RuleId(0), stack });
     one.poll();
     two.poll();
     let packet = Udp { payload: 40, ..Udp::default() }.packet();
-    // The headroom of a frame takes seven levels of IPv4 and no more, which is counted too.
     one.send_and_poll(1, INSIDE, &packet);
-    one.assert_drops(&[(DropReason::NoRoom, 1)]);
+    one.assert_drops(&[(DropReason::TooDeep, 1)]);
     one.submit(Command::Remove(deepest));
     let stack = [vec![outbound(scheme, 1, 0).id], (0..5).map(|level| SaId(500 + level)).collect()].concat();
     one.submit(Command::Bind { rule: RuleId(0), stack });

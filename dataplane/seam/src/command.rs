@@ -1,14 +1,15 @@
 //! Control to workers.
 
-use crate::discovery::{Discovery, Injected};
+use crate::discovery::Discovery;
 use crate::forwarding::ForwardingTable;
+use crate::inject::Injected;
 use crate::sa::{Encapsulation, InboundSa, OutboundSa, SaId};
 use std::net::IpAddr;
 use warren_policy::{RuleId, RuleSet};
 
 /// One change. Every worker acknowledges each; a change counts as applied when all have.
 pub enum Command {
-    /// Replaces all rules. Bindings of tunnel rules whose identifiers stay remain, those of others are forgotten: a rule
+    /// Replaces all rules. Bindings of tunnel rules, and of transport rules that protect, whose identifiers stay remain, those of others are forgotten: a rule
     /// that keeps its identifier and means something else now is unbound first.
     Rules(RuleSet),
     /// Replaces the mirror of the kernel's tables.
@@ -20,7 +21,7 @@ pub enum Command {
     /// Traffic of the rule goes through these SAs, innermost first. An empty stack unbinds the rule: its traffic
     /// is dropped and acquires again.
     Bind {
-        /// The tunnel rule.
+        /// The tunnel rule, or the transport rule that protects.
         rule: RuleId,
         /// Outbound SAs, innermost first.
         stack: Vec<SaId>,
@@ -40,6 +41,8 @@ pub enum Command {
         /// The new encapsulation.
         encapsulation: Encapsulation,
     },
-    /// The SA is gone; its keys are wiped. Unknown SAs are ignored.
+    /// The SA is gone; its keys are wiped. Unknown SAs are ignored. Packets that were injected before
+    /// ([`Entry::Through`](crate::Entry::Through)) still leave by it, for which a worker may keep it a second longer;
+    /// nothing else does.
     Remove(SaId),
 }

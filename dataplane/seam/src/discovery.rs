@@ -1,4 +1,5 @@
-//! What crosses the seam for Tunnel Endpoint Discovery: packets that workers catch, and packets that control sends.
+//! What crosses the seam for Tunnel Endpoint Discovery: which packets workers catch. What control
+//! sends is in `inject`.
 //!
 //! ```text
 //! transit UDP/500, exchange 240, major version 1   -> Event::Caught(Probe)  -> answered | Command::Inject(Resume)
@@ -7,7 +8,6 @@
 //! ```
 
 use crate::forwarding::PortIndex;
-use crate::sa::SaId;
 use warren_policy::FiveTuple;
 
 /// Which packets workers look out for.
@@ -43,29 +43,5 @@ pub struct Caught {
     /// Where the upper layer's header begins in `packet`.
     pub upper_at: u16,
     /// The whole IP packet, as it arrived; at most [`crate::limits::CAUGHT_OCTETS_MAX`].
-    pub packet: Vec<u8>,
-}
-
-/// How a packet from control goes on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Entry {
-    /// It is ours and leaves inside these SAs, innermost first, and no rule is asked: IKE with a gateway that is reached
-    /// through other tunnels (REQUIREMENTS NT-12). Without one of the SAs it is dropped.
-    Through(Vec<SaId>),
-    /// It is ours, whatever its source address says: it leaves in clear by the route to its destination and no rule is
-    /// asked (REQUIREMENTS TED-12, TED-31).
-    Originate,
-    /// It was caught on this port and goes on in clear as it is, but for the hop that it pays (REQUIREMENTS TED-31).
-    Resume(PortIndex),
-    /// It was caught on this port and goes on as if it had not been: the rules decide.
-    Judge(PortIndex),
-}
-
-/// A packet from control.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Injected {
-    /// How it goes on.
-    pub entry: Entry,
-    /// The whole IP packet, checksums included.
     pub packet: Vec<u8>,
 }

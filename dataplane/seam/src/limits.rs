@@ -13,3 +13,9 @@ pub const GCM_BLOCKS_MAX: u64 = 1 << 39;
 /// Octets of a packet that workers catch for control: the longest probe has 360 and an ICMP error at most 576 (RFC 1812
 /// §4.3.2.3) or 1280 (RFC 4443 §2.4). What is longer is no probe of any version that exists.
 pub const CAUGHT_OCTETS_MAX: usize = 1280;
+/// Fragments of one packet that control sends through SAs: half of what a worker may have handed over to another, so that
+/// one packet never fills the way between two. With 1280 octets each it is more than the longest packet of IP; where tunnels
+/// leave only 576, it is about 70,000 octets.
+pub const INJECTED_PIECES_MAX: usize = 128;
+/// Identifiers of rules and levels stay below this: what is above belongs to the engine.
+pub const RULE_IDS_END: u32 = 1 << 31;

@@ -1,6 +1,7 @@
 //! Two gateways' tunnels on a virtual clock, with a model of the workers below each and a bad network between.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod chain;
 pub(crate) mod configured;
 pub(crate) mod engine;
 pub(crate) mod puppet;

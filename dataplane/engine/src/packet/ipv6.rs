@@ -140,6 +140,27 @@ pub fn emit(octets: &mut [u8], header: &Header) {
     octets[24..40].copy_from_slice(&header.destination.octets());
 }
 
+/// Octets of a fragment header (RFC 8200 §4.5).
+pub const FRAGMENT_OCTETS: usize = 8;
+
+/// What every fragment of a packet without extension headers begins with: its header, and a fragment header that still has to
+/// be told its place ([`set_fragment`]).
+#[must_use]
+pub fn fragment_headers(header: &[u8], id: u32) -> Vec<u8> {
+    let mut both = header[..HEADER_OCTETS].to_vec();
+    both.extend([header[6], 0, 0, 0]);
+    both.extend(id.to_be_bytes());
+    both[6] = FRAGMENT;
+    both
+}
+
+/// Says of a fragment that begins with [`fragment_headers`] how long it is, where it belongs, and whether more follow.
+/// `offset_octets` is a multiple of 8.
+pub fn set_fragment(packet: &mut [u8], total_octets: usize, offset_octets: usize, more: bool) {
+    write_u16(packet, 4, (total_octets - HEADER_OCTETS) as u16);
+    write_u16(packet, HEADER_OCTETS + 2, offset_octets as u16 | u16::from(more));
+}
+
 /// Takes one off the hop limit of a checked packet.
 pub fn decrement_hop_limit(packet: &mut [u8]) {
     packet[7] = packet[7].saturating_sub(1);

@@ -3,12 +3,9 @@
 use super::ipv4::Ipv4;
 use super::ipv6::Ipv6;
 use super::{Malformed, protocol, read_u16};
+use crate::limits::PACKET_OCTETS_MAX;
 use std::net::IpAddr;
 use warren_policy::FiveTuple;
-
-/// What a length field can say. A fragment that lies beyond is of no packet (RFC 8200 §4.5), and cut into smaller ones
-/// its place would wrap to the front.
-const PACKET_OCTETS_MAX: usize = u16::MAX as usize;
 
 /// Whether a packet is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

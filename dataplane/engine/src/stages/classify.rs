@@ -36,7 +36,7 @@ fn sort(core: &mut Core, lanes: &mut Lanes, mut slot: Slot) {
     }
     match esp_to_us(core, &mut slot) {
         Ok(true) => lanes.esp.push(slot),
-        Ok(false) if is_judged(&slot) => lanes.judge.push(slot),
+        Ok(false) if is_judged(core, &slot) => lanes.judge.push(slot),
         Ok(false) => lanes.kernel.push(slot),
         Err(reason) => core.discard(slot, reason),
     }
@@ -78,10 +78,15 @@ fn esp_to_us(core: &Core, slot: &mut Slot) -> Result<bool, DropReason> {
 }
 
 /// Whether a packet to us has to pass the rules first: clear text from outside does, so that nobody can speak to us
-/// in clear in the name of a host behind a tunnel. IKE is what makes tunnels, so it does not: it reaches us whatever
+/// in clear in the name of a host behind a tunnel. Where a rule protects what a host says to us itself (transport mode), so
+/// does what comes out of the tunnels around: the gateways where they end could say anything in its name. IKE is what makes tunnels, so it does not: it reaches us whatever
 /// the rules say.
-fn is_judged(slot: &Slot) -> bool {
-    let from_outside = matches!(slot.origin, Origin::Port(_, Side::Outside));
+fn is_judged(core: &Core, slot: &Slot) -> bool {
+    let from_outside = match slot.origin {
+        Origin::Port(_, side) => side == Side::Outside,
+        Origin::Sa(_) => core.bindings.protects(),
+        Origin::Tun | Origin::Control | Origin::Answer(_) | Origin::AnswerToSa => false,
+    };
     let ike = slot.summary.tuple.protocol == protocol::UDP
         && matches!(slot.summary.tuple.destination_port, Some(isakmp::PORT | NAT_TRAVERSAL_PORT));
     // Later fragments of IKE have no ports to be recognised by; alone they are worth nothing to anybody.

@@ -1,5 +1,4 @@
-//! Tunnel Endpoint Discovery as far as packets go: which of them are its messages, who gets them, and what control sends
-//! (REQUIREMENTS TED-27 … TED-31, F-14).
+//! Tunnel Endpoint Discovery as far as packets go: which of them are its messages, who gets them (REQUIREMENTS TED-27 … TED-31, F-14).
 //!
 //! ```text
 //!  in transit, in clear                                    exchange 240, by a port that answers ─► control
@@ -23,7 +22,7 @@ use crate::slot::{Lanes, Origin, Slot};
 use crate::stages::select;
 use warren_port::Frame;
 use warren_seam::limits::CAUGHT_OCTETS_MAX;
-use warren_seam::{Catch, Caught, Entry, Event, Injected, PortIndex, Side};
+use warren_seam::{Catch, Caught, Event, PortIndex, Side};
 
 /// What discovery sees in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,36 +142,11 @@ fn show(core: &mut Core, frame: Frame, summary: &Summary, catch: Catch, port: Po
 }
 
 /// Sends a discovery message on in clear, as it is but for the hop that it pays.
-fn pass(core: &mut Core, lanes: &mut Lanes, slot: Slot) {
+pub(crate) fn pass(core: &mut Core, lanes: &mut Lanes, slot: Slot) {
     if let Some(mut slot) = select::take_hop(core, lanes, slot) {
         slot.exempt = true;
         core.counters.add(Tally::Discovery, 1);
         lanes.forward.push(slot);
-    }
-}
-
-/// A packet from control goes where its entry says.
-pub(crate) fn inject(core: &mut Core, lanes: &mut Lanes, injected: &Injected) {
-    core.counters.add(Tally::Injected, 1);
-    let Some(mut frame) = core.umem.allocate() else {
-        return core.counters.drop_one(DropReason::NoFrame);
-    };
-    let Some(octets) = frame.push_back(injected.packet.len()) else {
-        return core.discard_frame(frame, DropReason::NoRoom);
-    };
-    octets.copy_from_slice(&injected.packet);
-    let summary = match Summary::of(frame.bytes()) {
-        Ok(summary) => summary,
-        Err(why) => return core.discard_frame(frame, why.into()),
-    };
-    frame.truncate(summary.octets);
-    let by = |port| Origin::Port(port, core.fib.side(port));
-    match injected.entry {
-        Entry::Through(_) => core.discard_frame(frame, DropReason::NoRoom),
-        Entry::Originate => pass(core, lanes, Slot::new(frame, summary, Origin::Control)),
-        Entry::Resume(port) => pass(core, lanes, Slot::new(frame, summary, by(port))),
-        // Behind the place where discovery has its look: it is not caught again.
-        Entry::Judge(port) => lanes.arrived.push(Slot::new(frame, summary, by(port))),
     }
 }
 

@@ -4,6 +4,7 @@ use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::handoff::Work;
 use crate::packet::{esp, protocol};
+use crate::passage::PassageId;
 use crate::sad::WorkerIndex;
 use crate::slot::{Slot, empty_out};
 use crate::stages::open::limit_event;
@@ -52,6 +53,9 @@ pub(crate) fn foreign_owner(core: &Core, slot: &Slot) -> Option<WorkerIndex> {
 
 /// Nothing is ready to protect it: it is dropped, and control is asked once (REQUIREMENTS F-24).
 pub(crate) fn refuse_unbound(core: &mut Core, slot: Slot) {
+    if PassageId::of(slot.rule).is_some() {
+        return core.discard(slot, DropReason::PassageClosed);
+    }
     if core.bindings.of(slot.rule).is_some_and(crate::bindings::Binding::discovers) {
         return discovery::seek(core, slot);
     }

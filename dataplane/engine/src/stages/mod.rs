@@ -19,6 +19,7 @@ pub(crate) mod discovery;
 pub(crate) mod encap;
 pub(crate) mod forward;
 pub(crate) mod fragment;
+pub(crate) mod inject;
 pub(crate) mod lookup;
 pub(crate) mod mtu;
 pub(crate) mod open;

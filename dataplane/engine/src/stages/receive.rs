@@ -7,6 +7,7 @@ use crate::fib::Fib;
 use crate::handoff::{Parcel, Work};
 use crate::limits::BATCH_MAX;
 use crate::packet::{Summary, ethernet};
+use crate::passage::PassageId;
 use crate::sad::SaIndex;
 use crate::slot::{Lanes, Origin, Slot};
 use crate::stages::discovery;
@@ -100,6 +101,13 @@ pub(crate) fn adopt(core: &mut Core, parcel: &Parcel, lanes: &mut Lanes) {
         Work::Open { rule } => {
             slot.rule = rule;
             lanes.arrived.push(slot);
+        }
+        Work::Protect { rule, level, .. } if PassageId::of(rule).is_some() => {
+            (slot.rule, slot.level) = (rule, level);
+            let below = usize::from(level).checked_sub(1);
+            let below = core.bindings.of(rule).zip(below).and_then(|(way, below)| way.level(below));
+            slot.sa = below.unwrap_or(SaIndex::MAX);
+            lanes.protect.push(slot);
         }
         Work::Protect { rule, level, below, generation } if generation == core.generation => {
             (slot.rule, slot.level) = (rule, level);

@@ -1,14 +1,16 @@
 //! What the rules say: the flow cache first, then the search.
 
+use crate::bindings::Binding;
 use crate::core::Core;
 use crate::counters::Tally;
 use crate::drop_reason::DropReason;
+use crate::fib::Fib;
 use crate::packet::icmp::Error;
 use crate::packet::{ipv4, ipv6};
 use crate::slot::{Lanes, Origin, Slot, empty_out};
 use crate::spd::Direction;
 use crate::stages::answer::answer;
-use warren_policy::Verdict;
+use warren_policy::{RuleId, Verdict};
 use warren_seam::Side;
 
 /// Judges the lane and moves each packet to where its verdict sends it.
@@ -26,9 +28,10 @@ pub(crate) fn select(core: &mut Core, lanes: &mut Lanes) {
     lanes.spare = judged;
 }
 
-const fn direction(origin: Origin) -> Direction {
-    match origin {
+fn direction(fib: &Fib, slot: &Slot) -> Direction {
+    match slot.origin {
         Origin::Port(_, Side::Outside) => Direction::Inbound,
+        Origin::Sa(_) if fib.is_local(slot.summary.tuple.destination) => Direction::Inbound,
         _ => Direction::Outbound,
     }
 }
@@ -45,7 +48,7 @@ fn judge(core: &mut Core, lane: &[Slot]) {
             if way == Direction::Outbound {
                 bench.judgements.push(Verdict::NoRule);
             }
-            if direction(slot.origin) != way {
+            if direction(&core.fib, slot) != way {
                 continue;
             }
             match core.flows.lookup(way, &slot.summary.tuple) {
@@ -76,6 +79,10 @@ fn obey(core: &mut Core, lanes: &mut Lanes, mut slot: Slot, verdict: Verdict) {
         (Origin::Port(_, Side::Outside), Verdict::Protect(_)) => {
             core.discard(slot, DropReason::ClearTextInbound);
         }
+        // What a host says to us itself came out of the tunnels around, and not out of the SA that it shares with us.
+        (Origin::Sa(_), Verdict::Protect(rule)) if to_us && is_bare(core, &slot, rule) => {
+            core.discard(slot, DropReason::ClearTextInbound);
+        }
         // The gateway's own services are the kernel's to guard.
         _ if to_us => lanes.kernel.push(slot),
         // It quotes what was protected, so it goes back protected or not at all.
@@ -93,6 +100,11 @@ fn obey(core: &mut Core, lanes: &mut Lanes, mut slot: Slot, verdict: Verdict) {
             }
         }
     }
+}
+
+/// Whether the rule is one that protects by itself, and the SA that the packet has come out of is not its.
+fn is_bare(core: &Core, slot: &Slot, rule: RuleId) -> bool {
+    slot.rule != rule && core.bindings.of(rule).is_some_and(Binding::is_protection)
 }
 
 fn clear(core: &mut Core, lanes: &mut Lanes, slot: Slot) {

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "every test file uses its own part of the lab")]
 
 pub(crate) mod exercise;
+pub(crate) mod tower;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -141,12 +142,17 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
+    /// With frames as they are for Ethernet.
     pub(crate) fn new(workers: usize, settings: &Settings) -> Self {
+        Self::framed(workers, settings, 2048)
+    }
+
+    pub(crate) fn framed(workers: usize, settings: &Settings, frame_octets: u32) -> Self {
         let mut links = Vec::new();
         let mut parts = Vec::new();
         for at in 0..workers {
             let umem =
-                Umem::new(&UmemConfig { frames: 2048, frame_octets: 2048, headroom: 256, huge_pages: false })
+                Umem::new(&UmemConfig { frames: 2048, frame_octets, headroom: 512, huge_pages: false })
                     .unwrap();
             let (inside, inside_link) = MemoryPort::pair("inside", Link::Ethernet, 4096);
             let (outside, outside_link) = MemoryPort::pair("outside", Link::Ethernet, 4096);
