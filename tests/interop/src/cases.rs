@@ -3,7 +3,7 @@
 use xtask::Failure;
 use xtask::packages::Purpose;
 
-use crate::{alone, config_mode, kernel, strongswan, vpnc};
+use crate::{alone, config_mode, kernel, nested, strongswan, vpnc};
 
 /// Which peer a case needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,10 @@ pub(crate) enum Case {
     Vpnc,
     /// Negotiated with the charon of a Linux kernel, raw ESP.
     KernelIke(Role),
+    /// strongSwan behind the tunnel to a Warren: its ESP in UDP inside ESP.
+    BehindWarren(Role),
+    /// The kernel at the end of a transport mode SA, whatever is between.
+    KernelTransport(nested::Between, Role),
     /// Manual keys on both sides, raw ESP.
     KernelManual(kernel::Manual),
 }
@@ -74,9 +78,9 @@ impl Case {
     pub(crate) fn group(self) -> Group {
         match self {
             Self::Killed => Group::Alone,
-            Self::StrongSwan(..) | Self::ConfigMode(..) => Group::StrongSwan,
+            Self::StrongSwan(..) | Self::ConfigMode(..) | Self::BehindWarren(_) => Group::StrongSwan,
             Self::Vpnc => Group::Vpnc,
-            Self::KernelIke(_) | Self::KernelManual(_) => Group::Kernel,
+            Self::KernelIke(_) | Self::KernelTransport(..) | Self::KernelManual(_) => Group::Kernel,
         }
     }
 
@@ -88,6 +92,10 @@ impl Case {
             Self::ConfigMode(scene, side) => format!("{group}/{}/{}", scene.name, side.word()),
             Self::Vpnc => format!("{group}/ikev1-aggressive-xauth/server"),
             Self::KernelIke(role) => format!("{group}/ikev1-main-raw-esp/{}", role.word()),
+            Self::BehindWarren(role) => format!("{group}/ikev1-main-behind-warren/{}", role.word()),
+            Self::KernelTransport(between, role) => {
+                format!("{group}/ikev1-main-{}/{}", between.word(), role.word())
+            }
             Self::KernelManual(manual) => format!("{group}/manual/{manual}"),
         }
     }
@@ -100,6 +108,8 @@ impl Case {
             Self::ConfigMode(scene, side) => config_mode::run(scene, side),
             Self::Vpnc => vpnc::served(),
             Self::KernelIke(role) => kernel::negotiated(role),
+            Self::BehindWarren(role) => nested::behind_warren(role),
+            Self::KernelTransport(between, role) => nested::transport_mode(between, role),
             Self::KernelManual(manual) => kernel::manual(manual),
         }
     }
@@ -116,8 +126,12 @@ pub(crate) fn all() -> Vec<Case> {
         let sides = [config_mode::Side::Client, config_mode::Side::Server];
         cases.extend(sides.map(|side| Case::ConfigMode(scene, side)));
     }
+    cases.extend(roles.map(Case::BehindWarren));
     cases.push(Case::Vpnc);
     cases.extend(roles.map(Case::KernelIke));
+    for between in [nested::Between::Nothing, nested::Between::Tunnel] {
+        cases.extend(roles.map(|role| Case::KernelTransport(between, role)));
+    }
     for bits in [128, 256] {
         cases.extend([false, true].map(|esn| Case::KernelManual(kernel::Manual { bits, esn })));
     }

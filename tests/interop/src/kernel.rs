@@ -90,8 +90,7 @@ impl Meeting {
 
     fn conclude(self, remark: &str) -> Result<String, Failure> {
         let status = self.kernel.status()?;
-        // Error counters of XFRM start with the kernel, and this kernel has met nobody else.
-        if let Some(error) = status.lines().find(|line| line.starts_with("Xfrm") && is_error(line)) {
+        if let Some(error) = xfrm_error(&status) {
             return Err(Failure::new(format!("the kernel counted {error}\n{status}")));
         }
         let wire = self.listener.finish()?;
@@ -102,6 +101,11 @@ impl Meeting {
             }
         }
     }
+}
+
+/// What the guest's kernel counted against a peer. The counters start with the kernel, and it has met nobody else.
+pub(crate) fn xfrm_error(status: &str) -> Option<&str> {
+    status.lines().find(|line| line.starts_with("Xfrm") && is_error(line))
 }
 
 /// Counters of what a peer did wrong. States that are not there yet, or no longer, are the guest's own affair.

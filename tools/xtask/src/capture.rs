@@ -10,7 +10,7 @@ use std::io::{BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arguments::Arguments;
 use crate::failure::Context;
+use crate::flows::Flows;
 use crate::frame::{Inside, Kind, classify};
 use crate::{Failure, limits};
 
@@ -65,6 +66,9 @@ pub struct Wire {
     /// The first of them.
     #[serde(default)]
     pub messages: Vec<Message>,
+    /// Who spoke with whom on which wire, where that was asked for.
+    #[serde(default)]
+    pub flows: Flows,
 }
 
 /// A discovery message as it was seen.
@@ -129,10 +133,20 @@ pub fn unix_seconds() -> f64 {
 struct Order {
     interfaces: Vec<String>,
     inside: Inside,
+    /// Interfaces where the inside may be seen: what is behind the last gateway is in clear.
+    open: Vec<String>,
+    has_flows: bool,
     pcap: Option<PathBuf>,
 }
 
-/// `xtask capture --interface NAME… --inside PREFIX… [--marker TEXT] [--pcap FILE] [--may-probe]`
+impl Order {
+    /// What a frame that came by there must not show.
+    fn hidden<'a>(&'a self, interface: &str, nothing: &'a Inside) -> &'a Inside {
+        if self.open.iter().any(|open| open == interface) { nothing } else { &self.inside }
+    }
+}
+
+/// `xtask capture --interface NAME… --inside PREFIX… [--open NAME…] [--marker TEXT] [--pcap FILE] [--may-probe] [--flows]`
 pub fn main(mut arguments: Arguments) -> Result<(), Failure> {
     let interfaces = arguments.values("--interface")?;
     let prefixes = arguments.values("--inside")?;
@@ -141,8 +155,9 @@ pub fn main(mut arguments: Arguments) -> Result<(), Failure> {
     let marker = arguments.value("--marker")?.unwrap_or_default().into_bytes();
     let pcap = arguments.value("--pcap")?.map(PathBuf::from);
     let may_probe = arguments.flag("--may-probe");
+    let (open, has_flows) = (arguments.values("--open")?, arguments.flag("--flows"));
     arguments.finish()?;
-    listen(&Order { interfaces, inside: Inside { prefixes, marker, may_probe }, pcap })
+    listen(&Order { interfaces, inside: Inside { prefixes, marker, may_probe }, open, has_flows, pcap })
 }
 
 fn listen(order: &Order) -> Result<(), Failure> {
@@ -161,7 +176,7 @@ fn listen(order: &Order) -> Result<(), Failure> {
         wanted.insert(index, name.clone());
     }
     let mut pcap = order.pcap.as_deref().map(Pcap::create).transpose()?;
-    let mut wire = Wire::default();
+    let (mut wire, nothing) = (Wire::default(), Inside::default());
     tell(&wire)?;
     let mut told = Instant::now();
     // True when there may be more.
@@ -183,8 +198,11 @@ fn listen(order: &Order) -> Result<(), Failure> {
                 continue;
             };
             let frame = &buffer[..taken];
-            let kind = classify(frame, &order.inside);
+            let kind = classify(frame, order.hidden(interface, &nothing));
             wire.count(kind, frame, octets as u64);
+            if order.has_flows {
+                wire.flows.count(interface, kind, frame, wire.frames);
+            }
             if matches!(kind, Kind::Probe | Kind::Response) && wire.messages.len() < limits::MESSAGES_KEPT {
                 wire.messages.push(Message::new(interface, frame));
             }
@@ -192,7 +210,7 @@ fn listen(order: &Order) -> Result<(), Failure> {
                 pcap.write(frame, octets)?;
             }
         }
-        if told.elapsed() > Duration::from_millis(500) {
+        if told.elapsed() > limits::CAPTURE_TELLS {
             tell(&wire)?;
             told = Instant::now();
         }
@@ -215,7 +233,7 @@ fn listen(order: &Order) -> Result<(), Failure> {
 fn wait(socket: &OwnedFd) -> Result<bool, Failure> {
     let stdin = std::io::stdin();
     let mut descriptors = [PollFd::new(socket, PollFlags::IN), PollFd::new(&stdin, PollFlags::IN)];
-    let patience = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+    let patience = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
     match poll(&mut descriptors, Some(&patience)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: what is asked for, and the scenes with two gateways: a host behind each, traffic between the
-//! hosts, and a listener on the wire. The scenes of config mode and of
-//! discovery have files of their own.
+//! hosts, and a listener on the wire. The scenes of config mode, of discovery and of tunnels inside tunnels have files of
+//! their own.
 //!
 //! ```text
 //! build ── lab ── listener ── gateways start ── first pings (no tunnel yet) ── tunnel up ── N seconds of ping and
@@ -21,13 +21,14 @@ use crate::gateway::{Gateway, Settings};
 use crate::lab::{Lab, require_root};
 use crate::listener::Listener;
 use crate::live::Watch;
+use crate::nested_files::Far;
 use crate::packages::{Purpose, require};
 use crate::peer::StrongSwan;
 use crate::test::RELEASE_PROGRAMS;
 use crate::topology::{SITE_A, SITE_B, Topology};
 use crate::traffic::{self, Client, Pinging, Pings, Server, Transfer, Way};
 use crate::verdict::Outcome;
-use crate::{Failure, config_mode, discovery, repository, supervise};
+use crate::{Failure, config_mode, discovery, nested, repository, supervise};
 
 /// What the command line asks for.
 pub(crate) struct Order {
@@ -35,8 +36,11 @@ pub(crate) struct Order {
     pub(crate) seconds: u64,
     json: Option<PathBuf>,
     pub(crate) is_kept: bool,
-    /// Everything in IPv6; only the scene of discovery has that to choose, the others have both families or one.
+    /// Everything in IPv6, or what tunnels begin and end at; the scenes that do not have that to choose have both families or
+    /// one.
     pub(crate) is_ipv6: bool,
+    /// Who the second of three gateways is, where there are three.
+    pub(crate) far: Far,
 }
 
 /// What is shown.
@@ -50,11 +54,14 @@ pub(crate) enum Scenario {
     ConfigMode,
     /// Two gateways that find each other.
     Discovery,
+    /// Tunnels inside tunnels along a row of gateways.
+    Nested,
 }
 
 impl Scenario {
     /// All of them, in the order in which a test run plays them.
-    pub(crate) const ALL: [Self; 4] = [Self::SiteToSite, Self::Interop, Self::ConfigMode, Self::Discovery];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::SiteToSite, Self::Interop, Self::ConfigMode, Self::Discovery, Self::Nested];
 
     pub(crate) const fn word(self) -> &'static str {
         match self {
@@ -62,6 +69,7 @@ impl Scenario {
             Self::Interop => "interop",
             Self::ConfigMode => "config-mode",
             Self::Discovery => "discovery",
+            Self::Nested => "nested",
         }
     }
 
@@ -69,6 +77,7 @@ impl Scenario {
     pub(crate) const fn variants(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Discovery => &[&[], &["--ipv6"]],
+            Self::Nested => &[&[], &["--ipv6"], &["--far", "strongswan"]],
             _ => &[&[]],
         }
     }
@@ -94,12 +103,29 @@ impl Order {
             json: arguments.value("--json")?.map(PathBuf::from),
             is_kept: arguments.flag("--keep"),
             is_ipv6: arguments.flag("--ipv6"),
+            far: match arguments.value("--far")?.as_deref() {
+                None | Some("warren") => Far::Warren,
+                Some("strongswan") => Far::StrongSwan,
+                Some(word) => {
+                    return Err(Failure::new(format!("--far is warren or strongswan, not `{word}`")));
+                }
+            },
         };
         arguments.finish()?;
-        if order.is_ipv6 && scenario != Scenario::Discovery {
-            return Err(Failure::new("--ipv6 belongs to --scenario discovery"));
+        if order.is_ipv6 && !matches!(scenario, Scenario::Discovery | Scenario::Nested) {
+            return Err(Failure::new("--ipv6 belongs to --scenario discovery and --scenario nested"));
+        }
+        if order.is_ipv6 && order.far == Far::StrongSwan {
+            return Err(Failure::new("--far strongswan has its tunnels in IPv4"));
+        }
+        if order.far == Far::StrongSwan && scenario != Scenario::Nested {
+            return Err(Failure::new("--far belongs to --scenario nested"));
         }
         Ok(order)
+    }
+
+    fn needs_strongswan(&self) -> bool {
+        self.scenario == Scenario::Interop || self.far == Far::StrongSwan
     }
 }
 
@@ -108,7 +134,7 @@ pub fn main(arguments: Arguments) -> Result<bool, Failure> {
     let order = Order::read(arguments)?;
     require_root()?;
     require(Purpose::Lab).map_err(|why| Failure::new(format!("{why}: run `cargo xtask setup`")))?;
-    if order.scenario == Scenario::Interop {
+    if order.needs_strongswan() {
         require(Purpose::StrongSwan)
             .map_err(|why| Failure::new(format!("{why}: run `cargo xtask setup`")))?;
     }
@@ -122,6 +148,7 @@ pub fn main(arguments: Arguments) -> Result<bool, Failure> {
     let outcome = match order.scenario {
         Scenario::ConfigMode => config_mode::play(&xtask, &order)?,
         Scenario::Discovery => discovery::play(&xtask, &order)?,
+        Scenario::Nested => nested::play(&xtask, &order)?,
         Scenario::SiteToSite | Scenario::Interop => Scene::new(&xtask, &order)?.play(&order)?,
     };
     outcome.print();
@@ -149,7 +176,7 @@ pub(crate) fn fresh_secret() -> Result<String, Failure> {
 }
 
 /// Who answers on the far side.
-enum Far {
+enum FarSide {
     Warren(Box<Gateway>),
     StrongSwan(StrongSwan),
 }
@@ -157,7 +184,7 @@ enum Far {
 /// Everything that stands while the demo runs. Fields are dropped in this order: programs before their namespaces.
 struct Scene {
     near: Gateway,
-    far: Far,
+    far: FarSide,
     listener: Listener,
     topology: Topology,
     lab: Lab,
@@ -192,11 +219,11 @@ impl Scene {
         let started_s = unix_seconds();
         let mut near = Gateway::start(&lab, a, SITE_B, &settings)?;
         let far = match far {
-            Some(peer) => Far::StrongSwan(peer),
+            Some(peer) => FarSide::StrongSwan(peer),
             None => {
                 let mut gateway = Gateway::start(&lab, b, SITE_A, &settings)?;
                 gateway.wait_until_ready()?;
-                Far::Warren(Box::new(gateway))
+                FarSide::Warren(Box::new(gateway))
             }
         };
         near.wait_until_ready()?;
@@ -205,7 +232,7 @@ impl Scene {
 
     fn gateways(&self) -> Vec<(&'static str, &Gateway)> {
         let mut all = vec![("gateway 1", &self.near)];
-        if let Far::Warren(gateway) = &self.far {
+        if let FarSide::Warren(gateway) = &self.far {
             all.push(("gateway 2", gateway));
         }
         all
@@ -257,8 +284,8 @@ impl Scene {
         if order.is_kept {
             near.keep();
             match far {
-                Far::Warren(gateway) => gateway.keep(),
-                Far::StrongSwan(peer) => std::mem::forget(peer),
+                FarSide::Warren(gateway) => gateway.keep(),
+                FarSide::StrongSwan(peer) => std::mem::forget(peer),
             }
             return listener.finish();
         }
@@ -315,7 +342,7 @@ impl Scene {
 
     fn explain(&self, failure: &Failure) -> Failure {
         let mut text = last_words(failure, &self.gateways());
-        if let Far::StrongSwan(peer) = &self.far {
+        if let FarSide::StrongSwan(peer) = &self.far {
             text.push_str(&format!("\n── last words of strongSwan ──\n{}", peer.last_words()));
         }
         Failure::new(text)
@@ -378,5 +405,10 @@ mod tests {
         let order = |text: &str| Order::read(Arguments::new(text.split(' ').map(str::to_owned)));
         assert!(order("--scenario discovery --ipv6").unwrap().is_ipv6);
         assert!(order("--scenario interop --ipv6").is_err());
+        assert_eq!(order("--scenario nested --far strongswan").unwrap().far, Far::StrongSwan);
+        assert!(order("--scenario nested --ipv6").unwrap().is_ipv6);
+        assert!(order("--scenario nested --ipv6 --far strongswan").is_err());
+        assert!(order("--scenario nested --far racoon").is_err());
+        assert!(order("--scenario interop --far strongswan").is_err());
     }
 }

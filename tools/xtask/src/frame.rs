@@ -3,8 +3,10 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// The kinds a frame can be. Everything that shows an inner packet is `Leak`, whatever else it may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// IP protocol 50.
     Esp,
@@ -105,18 +107,44 @@ pub fn classify(frame: &[u8], inside: &Inside) -> Kind {
     if inside.is_marked(frame) {
         return Kind::Leak;
     }
-    let Some(mut ether_type) = be16(frame, 12) else { return Kind::Other };
-    let mut at = 14;
-    while ether_type == 0x8100 || ether_type == 0x88a8 {
-        let Some(inner) = be16(frame, at + 2) else { return Kind::Other };
-        ether_type = inner;
-        at += 4;
-    }
-    match ether_type {
-        0x0800 | 0x86dd => packet(frame.get(at..).unwrap_or_default(), inside).unwrap_or(Kind::Other),
-        0x0806 => Kind::Neighbour,
+    match payload(frame) {
+        Some((0x0800 | 0x86dd, octets)) => packet(octets, inside).unwrap_or(Kind::Other),
+        Some((0x0806, _)) => Kind::Neighbour,
         _ => Kind::Other,
     }
+}
+
+/// Source and destination of the IP packet in a frame, outermost header only.
+pub fn ends(frame: &[u8]) -> Option<[IpAddr; 2]> {
+    let (ether_type, octets) = payload(frame)?;
+    match ether_type {
+        0x0800 => {
+            let address = |from: usize| {
+                let octets: [u8; 4] = octets.get(from..from + 4)?.try_into().ok()?;
+                Some(IpAddr::from(octets))
+            };
+            Some([address(12)?, address(16)?])
+        }
+        0x86dd => {
+            let address = |from: usize| {
+                let octets: [u8; 16] = octets.get(from..from + 16)?.try_into().ok()?;
+                Some(IpAddr::from(octets))
+            };
+            Some([address(8)?, address(24)?])
+        }
+        _ => None,
+    }
+}
+
+/// The EtherType behind any VLAN tags, and what follows.
+fn payload(frame: &[u8]) -> Option<(u16, &[u8])> {
+    let mut ether_type = be16(frame, 12)?;
+    let mut at = 14;
+    while ether_type == 0x8100 || ether_type == 0x88a8 {
+        ether_type = be16(frame, at + 2)?;
+        at += 4;
+    }
+    Some((ether_type, frame.get(at..).unwrap_or_default()))
 }
 
 /// The upper layer of an IP packet, found behind its headers.

@@ -140,20 +140,20 @@ impl Gateway {
 
     /// What `dpctl WORDS --json` prints.
     pub fn ask(&self, words: &[&str]) -> Result<Value, Failure> {
+        let text = self.say(&[words, &["--json"]].concat())?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// What `dpctl WORDS` prints.
+    pub fn say(&self, words: &[&str]) -> Result<String, Failure> {
         let mut command = Command::new(repository::release("dpctl"));
-        let output = command
-            .arg("--socket")
-            .arg(&self.socket)
-            .args(words)
-            .arg("--json")
-            .stdin(Stdio::null())
-            .output()
-            .context("dpctl")?;
+        let command = command.arg("--socket").arg(&self.socket).args(words).stdin(Stdio::null());
+        let output = command.output().context("dpctl")?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(Failure::new(format!("dpctl {}: {}", words.join(" "), said.trim())));
         }
-        Ok(serde_json::from_slice(&output.stdout)?)
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// The rows of what `dpctl WORDS` lists.
@@ -193,9 +193,14 @@ impl Gateway {
         self.child.id()
     }
 
+    /// The whole of the daemon's log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The end of the daemon's log.
     pub fn last_words(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.log();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }

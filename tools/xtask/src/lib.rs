@@ -4,7 +4,7 @@
 //! main ── setup (packages)
 //!      ├─ test: steps, each a cargo command or one of these ── heard ──> summary
 //!      ├─ fuzz, sim, bench
-//!      └─ demo, config_mode, discovery ── supervise ── lab, topology ── gateway (warrend, dpctl) ── traffic, capture ──> verdict
+//!      └─ demo, config_mode, discovery, nested ── supervise ── lab, topology ── gateway (warrend, dpctl) ── traffic, capture ──> verdict
 //! ```
 //!
 //! The foreign-peer cases in `tests/interop` use the same lab, listener and gateways, which is why this is a library
@@ -14,19 +14,24 @@
 
 pub mod arguments;
 pub mod capture;
+pub mod chain;
 mod config_mode;
 pub mod demo;
 mod discovery;
 mod failure;
+pub mod flows;
 pub mod frame;
 pub mod fuzz;
 pub mod gateway;
 mod heard;
 pub mod home;
+pub mod hops;
 pub mod lab;
 pub mod limits;
 pub mod listener;
 pub mod live;
+mod nested;
+mod nested_files;
 pub mod packages;
 pub mod peer;
 mod probe;

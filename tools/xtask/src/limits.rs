@@ -11,6 +11,8 @@ use std::time::Duration;
 pub const CAPTURE_FRAME_OCTETS: usize = 512;
 /// Receive buffer of the listener: half a second of small frames at the rate two veth pairs can carry.
 pub const CAPTURE_BUFFER_OCTETS: usize = 256 << 20;
+/// How often the listener tells its counts: often enough that a pause of a second can be looked at.
+pub const CAPTURE_TELLS: Duration = Duration::from_millis(200);
 /// Frames read before the listener looks at its own standard input again.
 pub const CAPTURE_BATCH: usize = 1024;
 /// Lines of a failed step's output that are shown; the whole of it is in the step's log file.
@@ -41,3 +43,11 @@ pub const REASONS_SHOWN: usize = 8;
 pub const REASON_CHARACTERS: usize = 160;
 /// Discovery messages that the listener keeps for whoever wants to look at them: a scene has some dozens.
 pub const MESSAGES_KEPT: usize = 64;
+/// Pairs of addresses, for each kind of frame and wire, that the listener tells apart: a row of gateways has some dozens.
+pub const FLOWS_KEPT: usize = 256;
+/// How long it takes until the listener has told of a frame, with what a busy machine adds.
+pub const LISTENER_TELLS: Duration = Duration::from_millis(400);
+/// The most that setting up a stack may take, as a multiple of what its negotiations take alone.
+pub const STACK_SETUP_RATIO: f64 = 1.5;
+/// Pause between two looks at a gateway whose tunnels are about to change.
+pub const LOOK: Duration = Duration::from_millis(20);

@@ -46,6 +46,21 @@ impl Listener {
         Self::hear(program, wires, &CROSSING_PORTS, inside, &words)
     }
 
+    /// The same on every wire of a row of gateways, where each wire shows something else: the inside may be seen only by
+    /// the ports in `open`, and who speaks with whom is counted for each port.
+    pub fn start_for_hops(
+        program: &Path,
+        wires: &Namespace,
+        ports: &[&str],
+        open: &[&str],
+        inside: &[String],
+        marker: &str,
+    ) -> Result<Self, Failure> {
+        let mut words = ["--flows", "--marker", marker].map(str::to_owned).to_vec();
+        words.extend(open.iter().flat_map(|port| ["--open".to_owned(), (*port).to_owned()]));
+        Self::hear(program, wires, ports, inside, &words)
+    }
+
     fn hear(
         program: &Path,
         namespace: &Namespace,

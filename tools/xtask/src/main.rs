@@ -13,11 +13,13 @@ fn help() -> String {
         "\
 Builds, tests and demonstrates Warren.
 
-  cargo xtask demo [--scenario site-to-site|interop|config-mode|discovery] [--seconds N] [--json FILE] [--keep] [--ipv6]
+  cargo xtask demo [--scenario site-to-site|interop|config-mode|discovery|nested] [--seconds N] [--json FILE] [--keep]
+                   [--ipv6] [--far strongswan]
       Two gateways in network namespaces, a host behind each, traffic between the hosts and a listener on the wire.
       Needs root. `interop` puts strongSwan on the far side. `config-mode` has a client with two lines of
       configuration, which reaches the networks behind a policy server through what it pulls from it. `discovery` has
-      two gateways that find each other past a third, with --ipv6 in IPv6.
+      two gateways that find each other past a third, with --ipv6 in IPv6. `nested` has tunnels inside tunnels along a row
+      of gateways, with --far strongswan one of them strongSwan.
       --keep leaves everything standing to look around in.
   cargo xtask test [--only STEP]... [--skip STEP]...
       Every check there is. The steps:

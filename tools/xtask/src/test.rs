@@ -218,6 +218,12 @@ fn demo(journal: &mut Journal) -> Result<Tally, Failure> {
             continue;
         }
         for more in scenario.variants() {
+            if more.contains(&"strongswan")
+                && let Err(why) = require(Purpose::StrongSwan)
+            {
+                tally.add(Tally::skip(why));
+                continue;
+            }
             let mut command = Command::new(&xtask);
             command.args(["demo", "--scenario", scenario.word(), "--seconds", "5"]).args(*more);
             let mut why = Vec::new();

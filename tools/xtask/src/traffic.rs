@@ -97,6 +97,26 @@ pub fn wait_for_first_answer<'a>(from: impl Into<Sender<'a>>, to: IpAddr) -> Res
     Err(Failure::new(format!("no ping to {to} came back in {waited} s ({unanswered} sent)")))
 }
 
+/// Pings about a hundred times a second until one comes back. Returns how long that took from the first of them on, and how
+/// many went without an answer before.
+pub fn first_answer<'a>(from: impl Into<Sender<'a>>, to: IpAddr) -> Result<(Duration, u64), Failure> {
+    let asked = Instant::now();
+    let mut child = ping(from.into(), to, limits::TUNNEL_UP)
+        .args(["-i", "0.01"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("ping")?;
+    let stdout = child.stdout.take().ok_or_else(|| Failure::new("ping has no output"))?;
+    let number = BufReader::new(stdout).lines().map_while(Result::ok).find_map(|line| sequence(&line));
+    let waited = asked.elapsed();
+    end(&mut child);
+    match number {
+        Some(number) => Ok((waited, u64::from(number).saturating_sub(1))),
+        None => Err(Failure::new(format!("no ping to {to} came back in {} s", waited.as_secs()))),
+    }
+}
+
 /// Pings without the marker until one comes back, where they may be seen: neighbours learn to know each other by it.
 pub fn wait_for_neighbour(from: &Namespace, to: IpAddr) -> Result<(), Failure> {
     let started = Instant::now();
