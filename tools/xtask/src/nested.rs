@@ -446,9 +446,9 @@ impl Scene {
     /// SG3 comes back, and nobody does anything about it but A, who still wants to talk to B.
     fn recover(&mut self, flow: &mut Flow) -> Result<(), Failure> {
         println!("SG3 has power again");
-        let three = &self.chain.gates[2];
+        // The wire comes last: as long as no daemon listens, its kernel would say so to whoever asks, in clear.
+        self.third = start(&self.chain.gates[2], &self.homes.third, &nested_files::gate(2, self.outer))?;
         self.chain.wires.0.ip(&format!("link set {} up", HOPS[2][1]))?;
-        self.third = start(three, &self.homes.third, &nested_files::gate(2, self.outer))?;
         let (waited, _) = traffic::first_answer(Sender::at(&self.chain.a, SOURCE), RECEIVER)?;
         println!("{RECEIVER} answers A again after {}", ms(waited));
         flow.remarks.push(format!("A is answered again {} after SG3 was back", ms(waited)));
