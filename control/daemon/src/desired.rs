@@ -5,13 +5,13 @@ use crate::surroundings::Surroundings;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use warren_config::{
-    Authentication as Configured, Certificate, Config, IkeMode, Peer, Start as ConfiguredStart,
+    Authentication as Configured, Certificate, Config, IkeMode, Peer, Start as ConfiguredStart, TunnelPolicy,
 };
 use warren_ike::{
     Authentication, ChildConfig, ConfigMode, Credentials, CredentialsError, Dpd, Mode, NatTraversal,
     PeerConfig, Remote, RemoteIdentity, Retransmit, Xauth,
 };
-use warren_policy::{Gateway, Identity, SaMode, Secret};
+use warren_policy::{Gateway, Identity, SaMode, Secret, Selector};
 use warren_seam::Carrier;
 use warren_tunnels::{ClientConfig, ServerConfig, Start, TunnelConfig, TunnelsConfig};
 
@@ -43,30 +43,35 @@ pub(crate) enum Undesirable {
 /// # Errors
 /// Certificates that cannot be used.
 pub(crate) fn tunnels(config: &Config, surroundings: &Surroundings) -> Result<TunnelsConfig, Undesirable> {
-    let tunnel = |(rule, policy): (&warren_policy::TunnelRule, &warren_config::TunnelPolicy)| TunnelConfig {
+    let tunnel = |selector: Selector, policy: &TunnelPolicy, mode: SaMode, is_divisible: bool| TunnelConfig {
         child: ChildConfig {
             rule: policy.rule,
             peer: policy.peer,
-            selector: rule.selector,
+            selector,
             proposals: policy.esp.clone(),
             lifetime: policy.lifetime,
             window_packets: policy.window_packets,
-            mode: SaMode::Tunnel,
+            mode,
             carrier: Carrier::Network,
-            is_divisible: rule.gateway == Gateway::Discover,
+            is_divisible,
         },
         start: match policy.start {
             ConfiguredStart::OnTraffic => Start::OnTraffic,
             ConfiguredStart::Immediately => Start::Immediately,
         },
     };
+    let tunnels = config.tunnel_rules().map(|(rule, policy)| {
+        tunnel(rule.selector, policy, SaMode::Tunnel, rule.gateway == Gateway::Discover)
+    });
+    let protections =
+        config.protected().map(|(rule, policy)| tunnel(rule.selector, policy, SaMode::Transport, false));
     let users: BTreeMap<String, Secret> =
         config.users.iter().map(|user| (user.name.clone(), user.password.clone())).collect();
     let users = Arc::new(users);
     let peers = config.peers.iter().map(|own| peer(own, surroundings, &users));
     Ok(TunnelsConfig {
         peers: peers.collect::<Result<_, _>>()?,
-        tunnels: config.rules.tunnel.iter().zip(&config.tunnels).map(tunnel).collect(),
+        tunnels: tunnels.collect(),
         rules: config.rules.clone(),
         clients: config.peers.iter().filter_map(client).collect(),
         servers: config.peers.iter().filter_map(server).collect(),
@@ -76,7 +81,7 @@ pub(crate) fn tunnels(config: &Config, surroundings: &Surroundings) -> Result<Tu
         ted: discovery::settings(&config.ted),
         concealed: config.tunnels.iter().filter(|own| own.is_concealed).map(|own| own.rule).collect(),
         discovered_idle: config.ted.idle,
-        protections: Vec::new(),
+        protections: protections.collect(),
         rematch: config.stack.rematch,
         stack_idle: config.stack.idle,
     })

