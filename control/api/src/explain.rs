@@ -12,7 +12,7 @@ use crate::limits::RULES_SHOWN_MAX;
 use crate::rows::TunnelState;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
-use warren_policy::stack::{Next, walk};
+use warren_policy::stack::{Next, walk_within};
 use warren_policy::{
     Action, EspTransform, FiveTuple, Outcome, Overhead, PeerId, PendingStack, Protection, Rematch,
     Rematching, Round, RuleId, RuleSet, Selector, Stop, TransportAction, Verdict, Walk, loops,
@@ -232,7 +232,7 @@ impl Subject<'_> {
             Rematching::Destination => Rematch::Destination,
             Rematching::Wire => Rematch::Wire(self.local),
         };
-        let walked = walk(self.rules, packet, rematch);
+        let walked = walk_within(self.rules, packet, rematch, self.within);
         let performed = match &walked.outcome {
             Outcome::Stack(pending) => self.levels(pending, mtu),
             _ => Vec::new(),
@@ -516,6 +516,7 @@ fn missed_by(rule: &str, selector: &Selector, packet: &FiveTuple) -> Missed {
 mod tests {
     use super::*;
     use warren_policy::limits::STACK_DEPTH_MAX;
+    use warren_policy::stack::walk;
     use warren_policy::{AddressRange, Gateway, PortRange, Protocol, TransportRule, TunnelRule, evaluate};
 
     fn subject<'a>(rules: &'a RuleSet, sealing: &'a dyn Fn(Place) -> Option<Sealing>) -> Subject<'a> {

@@ -5,20 +5,17 @@ use crate::port::{PortConfig, Side};
 use crate::report::Report;
 use crate::transport::ReadTransport;
 use crate::tunnel::ReadTunnel;
-use warren_policy::{Protocol, Selector, TransportAction};
+use std::collections::HashSet;
+use warren_policy::{Protocol, RuleId, Selector, TransportAction};
 
 /// Whether one packet lies in both.
 fn overlap(a: &Selector, b: &Selector) -> bool {
-    a.destination.overlaps(&b.destination) && overlap_but_destination(a, b)
-}
-
-/// Whether packets of both may differ in nothing but their destination.
-pub(crate) fn overlap_but_destination(a: &Selector, b: &Selector) -> bool {
     let ports = |a: warren_policy::PortRange, b: warren_policy::PortRange| {
         a.first() <= b.last() && b.first() <= a.last()
     };
     let protocols = a.protocol == b.protocol || a.protocol == Protocol::Any || b.protocol == Protocol::Any;
     a.source.overlaps(&b.source)
+        && a.destination.overlaps(&b.destination)
         && protocols
         && ports(a.source_port, b.source_port)
         && ports(a.destination_port, b.destination_port)
@@ -68,19 +65,27 @@ pub(crate) fn shadowed(
     }
 }
 
-/// Tunnel rules without a transport rule that lets their traffic come so far (NT-4, Q-17).
+/// Tunnel rules without a transport rule that lets their traffic come so far (NT-4, Q-17), nor a rule whose gateway they
+/// lead to: `around` are the numbers of those that have one.
 pub(crate) fn unreached(
     transports: &[ReadTransport<'_>],
     tunnels: &[ReadTunnel<'_>],
+    around: &HashSet<RuleId>,
     report: &mut Report<'_>,
 ) {
     let permitted: Vec<&Selector> = transports
         .iter()
-        .filter(|rule| rule.action == TransportAction::Permit)
+        .filter(|rule| matches!(rule.action, TransportAction::Permit | TransportAction::Protect(_)))
         .flat_map(|rule| &rule.selectors)
         .collect();
     let mut pairs_left = RULE_PAIRS_MAX;
+    let mut number = 0;
     for tunnel in tunnels {
+        let own = number..number + tunnel.selectors.len() as u32;
+        number = own.end;
+        if own.map(RuleId).any(|rule| around.contains(&rule)) {
+            continue;
+        }
         let Some(left) = pairs_left.checked_sub(tunnel.selectors.len() * permitted.len()) else { return };
         pairs_left = left;
         let reached = |selector: &Selector| permitted.iter().any(|permit| overlap(permit, selector));

@@ -8,7 +8,7 @@ use crate::stack::Stack;
 use crate::ted::Ted;
 use crate::tunnel::TunnelPolicy;
 use crate::user::User;
-use warren_policy::{PeerId, Pool, RuleId, RuleSet, ServedPolicy, TunnelRule};
+use warren_policy::{PeerId, Pool, RuleId, RuleSet, ServedPolicy, TransportRule, TunnelRule};
 
 /// What one file says. Only this crate makes values of it, and only without errors.
 #[derive(Clone, Debug)]
@@ -53,6 +53,18 @@ impl Config {
     /// Each tunnel rule, and what the rule alone does not say.
     pub fn tunnel_rules(&self) -> impl Iterator<Item = (&TunnelRule, &TunnelPolicy)> {
         self.rules.tunnel.iter().zip(&self.tunnels)
+    }
+
+    /// Each base rule that protects by itself, and what the rule alone does not say.
+    pub fn protected(&self) -> impl Iterator<Item = (&TransportRule, &TunnelPolicy)> {
+        self.rules.protections().map(|(rule, _)| rule).zip(&self.protections)
+    }
+
+    /// What the SAs of a rule are, a tunnel rule or a base rule that protects.
+    #[must_use]
+    pub fn policy(&self, rule: RuleId) -> Option<&TunnelPolicy> {
+        let at = rule.0 as usize;
+        self.tunnels.get(at).or_else(|| self.protections.get(at.checked_sub(self.tunnels.len())?))
     }
 
     /// The tunnel rules that `dpctl tunnel up NAME` means: the one of that name, or all parts `NAME#1`, `NAME#2`, …

@@ -45,7 +45,7 @@ pub use authentication::{Authentication, Certificate, Xauth};
 pub use config::Config;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use gateway::{Gateway, LogLevel, Poll};
-pub use parse::{load, load_to_explain, parse};
+pub use parse::{load, parse};
 pub use peer::{Dpd, IkeMode, NatTraversal, Peer, Retransmit};
 pub use port::{PortConfig, PortMode, Queues, Side, ZeroCopy};
 pub use role::{Receives, Serves};

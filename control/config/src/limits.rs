@@ -96,7 +96,7 @@ pub const ANSWERS_PER_SECOND_MAX: u32 = 10_000;
 pub const GRANULE_IPV4_MIN: u8 = 8;
 /// The same for IPv6.
 pub const GRANULE_IPV6_MIN: u8 = 16;
-/// Shortest time without traffic after which a discovered tunnel is let go.
+/// Shortest time without traffic after which a discovered tunnel, or a stack, is let go.
 pub const IDLE_MIN: Duration = Duration::from_secs(1);
 /// The longest: no SA lives longer.
 pub const IDLE_MAX: Duration = Duration::from_secs(86_400);

@@ -1,136 +1,203 @@
-//! Tunnels inside tunnels (REQUIREMENTS NT-7, NT-28): found, and refused.
+//! Tunnels inside tunnels (REQUIREMENTS NT-7, NT-28): one way to each gateway, or the file is refused.
 //!
-//! After a match the rules are asked again with the gateway as destination. A rule that then matches would put the
-//! tunnel into another one, which this version cannot do and must not pretend to. A rule that matches its own
-//! gateway stops at the first level and is only worth a warning (V-12). Whoever only explains the rules is told.
+//! After a match the rules are asked again with the gateway as destination; what they say then is worked out by
+//! [`warren_policy::ways`], and here it is said with names and lines. A rule that matches its own gateway stops at the
+//! first level and is only worth a warning (V-12).
 
-use crate::checks::overlap_but_destination;
-use crate::peer::KnownPeers;
-use crate::report::Report;
+use crate::peer::{KnownPeers, Peer};
+use crate::report::{Report, Span};
+use crate::transport::ReadTransport;
 use crate::tunnel::ReadTunnel;
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::net::IpAddr;
-use warren_policy::{AddressRange, Selector};
+use warren_policy::limits::STACK_DEPTH_MAX;
+use warren_policy::ways::Known;
+use warren_policy::{AddressRange, PeerId, Rematching, RuleId, RuleSet, Selector, WayError, ways};
 
-/// What becomes of tunnels inside tunnels.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Nesting {
-    /// They are an error.
-    Refused,
-    /// They are a warning.
-    Told,
+/// The rules as they were written, by the numbers of those that they stand for.
+pub(crate) struct Written<'a> {
+    tunnels: &'a [ReadTunnel<'a>],
+    peers: &'a KnownPeers<'a>,
+    rules: &'a RuleSet,
+    /// Name and span of the destination.
+    places: Vec<(&'a str, &'a Span)>,
 }
 
-/// The tunnels of one gateway by their sources, so that those of a few are found among many thousands.
-#[derive(Default)]
-struct Sources<'a>(Vec<Entry<'a>>);
-
-struct Entry<'a> {
-    tunnel: &'a ReadTunnel<'a>,
-    selector: &'a Selector,
-    /// The highest address of this source and of all before it.
-    highest: IpAddr,
-}
-
-impl<'a> Sources<'a> {
-    fn add(&mut self, tunnel: &'a ReadTunnel<'a>) {
-        let entry = |selector: &'a Selector| Entry { tunnel, selector, highest: selector.source.last() };
-        self.0.extend(tunnel.selectors.iter().map(entry));
+impl<'a> Written<'a> {
+    pub(crate) fn new(
+        transports: &'a [ReadTransport<'a>],
+        tunnels: &'a [ReadTunnel<'a>],
+        peers: &'a KnownPeers<'a>,
+        rules: &'a RuleSet,
+    ) -> Self {
+        let of_tunnels = tunnels.iter().map(|own| (own.name, &own.destination_span, own.selectors.len()));
+        let protecting = transports.iter().filter(|own| own.policy.is_some());
+        let of_transports = protecting.map(|own| (own.name, &own.destination_span, own.selectors.len()));
+        let places = of_tunnels.chain(of_transports);
+        let places =
+            places.flat_map(|(name, span, parts)| std::iter::repeat_n((name, span), parts)).collect();
+        Self { tunnels, peers, rules, places }
     }
 
-    fn sort(&mut self) {
-        self.0.sort_by_key(|entry| entry.selector.source.first());
-        let mut highest = None;
-        for entry in &mut self.0 {
-            entry.highest = highest.map_or(entry.highest, |highest: IpAddr| highest.max(entry.highest));
-            highest = Some(entry.highest);
-        }
-    }
-
-    /// A tunnel with packets that `outer` would take if only their destination were another.
-    fn overlapping(&self, outer: &Selector) -> Option<&'a ReadTunnel<'a>> {
-        let end = self.0.partition_point(|entry| entry.selector.source.first() <= outer.source.last());
-        let candidates = self.0[..end].iter().rev().take_while(|entry| entry.highest >= outer.source.first());
-        let mut found = candidates.filter(|entry| overlap_but_destination(entry.selector, outer));
-        found.next().map(|entry| entry.tunnel)
-    }
-}
-
-type Gateways<'a> = BTreeMap<IpAddr, Sources<'a>>;
-
-/// Refuses tunnels inside tunnels, and warns of tunnels that contain their own gateway.
-pub(crate) fn check(
-    tunnels: &[ReadTunnel<'_>],
-    peers: &KnownPeers<'_>,
-    nesting: Nesting,
-    report: &mut Report<'_>,
-) {
-    let gateway =
-        |tunnel: &ReadTunnel<'_>| peers.read[tunnel.peer].peer.as_ref().and_then(|peer| peer.address);
-    let mut gateways = Gateways::new();
-    for tunnel in tunnels {
-        if let Some(gateway) = gateway(tunnel) {
-            gateways.entry(gateway).or_default().add(tunnel);
-        }
-    }
-    gateways.values_mut().for_each(Sources::sort);
-    for tunnel in tunnels {
-        if report.is_full() {
-            return;
-        }
-        if let Some(own) = gateway(tunnel) {
-            check_one(tunnel, Some(own), &gateways, nesting, report);
-        } else if tunnel.is_discovered {
-            check_one(tunnel, None, &gateways, nesting, report);
-        }
-    }
-}
-
-/// One error or one warning for each tunnel is enough.
-fn check_one(
-    tunnel: &ReadTunnel<'_>,
-    own: Option<IpAddr>,
-    gateways: &Gateways<'_>,
-    nesting: Nesting,
-    report: &mut Report<'_>,
-) {
-    let mut contains_own = false;
-    for selector in &tunnel.selectors {
-        let destinations = selector.destination.first()..=selector.destination.last();
-        for (other, sources) in gateways.range(destinations) {
-            if Some(*other) == own {
-                contains_own = true;
-            } else if let Some(inner) = sources.overlapping(selector) {
-                let message = format!(
-                    "the destination of `{}` contains {other}, the gateway of `{}`: that tunnel would run inside this \
-                     one, and this version builds no tunnel inside a tunnel",
-                    tunnel.name, inner.name
-                );
-                let accepted = match tunnel.is_discovered {
-                    // Its destination is a list of prefixes, and the one without an address may be long.
-                    true => format!("a list of prefixes without {other}"),
-                    false => {
-                        format!("a destination without {other}, for example {}", without(selector, *other))
-                    }
-                };
-                match nesting {
-                    Nesting::Refused => report.error(&tunnel.destination_span, message, accepted),
-                    Nesting::Told => report.warning(&tunnel.destination_span, message),
-                }
-                return;
+    /// Refuses rules that lead to a gateway by no way or by two, and warns of tunnels that contain their own gateway.
+    /// Says which rules take what goes to another rule's gateway: they are asked without any transport rule.
+    pub(crate) fn check(&self, rematching: Rematching, report: &mut Report<'_>) -> HashSet<RuleId> {
+        let local = |peer: PeerId| {
+            let peer = self.peer(peer)?;
+            // By the letter our address decides nothing, so that all can be said before it is known.
+            (!peer.is_local_open() || rematching == Rematching::Destination).then_some(peer.local)
+        };
+        let found = ways(self.rules, &Known { rematching, local: &local, within: &|_| None });
+        for error in found.errors() {
+            if report.is_full() {
+                break;
             }
+            self.say(error, report);
+        }
+        for tunnel in self.tunnels {
+            self.check_own(tunnel, report);
+        }
+        let around = found
+            .nested()
+            .flat_map(|(_, _, way)| way.levels.iter().map(|outer| outer.rule).chain(way.discovers));
+        around.collect()
+    }
+
+    fn say(&self, error: WayError, report: &mut Report<'_>) {
+        let (place, message, accepted) = match error {
+            WayError::Loop { rule, gateway } => {
+                let message = format!(
+                    "`{}` leads in a circle: the way to {} would lead through the tunnel to {gateway}",
+                    self.name(rule),
+                    self.end(gateway)
+                );
+                let other = "a destination without the gateways that are reached through this one";
+                (rule, message, other.to_owned())
+            }
+            WayError::TooDeep { rule } => {
+                let message = format!(
+                    "`{}` would be inside of more tunnels than a packet has room for",
+                    self.name(rule)
+                );
+                (rule, message, format!("at most {STACK_DEPTH_MAX} levels inside each other"))
+            }
+            WayError::Ambiguous { rule, gateway, other } => {
+                let message = format!(
+                    "`{}` takes only a part of what `{}` sends to {}: what comes back could not be told apart",
+                    self.name(other),
+                    self.name(rule),
+                    self.end(gateway)
+                );
+                let accepted = format!(
+                    "source, protocol and ports in `{}` that hold all of `{}`, for example `source = \"any\"`; or {}",
+                    self.name(other),
+                    self.name(rule),
+                    self.without(other, gateway)
+                );
+                (other, message, accepted)
+            }
+            WayError::TwoWays { rule, gateway, other } => {
+                let message = format!(
+                    "`{}` and `{}` lead to {}, and other rules take what they send there by different ways: what comes \
+                     back could not be told apart",
+                    self.name(other),
+                    self.name(rule),
+                    self.end(gateway)
+                );
+                let accepted = format!("one rule in front that takes all of what goes to {gateway}, or none");
+                (rule, message, accepted)
+            }
+            WayError::WithoutIke { rule, gateway } => {
+                let message = format!(
+                    "`{}` takes ESP to {} and not all of IKE with it: nothing could be negotiated there",
+                    self.name(rule),
+                    self.end(gateway)
+                );
+                (
+                    rule,
+                    message,
+                    format!("a rule for every protocol in front, or {}", self.without(rule, gateway)),
+                )
+            }
+            WayError::DiscoverByTheLetter { rule, gateway } => {
+                let message = format!(
+                    "the destination of `{}` contains {}, and a tunnel around others is discovered only with \
+                     `rematch = \"wire\"`: by the letter nobody knows for which packets",
+                    self.name(rule),
+                    self.end(gateway)
+                );
+                (
+                    rule,
+                    message,
+                    format!("`rematch = \"wire\"` in `[stack]`, or a list of prefixes without {gateway}"),
+                )
+            }
+            WayError::TooMany { rule, gateway } => {
+                let message = format!(
+                    "too many rules could take what `{}` sends to {}",
+                    self.name(rule),
+                    self.end(gateway)
+                );
+                (rule, message, "fewer rules with gateways in their destinations".to_owned())
+            }
+            // Known once the daemon runs, which looks at the ways again.
+            WayError::NoSource { rule, gateway } => {
+                let message = format!(
+                    "`{}` leads to {}, and our address towards it is left open: what is around that tunnel is only \
+                     known when the daemon runs",
+                    self.name(rule),
+                    self.end(gateway)
+                );
+                let (_, span) = self.place(rule);
+                return report.warning(span, message);
+            }
+        };
+        report.error(self.place(place).1, message, accepted);
+    }
+
+    /// One warning for each tunnel is enough.
+    fn check_own(&self, tunnel: &ReadTunnel<'_>, report: &mut Report<'_>) {
+        let own = self.peer(tunnel.policy.peer).and_then(|peer| peer.address);
+        let contains =
+            |own: &IpAddr| tunnel.selectors.iter().any(|selector| selector.destination.contains(*own));
+        if let Some(own) = own.filter(contains) {
+            let message = format!(
+                "the destination of `{}` contains its own gateway {own}; traffic to {own} itself goes into the tunnel",
+                tunnel.name
+            );
+            report.warning(&tunnel.destination_span, message);
         }
     }
-    if let Some(own) = own.filter(|_| contains_own) {
-        let message = format!(
-            "the destination of `{}` contains its own gateway {own}; traffic to {own} itself goes into the tunnel",
-            tunnel.name
-        );
-        report.warning(&tunnel.destination_span, message);
+
+    fn peer(&self, peer: PeerId) -> Option<&Peer> {
+        self.peers.read.get(peer.0 as usize)?.peer.as_ref()
+    }
+
+    fn place(&self, rule: RuleId) -> (&'a str, &'a Span) {
+        self.places[rule.0 as usize]
+    }
+
+    fn name(&self, rule: RuleId) -> &'a str {
+        self.place(rule).0
+    }
+
+    /// A gateway as operators call it (NT-9), and its address.
+    fn end(&self, gateway: IpAddr) -> String {
+        let is_there = |peer: &Peer| peer.address == Some(gateway);
+        let named = self.peers.read.iter().find(|read| read.peer.as_ref().is_some_and(is_there));
+        named.map_or_else(|| gateway.to_string(), |read| format!("`{}` ({gateway})", read.name))
+    }
+
+    /// The destination of a rule without that one address, as it would be written.
+    fn without(&self, rule: RuleId, gateway: IpAddr) -> String {
+        let parts = self.rules.tunnel_rule(rule).map(|rule| without(&rule.selector, gateway));
+        match parts.as_deref() {
+            None | Some("[]") => format!("no rule to {gateway}"),
+            Some(parts) => format!("a destination without {gateway}, for example {parts}"),
+        }
     }
 }
 
-/// The destination without that one address, as it would be written.
 fn without(selector: &Selector, address: IpAddr) -> String {
     let (before, after) = match address {
         IpAddr::V4(v4) => (

@@ -8,7 +8,7 @@ use crate::discovery;
 use crate::gateway::Gateway;
 use crate::limits::{FILE_OCTETS_MAX, PEERS_MAX, POLICIES_MAX, POOLS_MAX, PORTS_MAX, USERS_MAX};
 use crate::name::Unique;
-use crate::nesting::{self, Nesting};
+use crate::nesting::Written;
 use crate::peer::{KnownPeers, Peer};
 use crate::peers;
 use crate::policy::{KnownPolicies, ReadPolicy};
@@ -17,29 +17,22 @@ use crate::port::PortConfig;
 use crate::report::{Report, Span};
 use crate::secret::{SecretFiles, SecretSource};
 use crate::section::Section;
+use crate::stack::Stack;
 use crate::ted::{ReadTed, Ted};
 use crate::transport::ReadTransport;
 use crate::tunnel::{ReadTunnel, TunnelPolicy};
 use crate::user::ReadUser;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 use warren_policy::limits::RULES_MAX;
-use warren_policy::{PeerId, RuleId, RuleSet, TunnelRule};
+use warren_policy::{PeerId, Protection, RuleId, RuleSet, TransportAction, TransportRule, TunnelRule};
 
 /// Reads a file and the key files it names, which are looked up beside it.
 pub fn load(path: &Path) -> Result<Config, Diagnostics> {
-    load_with(path, Nesting::Refused)
-}
-
-/// As [`load`], but tunnels inside tunnels are a warning: for whoever explains rules and builds nothing.
-pub fn load_to_explain(path: &Path) -> Result<Config, Diagnostics> {
-    load_with(path, Nesting::Told)
-}
-
-fn load_with(path: &Path, nesting: Nesting) -> Result<Config, Diagnostics> {
     let file_name = path.display().to_string();
     let refuse =
         |message: String| Diagnostics(vec![Diagnostic::of_file(Severity::Error, &file_name, message)]);
@@ -53,7 +46,7 @@ fn load_with(path: &Path, nesting: Nesting) -> Result<Config, Diagnostics> {
         refuse(format!("is not UTF-8 text: the first wrong octet is in line {line}"))
     })?;
     let secrets = SecretFiles::beside(path.parent().unwrap_or(Path::new("")));
-    let mut config = parse_with(&text, &file_name, &secrets, nesting)?;
+    let mut config = parse(&text, &file_name, &secrets)?;
     if mode & 0o022 != 0 {
         let message = format!("has mode {:04o}: others may change what is protected and how", mode & 0o777);
         config.warnings.insert(0, Diagnostic::of_file(Severity::Warning, &file_name, message));
@@ -71,15 +64,6 @@ fn read_bounded(path: &Path) -> io::Result<(Vec<u8>, u32)> {
 
 /// Reads text that stands for the file of that name. Nothing but `secrets` is asked for anything else.
 pub fn parse(text: &str, file_name: &str, secrets: &dyn SecretSource) -> Result<Config, Diagnostics> {
-    parse_with(text, file_name, secrets, Nesting::Refused)
-}
-
-fn parse_with(
-    text: &str,
-    file_name: &str,
-    secrets: &dyn SecretSource,
-    nesting: Nesting,
-) -> Result<Config, Diagnostics> {
     let mut report = Report::new(file_name, text);
     let (document, problems) = DeTable::parse_recoverable(text);
     for problem in &problems {
@@ -89,18 +73,13 @@ fn parse_with(
         // Half a document would only bring complaints about the half that is missing.
         return report.finish().map(|_| unreachable!("there are errors"));
     }
-    let config = read(Section::new("the file", 0..0, document.get_ref()), secrets, nesting, &mut report);
+    let config = read(Section::new("the file", 0..0, document.get_ref()), secrets, &mut report);
     let warnings = report.finish()?;
     Ok(Config { warnings, ..config.expect("what cannot be read was reported") })
 }
 
 /// `None` only after an error.
-fn read<'a>(
-    mut top: Section<'a>,
-    secrets: &dyn SecretSource,
-    nesting: Nesting,
-    report: &mut Report<'_>,
-) -> Option<Config> {
+fn read<'a>(mut top: Section<'a>, secrets: &dyn SecretSource, report: &mut Report<'_>) -> Option<Config> {
     let gateway = match table(&mut top, "gateway", "[gateway]", report) {
         None => Some(Gateway::default()),
         Some(section) => section.and_then(|section| Gateway::read(section, report)),
@@ -125,24 +104,36 @@ fn read<'a>(
     let ted = table(&mut top, "ted", "[ted]", report)
         .map(|section| section.and_then(|section| ReadTed::read(section, &ports, report)));
     let transport_sections = top.tables(report, "transport", "[[transport]]");
-    let transports: Vec<ReadTransport<'a>> =
-        transport_sections.into_iter().filter_map(|section| ReadTransport::read(section, report)).collect();
+    let transports: Vec<ReadTransport<'a>> = transport_sections
+        .into_iter()
+        .filter_map(|section| ReadTransport::read(section, &peers, report))
+        .collect();
     let tunnel_sections = top.tables(report, "tunnel", "[[tunnel]]");
     let tunnels: Vec<ReadTunnel<'a>> =
         tunnel_sections.into_iter().filter_map(|section| ReadTunnel::read(section, &peers, report)).collect();
+    let stack = match table(&mut top, "stack", "[stack]", report) {
+        None => Some(Stack::default()),
+        Some(section) => section.and_then(|section| Stack::read(section, report)),
+    };
     top.finish(report);
 
     unique("transport rule named", transports.iter().map(|rule| (rule.name, &rule.name_span)), report);
     unique("tunnel rule named", tunnels.iter().map(|rule| (rule.name, &rule.name_span)), report);
     discovery::check(ted.as_ref().and_then(Option::as_ref), &peers, &tunnels, report);
-    nesting::check(&tunnels, &peers, nesting, report);
+    let expanded = rules(&transports, &tunnels, &peers);
+    let around = match (&expanded, stack) {
+        (Some(expanded), Some(stack)) => {
+            Written::new(&transports, &tunnels, &peers, &expanded.rules).check(stack.rematch, report)
+        }
+        _ => HashSet::new(),
+    };
     checks::shadowed(&transports, &tunnels, report);
-    checks::unreached(&transports, &tunnels, report);
+    checks::unreached(&transports, &tunnels, &around, report);
     checks::family_twins(&transports, &tunnels, report);
     checks::sides(&ports, &tunnels, report);
 
     let is_ted_on = ted.is_some() || tunnels.iter().any(|tunnel| tunnel.is_discovered);
-    let (rules, tunnels) = rules(&transports, &tunnels, &peers)?;
+    let Expanded { rules, tunnels, protections } = expanded?;
     if !rules.fits() {
         report.error_of_file(
             "there are too many rules",
@@ -157,8 +148,8 @@ fn read<'a>(
         peers,
         rules,
         tunnels,
-        protections: Vec::new(),
-        stack: crate::stack::Stack::default(),
+        protections,
+        stack: stack?,
         policies: policies.into_iter().map(|read| read.policy).collect::<Option<_>>()?,
         pools: pools.whole()?,
         users: users.into_iter().map(|read| read.user).collect(),
@@ -288,13 +279,19 @@ fn peers<'a>(
     known
 }
 
+/// All rules with their numbers, and what their SAs are.
+struct Expanded {
+    rules: RuleSet,
+    tunnels: Vec<TunnelPolicy>,
+    protections: Vec<TunnelPolicy>,
+}
+
 /// `None` when a peer that a rule names has errors.
 fn rules(
     transports: &[ReadTransport<'_>],
     tunnels: &[ReadTunnel<'_>],
     peers: &KnownPeers<'_>,
-) -> Option<(RuleSet, Vec<TunnelPolicy>)> {
-    let transport = transports.iter().flat_map(ReadTransport::rules).collect();
+) -> Option<Expanded> {
     let mut tunnel = Vec::with_capacity(tunnels.len());
     let mut policies = Vec::with_capacity(tunnels.len());
     for read in tunnels {
@@ -308,5 +305,20 @@ fn rules(
             tunnel.push(TunnelRule { id, ..rule });
         }
     }
-    Some((RuleSet { transport, tunnel }, policies))
+    let mut transport = Vec::with_capacity(transports.len());
+    let mut protections = Vec::new();
+    for read in transports {
+        for own in read.rules() {
+            let rule = RuleId((tunnel.len() + protections.len()) as u32);
+            let action = match own.action {
+                TransportAction::Protect(protection) => {
+                    TransportAction::Protect(Protection { rule, ..protection })
+                }
+                action => action,
+            };
+            protections.extend(read.policy.as_ref().map(|policy| TunnelPolicy { rule, ..policy.clone() }));
+            transport.push(TransportRule { action, ..own });
+        }
+    }
+    Some(Expanded { rules: RuleSet { transport, tunnel }, tunnels: policies, protections })
 }

@@ -240,7 +240,11 @@ fn rests(section: &mut Section<'_>, default: &Ted, report: &mut Report<'_>) -> O
 }
 
 /// A duration in a range.
-fn within(field: &Field<'_>, range: RangeInclusive<Duration>, report: &mut Report<'_>) -> Option<Duration> {
+pub(crate) fn within(
+    field: &Field<'_>,
+    range: RangeInclusive<Duration>,
+    report: &mut Report<'_>,
+) -> Option<Duration> {
     let length = field.parsed(report, DURATION_ACCEPTED, duration)?;
     let fits = range.contains(&length);
     if !fits {

@@ -40,16 +40,33 @@ pub(crate) type Addresses = Option<AddressRange>;
 impl Traffic {
     /// Reads the five keys. `None` only after an error.
     pub(crate) fn read(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let source_field = section.required(report, "source", ADDRESSES_ACCEPTED);
-        let destination_field = section.required(report, "destination", ADDRESSES_ACCEPTED);
+        Self::read_between(section, None, report)
+    }
+
+    /// As [`read`](Self::read); where `source` or `destination` is left out, it is the one of `ends`.
+    pub(crate) fn read_between(
+        section: &mut Section<'_>,
+        ends: Option<(IpAddr, IpAddr)>,
+        report: &mut Report<'_>,
+    ) -> Option<Self> {
+        let mut side = |key, end: Option<IpAddr>| {
+            let field = match end {
+                Some(_) => section.optional(key),
+                None => section.required(report, key, ADDRESSES_ACCEPTED),
+            };
+            let span = field.as_ref().map_or_else(|| section.span.clone(), |field| field.span.clone());
+            let read = match (&field, end) {
+                (Some(field), _) => list(field, report, ADDRESSES_ACCEPTED, addresses),
+                (None, end) => end.map(|end| vec![(Some(AddressRange::single(end)), span.clone())]),
+            };
+            (read, span)
+        };
+        let (sources, source_span) = side("source", ends.map(|(local, _)| local));
+        let (destinations, destination_span) = side("destination", ends.map(|(_, host)| host));
         let protocol_field = section.optional("protocol");
         let source_port_field = section.optional("source_port");
         let destination_port_field = section.optional("destination_port");
 
-        let sources =
-            source_field.as_ref().and_then(|field| list(field, report, ADDRESSES_ACCEPTED, addresses));
-        let destinations =
-            destination_field.as_ref().and_then(|field| list(field, report, ADDRESSES_ACCEPTED, addresses));
         let protocols = match &protocol_field {
             Some(field) => list(field, report, PROTOCOL_ACCEPTED, protocol),
             None => Some(vec![(Protocol::Any, section.span.clone())]),
@@ -59,7 +76,6 @@ impl Traffic {
             None => Some(vec![(PortRange::ANY, 0..0)]),
         };
         let (source_ports, destination_ports) = (ports(&source_port_field), ports(&destination_port_field));
-        let (source_field, destination_field) = (source_field?, destination_field?);
         let parts = Parts {
             sources: sources?,
             destinations: destinations?,
@@ -68,8 +84,8 @@ impl Traffic {
             destination_ports: destination_ports?,
         };
         parts.check_ports(report)?;
-        let selectors = parts.expand(&source_field.span, report)?;
-        Some(Self { selectors, source_span: source_field.span, destination_span: destination_field.span })
+        let selectors = parts.expand(&source_span, report)?;
+        Some(Self { selectors, source_span, destination_span })
     }
 }
 

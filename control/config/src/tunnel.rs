@@ -28,10 +28,14 @@ pub enum Start {
     Immediately,
 }
 
-/// What a tunnel rule alone does not say.
+/// [`Start`] as it is written.
+pub(crate) const STARTS: &[(&str, Start)] =
+    &[("traffic", Start::OnTraffic), ("immediately", Start::Immediately)];
+
+/// What a rule alone does not say of the SAs that it wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TunnelPolicy {
-    /// The rule, by its place in `RuleSet::tunnel`.
+    /// The rule: of a tunnel rule its place in `RuleSet::tunnel`; base rules that protect have the numbers behind.
     pub rule: RuleId,
     /// Whose tunnel it is; the same as the rule's.
     pub peer: PeerId,
@@ -83,9 +87,8 @@ impl<'a> ReadTunnel<'a> {
         let esp = esp(&mut section, report);
         let lifetime = lifetime(&mut section, report);
         let window = window(&mut section, report);
-        let starts = [("traffic", Start::OnTraffic), ("immediately", Start::Immediately)];
         let start = section.or("start", Start::OnTraffic, |field| {
-            let start = field.word(report, &starts)?;
+            let start = field.word(report, STARTS)?;
             if start == Start::Immediately && gateway.is_discovered() {
                 let message =
                     "nothing is negotiated immediately where a gateway is discovered: traffic says for whom";
@@ -132,7 +135,7 @@ impl ReadTunnel<'_> {
 }
 
 /// An IKEv1 identification holds one protocol and one port, where zero means any (RFC 2407 §4.6.2).
-fn check_negotiable(traffic: &Traffic, report: &mut Report<'_>) {
+pub(crate) fn check_negotiable(traffic: &Traffic, report: &mut Report<'_>) {
     let one_port = |range: PortRange| range == PortRange::ANY || range.first() == range.last();
     let whole = |selector: &Selector| one_port(selector.source_port) && one_port(selector.destination_port);
     if !traffic.selectors.iter().all(whole) {
@@ -183,12 +186,12 @@ impl<'a> GatewayKeys<'a> {
     }
 }
 
-fn peer(
-    section: &mut Section<'_>,
+/// `peer`: the value, the name in it, and that peer's place, where there is one.
+pub(crate) fn named<'a>(
+    section: &mut Section<'a>,
     peers: &KnownPeers<'_>,
-    gateway: &GatewayKeys<'_>,
     report: &mut Report<'_>,
-) -> Option<usize> {
+) -> Option<(Field<'a>, &'a str, Option<usize>)> {
     let names = || peers.read.iter().map(|peer| peer.name);
     let accepted = match peers.read.len() {
         0 => "the name of a `[[peer]]`; there is none in this file".to_owned(),
@@ -202,6 +205,16 @@ fn peer(
         let message = with_suggestion(format!("`{name}` is no peer"), nearest(name, names()));
         report.error(&field.span, message, accepted);
     }
+    Some((field, name, found))
+}
+
+fn peer(
+    section: &mut Section<'_>,
+    peers: &KnownPeers<'_>,
+    gateway: &GatewayKeys<'_>,
+    report: &mut Report<'_>,
+) -> Option<usize> {
+    let (field, name, found) = named(section, peers, report)?;
     let peer = found.and_then(|at| peers.read[at].peer.as_ref());
     match (&gateway.discover, peer.is_some_and(Peer::is_discovered)) {
         (Some(discover), false) if peer.is_some() => {

@@ -43,14 +43,28 @@ pub(crate) enum Undesirable {
 /// # Errors
 /// Certificates that cannot be used.
 pub(crate) fn tunnels(config: &Config, surroundings: &Surroundings) -> Result<TunnelsConfig, Undesirable> {
-    let tunnels = config.rules.tunnel.iter().zip(&config.tunnels);
-    let tunnels = tunnels.map(|(rule, policy)| {
-        let is_divisible = rule.gateway == Gateway::Discover;
-        negotiated(policy, ChildConfig { is_divisible, ..child(policy, rule.selector, SaMode::Tunnel) })
+    let tunnel = |selector: Selector, policy: &TunnelPolicy, mode: SaMode, is_divisible: bool| TunnelConfig {
+        child: ChildConfig {
+            rule: policy.rule,
+            peer: policy.peer,
+            selector,
+            proposals: policy.esp.clone(),
+            lifetime: policy.lifetime,
+            window_packets: policy.window_packets,
+            mode,
+            carrier: Carrier::Network,
+            is_divisible,
+        },
+        start: match policy.start {
+            ConfiguredStart::OnTraffic => Start::OnTraffic,
+            ConfiguredStart::Immediately => Start::Immediately,
+        },
+    };
+    let tunnels = config.tunnel_rules().map(|(rule, policy)| {
+        tunnel(rule.selector, policy, SaMode::Tunnel, rule.gateway == Gateway::Discover)
     });
-    let protections = config.rules.protections().zip(&config.protections);
-    let protections = protections
-        .map(|((rule, _), policy)| negotiated(policy, child(policy, rule.selector, SaMode::Transport)));
+    let protections =
+        config.protected().map(|(rule, policy)| tunnel(rule.selector, policy, SaMode::Transport, false));
     let users: BTreeMap<String, Secret> =
         config.users.iter().map(|user| (user.name.clone(), user.password.clone())).collect();
     let users = Arc::new(users);
@@ -71,29 +85,6 @@ pub(crate) fn tunnels(config: &Config, surroundings: &Surroundings) -> Result<Tu
         rematch: config.stack.rematch,
         stack_idle: config.stack.idle,
     })
-}
-
-/// As the rule says; what is around it follows from the other rules, later.
-fn child(policy: &TunnelPolicy, selector: Selector, mode: SaMode) -> ChildConfig {
-    ChildConfig {
-        rule: policy.rule,
-        peer: policy.peer,
-        selector,
-        proposals: policy.esp.clone(),
-        lifetime: policy.lifetime,
-        window_packets: policy.window_packets,
-        mode,
-        carrier: Carrier::Network,
-        is_divisible: false,
-    }
-}
-
-fn negotiated(policy: &TunnelPolicy, child: ChildConfig) -> TunnelConfig {
-    let start = match policy.start {
-        ConfiguredStart::OnTraffic => Start::OnTraffic,
-        ConfiguredStart::Immediately => Start::Immediately,
-    };
-    TunnelConfig { child, start }
 }
 
 fn client(peer: &Peer) -> Option<ClientConfig> {

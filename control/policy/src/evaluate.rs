@@ -9,7 +9,8 @@ use crate::selector::FiveTuple;
 pub enum Verdict {
     /// No transport rule speaks of it: dropped (default deny).
     NoRule,
-    /// A transport rule drops it; or its ports cannot be seen, and with some of them it would have to be protected.
+    /// A transport rule drops it; or its ports cannot be seen, and with some of them it would have to be protected, or
+    /// protected from end to end.
     Discard,
     /// It passes in clear.
     Clear,
@@ -51,6 +52,9 @@ fn judge(rules: &RuleSet, packet: &FiveTuple, mirrored: bool) -> Verdict {
         TransportAction::Protect(protection) => return Verdict::Protect(protection.rule),
         TransportAction::Permit | TransportAction::Bypass => {}
     }
+    if may_be_protected(rules, at, &seen) {
+        return Verdict::Discard;
+    }
     let tunnel = rules.tunnel.iter().find(|rule| rule.selector.contains(&seen));
     if let (TransportAction::Permit, Some(tunnel)) = (action, tunnel) {
         return Verdict::Protect(tunnel.id);
@@ -59,15 +63,22 @@ fn judge(rules: &RuleSet, packet: &FiveTuple, mirrored: bool) -> Verdict {
     // protected must not come out in clear by being fragmented.
     let permits =
         |rule: &TransportRule| rule.action == TransportAction::Permit && rule.selector.may_contain(&seen);
-    let may_be_protected = rules.transport[..=at].iter().any(permits)
+    let may_be_carried = rules.transport[..=at].iter().any(permits)
         && rules.tunnel.iter().any(|rule| rule.selector.may_contain(&seen));
-    if may_be_protected { Verdict::Discard } else { Verdict::Clear }
+    if may_be_carried { Verdict::Discard } else { Verdict::Clear }
+}
+
+/// Whether a rule in front of the transport rule `at` would protect the packet from end to end if it showed the right
+/// ports. Then it goes nowhere: a tunnel would carry it only to its gateway, and from there it would be in clear.
+pub(crate) fn may_be_protected(rules: &RuleSet, at: usize, packet: &FiveTuple) -> bool {
+    let mut before = rules.transport[..at].iter();
+    before.any(|rule| rule.action.protection().is_some() && rule.selector.may_contain(packet))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rule::{PeerId, TunnelRule};
+    use crate::rule::{PeerId, Protection, TunnelRule};
     use crate::selector::{AddressRange, PortRange, Protocol, Selector};
 
     fn selector(source: &str, destination: &str) -> Selector {
@@ -157,6 +168,46 @@ mod tests {
             action: TransportAction::Bypass,
         });
         assert_eq!(evaluate(&rules, &later), Verdict::Discard);
+    }
+
+    #[test] // F-24, F-30, RFC 4301 §7
+    fn what_hides_its_ports_does_not_pass_where_some_ports_are_protected_from_end_to_end() {
+        let protection = Protection { rule: RuleId(1), peer: PeerId(1), host: "10.2.0.1".parse().unwrap() };
+        let https = Selector {
+            protocol: Protocol::Is(6),
+            destination_port: PortRange::new(443, 443).unwrap(),
+            ..selector("10.1.0.1/32", "10.2.0.1/32")
+        };
+        let mut rules = rules();
+        let protect = TransportAction::Protect(protection);
+        rules.transport.insert(0, TransportRule { name: "own".to_owned(), selector: https, action: protect });
+        let whole = packet("10.1.0.1", "10.2.0.1");
+        let later = FiveTuple { source_port: None, destination_port: None, ..whole };
+        let mirrored = |packet: FiveTuple| FiveTuple {
+            source: packet.destination,
+            destination: packet.source,
+            source_port: packet.destination_port,
+            destination_port: packet.source_port,
+            ..packet
+        };
+        let with_tunnel = rules.clone();
+        rules.tunnel.clear();
+        let mut bypassed = rules.clone();
+        bypassed.transport[3].action = TransportAction::Bypass;
+        for rules in [&with_tunnel, &rules, &bypassed] {
+            assert_eq!(evaluate(rules, &whole), Verdict::Protect(RuleId(1)));
+            assert_eq!(evaluate_inbound(rules, &mirrored(whole)), Verdict::Protect(RuleId(1)));
+            assert_eq!(evaluate(rules, &later), Verdict::Discard);
+            assert_eq!(evaluate_inbound(rules, &mirrored(later)), Verdict::Discard);
+            // What cannot be meant, and what shows that it is not, passes as before.
+            let elsewhere = FiveTuple { destination: "10.3.0.1".parse().unwrap(), ..later };
+            assert_eq!(evaluate(rules, &elsewhere), Verdict::Clear);
+            let other = FiveTuple { destination_port: Some(80), ..whole };
+            assert!(!matches!(evaluate(rules, &other), Verdict::Discard | Verdict::Protect(RuleId(1))));
+        }
+        // Where the rule in front is about every port, the fragment is its own.
+        rules.transport[0].selector = selector("10.1.0.1/32", "10.2.0.1/32");
+        assert_eq!(evaluate(&rules, &later), Verdict::Protect(RuleId(1)));
     }
 
     #[test] // F-24, F-30

@@ -17,6 +17,7 @@ pub mod proposal;
 pub mod proxy;
 pub mod proxy_walk;
 pub mod rule;
+mod rule_tree;
 pub mod secret;
 pub mod selector;
 pub mod served;

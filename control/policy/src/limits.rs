@@ -5,6 +5,9 @@ pub const STACK_DEPTH_MAX: usize = 8;
 /// Pairs of rules that are looked at for circles through their gateways: those of a thousand rules whose destinations
 /// contain gateways, which takes a fraction of a second.
 pub const LOOP_PAIRS_MAX: usize = 1 << 20;
+/// Looks at rules while the ways to all gateways are found: eighty for each of a hundred thousand rules, which takes
+/// about a second. Rules that lie beside each other need a few dozen.
+pub const WAY_STEPS_MAX: usize = 1 << 23;
 /// Rules of each class in one rule set; the classifier's memory is sized for it.
 pub const RULES_MAX: usize = 100_000;
 /// Octets of a pre-shared key: longer than any HMAC block gains nothing.

@@ -220,16 +220,26 @@ impl FiveTuple {
     /// Whether its ports cannot be seen although it may have some: a later fragment, or one cut off in front of them.
     #[must_use]
     pub const fn hides_ports(&self) -> bool {
-        let has_ports = matches!(self.protocol, 6 | 17 | 33 | 132 | 136);
-        self.hides_protocol() || has_ports && (self.source_port.is_none() || self.destination_port.is_none())
+        self.hides_protocol()
+            || has_ports(self.protocol) && (self.source_port.is_none() || self.destination_port.is_none())
     }
 
     /// Whether its protocol cannot be seen: a later fragment of IPv6 names only the first header of the fragmented
     /// part, which may be one more extension header (hop-by-hop, routing, destination options).
     #[must_use]
     pub const fn hides_protocol(&self) -> bool {
-        self.source.is_ipv6() && matches!(self.protocol, 0 | 43 | 60)
+        self.source.is_ipv6() && is_in_front(self.protocol)
     }
+}
+
+/// Whether packets of that protocol have ports in their first four octets: TCP, UDP, DCCP, SCTP, UDP-Lite.
+pub(crate) const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, 6 | 17 | 33 | 132 | 136)
+}
+
+/// Whether that is an IPv6 header that may stand in front of another one, so that a later fragment names it.
+pub(crate) const fn is_in_front(protocol: u8) -> bool {
+    matches!(protocol, 0 | 43 | 60)
 }
 
 impl fmt::Display for FiveTuple {

@@ -15,9 +15,9 @@
 //! Each round either ends the walk or adds a gateway that was not there before, and at most [`STACK_DEPTH_MAX`] are
 //! added: the loop of the figure, which for a rule that matches its own gateway never ends, ends here (NT-28, F-26).
 
-use crate::evaluate::Verdict;
+use crate::evaluate::{Verdict, may_be_protected};
 use crate::limits::STACK_DEPTH_MAX;
-use crate::rule::{Gateway, PeerId, RuleId, RuleSet, TransportAction, TunnelRule};
+use crate::rule::{Gateway, PeerId, Protection, RuleId, RuleSet, TransportAction, TunnelRule};
 use crate::selector::{FiveTuple, Selector};
 use std::fmt;
 use std::net::IpAddr;
@@ -101,6 +101,17 @@ impl Action {
         }
     }
 
+    /// Where what the action protects is in clear again: where the tunnel ends, or the host at the far end of a
+    /// transport mode SA. `None` for an action that protects nothing.
+    #[must_use]
+    pub const fn end(&self) -> Option<IpAddr> {
+        match self {
+            Self::Transport { action: TransportAction::Protect(protection), .. } => Some(protection.host),
+            Self::Transport { .. } => None,
+            Self::Tunnel { gateway, .. } => Some(*gateway),
+        }
+    }
+
     /// The traffic that the action is about.
     #[must_use]
     pub const fn selector(&self) -> &Selector {
@@ -111,7 +122,7 @@ impl Action {
 }
 
 /// Actions to perform, the last pushed first (NT-11). There is always the transport action at the bottom (NT-5), and
-/// at most [`STACK_DEPTH_MAX`] tunnels are above it.
+/// at most [`STACK_DEPTH_MAX`] tunnels are above it, one less where it protects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingStack(Vec<Action>);
 
@@ -137,7 +148,7 @@ impl PendingStack {
 /// Why a walk found no stack although rules matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum StackError {
-    /// One more tunnel than [`STACK_DEPTH_MAX`].
+    /// One more level than [`STACK_DEPTH_MAX`]: tunnels, and transport mode inside them.
     #[error("more than {STACK_DEPTH_MAX} tunnels inside each other")]
     TooDeep,
     /// The way to a gateway would lead through the tunnel that ends there.
@@ -254,6 +265,18 @@ impl Walk {
 /// Walks figure 7 for a packet that leaves our side. Takes at most [`STACK_DEPTH_MAX`] + 1 rounds.
 #[must_use]
 pub fn walk(rules: &RuleSet, packet: &FiveTuple, rematch: Rematch<'_>) -> Walk {
+    walk_within(rules, packet, rematch, &|_| None)
+}
+
+/// The same where some rules are what others have discovered: `within` says which one discovered a rule. A rule does
+/// not discover the way to what it has discovered (NT-35), so it is passed over when that way is asked for.
+#[must_use]
+pub fn walk_within(
+    rules: &RuleSet,
+    packet: &FiveTuple,
+    rematch: Rematch<'_>,
+    within: &dyn Fn(RuleId) -> Option<RuleId>,
+) -> Walk {
     let transport = rules.transport.iter().position(|rule| rule.selector.contains(packet));
     let ended = |outcome| Walk { packet: *packet, transport, protection: None, rounds: Vec::new(), outcome };
     let Some(at) = transport else { return ended(Outcome::NoRule) };
@@ -261,58 +284,97 @@ pub fn walk(rules: &RuleSet, packet: &FiveTuple, rematch: Rematch<'_>) -> Walk {
     let base = PendingStack(vec![Action::Transport { at, action, selector }]);
     match action {
         TransportAction::Discard => ended(Outcome::Discard),
-        TransportAction::Bypass if may_be_permitted(rules, at, packet) && may_match(rules, packet, None) => {
+        TransportAction::Permit | TransportAction::Bypass if may_be_protected(rules, at, packet) => {
+            ended(Outcome::Discard)
+        }
+        TransportAction::Bypass
+            if may_be_permitted(rules, at, packet)
+                && rules.tunnel.iter().any(|rule| may_lead_on(rule, packet, None)) =>
+        {
             ended(Outcome::Discard)
         }
         TransportAction::Bypass => ended(Outcome::Stack(base)),
         TransportAction::Permit | TransportAction::Protect(_) => {
-            let protection = action.protection().map(|protection| protection.rule);
-            let (rounds, outcome) = climb(rules, packet, rematch, base);
+            let protection = action.protection();
+            // What leaves a transport mode SA goes where the packet went.
+            let asked = match protection {
+                None => Some(*packet),
+                Some(Protection { peer, host, .. }) => rematch.outer(packet, peer, host),
+            };
+            let protection = protection.map(|protection| protection.rule);
+            let (rounds, outcome) = match asked {
+                Some(asked) => Climb { rules, rematch, within }.climb(asked, base),
+                None => (Vec::new(), Outcome::Refused(StackError::NoSource(packet.destination))),
+            };
             Walk { packet: *packet, transport, protection, rounds, outcome }
         }
     }
 }
 
 /// Boxes 712 to 718, level by level.
-fn climb(
-    rules: &RuleSet,
-    packet: &FiveTuple,
-    rematch: Rematch<'_>,
-    mut pending: PendingStack,
-) -> (Vec<Round>, Outcome) {
-    let mut rounds = Vec::with_capacity(1);
-    let mut asked = *packet;
-    loop {
-        let found = rules.tunnel.iter().enumerate().find(|(_, rule)| rule.selector.contains(&asked));
-        let matched = found.map(|(at, rule)| Matched { at, rule: rule.id, gateway: rule.gateway });
-        let next = match found {
-            Some((_, rule)) => judge(rule, &asked, rematch, &pending),
-            None => Next::Stopped(without_match(rules, &asked, &pending)),
-        };
-        rounds.push(Round { asked, matched, next });
-        match (next, found) {
-            (Next::Pushed(outer), Some((_, rule))) => {
-                let (peer, selector) = (rule.peer, rule.selector);
-                pending.0.push(Action::Tunnel { rule: rule.id, peer, gateway: outer.destination, selector });
-                asked = outer;
+struct Climb<'a> {
+    rules: &'a RuleSet,
+    rematch: Rematch<'a>,
+    within: &'a dyn Fn(RuleId) -> Option<RuleId>,
+}
+
+impl Climb<'_> {
+    fn climb(&self, mut asked: FiveTuple, mut pending: PendingStack) -> (Vec<Round>, Outcome) {
+        let mut rounds = Vec::with_capacity(1);
+        loop {
+            let carried = self.carriers(&pending).find(|(_, rule)| rule.selector.contains(&asked));
+            let matched = carried.map(|(at, rule)| Matched { at, rule: rule.id, gateway: rule.gateway });
+            let next = match carried {
+                Some((_, rule)) => judge(rule, &asked, self.rematch, &pending),
+                None => Next::Stopped(self.without_match(&asked, &pending)),
+            };
+            rounds.push(Round { asked, matched, next });
+            match (next, carried) {
+                (Next::Pushed(outer), Some((_, rule))) => {
+                    let (peer, selector) = (rule.peer, rule.selector);
+                    let gateway = outer.destination;
+                    pending.0.push(Action::Tunnel { rule: rule.id, peer, gateway, selector });
+                    asked = outer;
+                }
+                (Next::Stopped(stop), _) => return (rounds, outcome(stop, pending, matched, &asked)),
+                (Next::Pushed(_), None) => unreachable!("only a rule is pushed"),
             }
-            (Next::Stopped(stop), _) => return (rounds, outcome(stop, pending, matched, &asked)),
-            (Next::Pushed(_), None) => unreachable!("only a rule is pushed"),
+        }
+    }
+
+    /// The tunnel rules that are asked: all but the one that discovered the level below.
+    fn carriers(&self, pending: &PendingStack) -> impl Iterator<Item = (usize, &TunnelRule)> {
+        let discoverer = match pending.0.last() {
+            Some(Action::Tunnel { rule, .. }) => (self.within)(*rule),
+            _ => None,
+        };
+        self.rules.tunnel.iter().enumerate().filter(move |(_, rule)| Some(rule.id) != discoverer)
+    }
+
+    fn without_match(&self, asked: &FiveTuple, pending: &PendingStack) -> Stop {
+        let here = pending.0.last().and_then(Action::end);
+        let mut rules = self.carriers(pending).map(|(_, rule)| rule);
+        if asked.source.is_ipv6() != asked.destination.is_ipv6() {
+            Stop::OtherFamily
+        } else if rules.any(|rule| may_lead_on(rule, asked, here)) {
+            Stop::HiddenPorts
+        } else {
+            Stop::NoMatch
         }
     }
 }
 
 /// Whether the rule that matched is pushed. The loop guard comes before the depth: it has the better explanation.
 fn judge(rule: &TunnelRule, asked: &FiveTuple, rematch: Rematch<'_>, pending: &PendingStack) -> Next {
-    let gateways = || pending.0.iter().filter_map(Action::gateway);
+    let ends = || pending.0.iter().filter_map(Action::end);
     let Gateway::Address(gateway) = rule.gateway else { return Next::Stopped(Stop::Discover) };
-    if gateways().next_back() == Some(gateway) {
+    if ends().next_back() == Some(gateway) {
         return Next::Stopped(Stop::OwnGateway);
     }
-    if gateways().any(|seen| seen == gateway) {
+    if ends().any(|seen| seen == gateway) {
         return Next::Stopped(Stop::Refused(StackError::Loop(gateway)));
     }
-    if pending.depth() >= STACK_DEPTH_MAX {
+    if ends().count() >= STACK_DEPTH_MAX {
         return Next::Stopped(Stop::Refused(StackError::TooDeep));
     }
     match rematch.outer(asked, rule.peer, gateway) {
@@ -321,20 +383,9 @@ fn judge(rule: &TunnelRule, asked: &FiveTuple, rematch: Rematch<'_>, pending: &P
     }
 }
 
-fn without_match(rules: &RuleSet, asked: &FiveTuple, pending: &PendingStack) -> Stop {
-    if asked.source.is_ipv6() != asked.destination.is_ipv6() {
-        Stop::OtherFamily
-    } else if may_match(rules, asked, pending.0.last().and_then(Action::gateway)) {
-        Stop::HiddenPorts
-    } else {
-        Stop::NoMatch
-    }
-}
-
-/// Whether a tunnel rule would match if `asked` showed the right ports, and lead elsewhere than to `here`.
-fn may_match(rules: &RuleSet, asked: &FiveTuple, here: Option<IpAddr>) -> bool {
-    let elsewhere = |gateway: &Gateway| here.is_none() || gateway.address() != here;
-    rules.tunnel.iter().any(|rule| elsewhere(&rule.gateway) && rule.selector.may_contain(asked))
+/// Whether the rule would match if `asked` showed the right ports, and lead elsewhere than to `here`.
+fn may_lead_on(rule: &TunnelRule, asked: &FiveTuple, here: Option<IpAddr>) -> bool {
+    (here.is_none() || rule.gateway.address() != here) && rule.selector.may_contain(asked)
 }
 
 /// Whether a rule in front of the transport rule `at` would permit the packet if it showed the right ports.

@@ -9,14 +9,20 @@
 //! answers by one way. So between them there is one way, or the rules are refused: what one rule would send around, and
 //! another one not, cannot be told apart when it comes back. With one way for each gateway the stack of a packet follows
 //! from the first tunnel rule that matches it; [`walk`](crate::stack::walk) finds the same, packet by packet.
+//!
+//! What is refused for two ways may be more than some packet would take: base rules, and rules in front of the one whose
+//! way it is, can keep from it just the packets that would differ; and several rules that lead to where the packets go
+//! already can take all of them together, where none takes all alone. Nobody should have to find that out.
 
-use crate::limits::STACK_DEPTH_MAX;
+use crate::limits::{STACK_DEPTH_MAX, WAY_STEPS_MAX};
 use crate::rule::{Gateway, PeerId, RuleId, RuleSet, TunnelRule};
-use crate::selector::{AddressRange, FiveTuple, PortRange, Protocol, Selector};
+use crate::rule_tree::RuleTree;
+use crate::selector::{AddressRange, FiveTuple, PortRange, Protocol, Selector, has_ports, is_in_front};
 use crate::stack::esp;
-use crate::stack_loops::overlap_but_destination;
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::cell::RefCell;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// As what a packet is looked up once it is inside a tunnel: [`Rematch`](crate::stack::Rematch) as it is configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -59,25 +65,35 @@ pub enum WayError {
     /// The way to the gateway would lead through the tunnel that ends there.
     #[error("the way to {gateway} would lead through the tunnel to {gateway}")]
     Loop {
-        /// The rule whose gateway it is.
+        /// The rule that leads back to the gateway.
         rule: RuleId,
         /// The gateway.
         gateway: IpAddr,
     },
-    /// More tunnels inside each other than [`STACK_DEPTH_MAX`].
+    /// More levels inside each other than [`STACK_DEPTH_MAX`].
     #[error("more than {STACK_DEPTH_MAX} tunnels inside each other")]
     TooDeep {
         /// The innermost.
         rule: RuleId,
     },
-    /// One rule would send what goes to the gateway by another way than another rule, or than itself for other packets.
+    /// A rule takes only a part of what another one sends to its gateway.
     #[error("{gateway} would be reached by two ways")]
     Ambiguous {
+        /// The rule that leads to the gateway.
+        rule: RuleId,
+        /// The gateway.
+        gateway: IpAddr,
+        /// The rule that takes a part.
+        other: RuleId,
+    },
+    /// Two rules lead to the gateway, and other rules take what they send there by different ways.
+    #[error("{gateway} would be reached by two ways")]
+    TwoWays {
         /// A rule that leads to the gateway.
         rule: RuleId,
         /// The gateway.
         gateway: IpAddr,
-        /// Who takes only a part of what goes there, or leads there by another way.
+        /// A rule in front of it that leads there too.
         other: RuleId,
     },
     /// The rule takes ESP and leaves IKE with the same gateway out: nothing could be negotiated through it.
@@ -91,7 +107,7 @@ pub enum WayError {
     /// Our address towards the peer is not known, so nobody can say what the packet outside will be.
     #[error("our address towards {gateway} is not known")]
     NoSource {
-        /// The rule inside.
+        /// The rule that leads there.
         rule: RuleId,
         /// Its gateway.
         gateway: IpAddr,
@@ -102,6 +118,14 @@ pub enum WayError {
         /// The rule that discovers.
         rule: RuleId,
         /// The gateway inside.
+        gateway: IpAddr,
+    },
+    /// After [`WAY_STEPS_MAX`] looks at rules nobody can say what carries the rest.
+    #[error("too many rules could carry what goes to {gateway}: {WAY_STEPS_MAX} looks did not settle it")]
+    TooMany {
+        /// A rule that leads to the gateway.
+        rule: RuleId,
+        /// The gateway.
         gateway: IpAddr,
     },
 }
@@ -134,9 +158,11 @@ impl Ways {
         self.ways.get(&(local, gateway)).map_or(Ok(&CLEAR), |way| way.as_ref().map_err(|error| *error))
     }
 
-    /// All that are wrong, each once, in the order of the gateways.
+    /// All that are wrong, each once, in the order of our addresses and the gateways.
     pub fn errors(&self) -> impl Iterator<Item = WayError> + '_ {
-        self.ways.values().filter_map(|way| way.as_ref().err().copied())
+        let mut seen = HashSet::new();
+        let errors = self.ways.values().filter_map(|way| way.as_ref().err().copied());
+        errors.filter(move |error| seen.insert(*error))
     }
 
     /// All that lead through tunnels: our address, the gateway inside, and what is around.
@@ -151,89 +177,128 @@ impl Ways {
     }
 }
 
-/// Finds all ways.
+/// Finds all ways. Looks at rules at most [`WAY_STEPS_MAX`] times; what is not settled then is an error.
 #[must_use]
 pub fn ways(rules: &RuleSet, known: &Known<'_>) -> Ways {
-    let atlas = Atlas::new(rules, known);
-    let mut ways = Ways::default();
-    if atlas.carriers.is_empty() {
-        return ways;
-    }
+    let atlas = Atlas {
+        rules,
+        known,
+        tree: RuleTree::new(&rules.tunnel),
+        led_on: RefCell::default(),
+        found: RefCell::default(),
+    };
+    let mut drawn = Drawn::default();
     for rule in &rules.tunnel {
         if let Some(gateway) = rule.gateway.address() {
-            atlas.note(&mut ways, rule.id, rule.peer, gateway, &rule.selector);
+            atlas.note(&mut drawn, rule.id, rule.peer, gateway, &rule.selector);
         }
     }
     for (rule, protection) in rules.protections() {
-        atlas.note(&mut ways, protection.rule, protection.peer, protection.host, &rule.selector);
+        atlas.note(&mut drawn, protection.rule, protection.peer, protection.host, &rule.selector);
     }
-    ways
+    drawn.finish(known)
 }
 
-/// The rules that can carry anything, by what they lead to.
+/// What was found, and for which rule first.
+#[derive(Default)]
+struct Drawn {
+    ways: BTreeMap<(IpAddr, IpAddr), (RuleId, Result<Way, WayError>)>,
+}
+
+impl Drawn {
+    /// Who comes first has no say: one error, or two different ways, and there is none.
+    fn agree(&mut self, (local, gateway): (IpAddr, IpAddr), rule: RuleId, found: Result<Way, WayError>) {
+        match self.ways.entry((local, gateway)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert((rule, found));
+            }
+            Entry::Occupied(mut known) => {
+                let (other, way) = known.get_mut();
+                if way.is_ok() && found != *way {
+                    let two = WayError::TwoWays { rule, gateway, other: *other };
+                    *way = Err(found.err().unwrap_or(two));
+                }
+            }
+        }
+    }
+
+    /// A way leads through tunnels whose gateways are reached too, or it is none.
+    fn finish(self, known: &Known<'_>) -> Ways {
+        let wrong_at = |outer: &Outer| {
+            let local = (known.local)(outer.peer)?;
+            self.ways.get(&(local, outer.gateway)).and_then(|(_, way)| way.as_ref().err().copied())
+        };
+        let settle = |way: &Result<Way, WayError>| {
+            let way = way.as_ref().map_err(|error| *error)?;
+            way.levels.iter().find_map(wrong_at).map_or_else(|| Ok(way.clone()), Err)
+        };
+        let ways = self.ways.iter().map(|(between, (_, way))| (*between, settle(way)));
+        Ways { ways: ways.filter(|(_, way)| way.as_ref() != Ok(&CLEAR)).collect() }
+    }
+}
+
+/// The rules, and what was found out about them.
 struct Atlas<'a> {
     rules: &'a RuleSet,
     known: &'a Known<'a>,
-    /// For each gateway or host, the tunnel rules with it inside their destination, in order, other than its own.
-    carriers: BTreeMap<IpAddr, Vec<&'a TunnelRule>>,
+    tree: RuleTree,
+    /// Whether any rule leads on from a gateway.
+    led_on: RefCell<HashMap<IpAddr, bool>>,
+    found: RefCell<HashMap<Sent, Carried>>,
+}
+
+/// What is looked up: all packets of a rule once they go to a gateway. Of the wire's reading all fields of the packets
+/// follow from our address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Sent {
+    gateway: IpAddr,
+    packets: Selector,
+    /// A rule does not discover the way to what it has discovered.
+    but: Option<RuleId>,
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy)]
+enum Carried {
+    /// No rule leads on.
+    Clear,
+    /// This one takes all, by its place.
+    By(usize),
+    /// This one takes a part.
+    Partly(RuleId),
+    /// This one takes ESP and not all of IKE.
+    WithoutIke(RuleId),
+    /// This one would have to discover for packets that nobody can name.
+    Unnamed(RuleId),
+    /// It was not found out.
+    Unknown,
 }
 
 impl<'a> Atlas<'a> {
-    fn new(rules: &'a RuleSet, known: &'a Known<'a>) -> Self {
-        let hosts = rules.protections().map(|(_, protection)| protection.host);
-        let gateways = rules.tunnel.iter().filter_map(|rule| rule.gateway.address());
-        let mut carriers: BTreeMap<IpAddr, Vec<&TunnelRule>> =
-            gateways.chain(hosts).map(|gateway| (gateway, Vec::new())).collect();
-        for rule in &rules.tunnel {
-            let destination = &rule.selector.destination;
-            for (_, around) in carriers.range_mut(destination.first()..=destination.last()) {
-                around.push(rule);
-            }
-        }
-        carriers.retain(|gateway, around| around.iter().any(|rule| rule.gateway.address() != Some(*gateway)));
-        Self { rules, known, carriers }
-    }
-
-    /// The way of one rule, and those of all tunnels around it.
-    fn note(&self, ways: &mut Ways, rule: RuleId, peer: PeerId, gateway: IpAddr, selector: &Selector) {
-        if !self.carriers.contains_key(&gateway) {
+    /// The way of one rule.
+    fn note(&self, drawn: &mut Drawn, rule: RuleId, peer: PeerId, gateway: IpAddr, selector: &Selector) {
+        if !self.is_led_on(gateway) {
             return;
         }
         let local = (self.known.local)(peer);
-        let Some(local) = local else {
-            let error = WayError::NoSource { rule, gateway };
-            ways.ways.insert((IpAddr::from([0; 4]), gateway), Err(error));
-            return;
+        let found = local.ok_or(WayError::NoSource { rule, gateway });
+        let found = found.and_then(|local| self.climb(rule, local, gateway, selector));
+        let unspecified = || match gateway {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let found = self.climb(rule, local, gateway, selector);
-        // What is around a tunnel is a way of its own: to the gateway where that one ends.
-        if let Ok(way) = &found {
-            let mut rest = way.clone();
-            while !rest.levels.is_empty() {
-                let outer = rest.levels.remove(0);
-                if let Some(local) = (self.known.local)(outer.peer) {
-                    self.agree(ways, (local, outer.gateway), outer.rule, Ok(rest.clone()));
-                }
-            }
-        }
-        self.agree(ways, (local, gateway), rule, found);
+        drawn.agree((local.unwrap_or_else(unspecified), gateway), rule, found);
     }
 
-    fn agree(&self, ways: &mut Ways, between: (IpAddr, IpAddr), rule: RuleId, found: Result<Way, WayError>) {
-        use std::collections::btree_map::Entry;
-        match ways.ways.entry(between) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(found);
-            }
-            Entry::Occupied(mut known) => {
-                if known.get().is_ok() && found != *known.get() {
-                    let other = known.get().as_ref().ok().and_then(|way| way.levels.first());
-                    let other = other.map_or(rule, |outer| outer.rule);
-                    let ambiguous = WayError::Ambiguous { rule, gateway: between.1, other };
-                    *known.get_mut() = Err(found.err().unwrap_or(ambiguous));
-                }
-            }
-        }
+    /// Whether any rule could take what goes to that gateway to another one.
+    fn is_led_on(&self, gateway: IpAddr) -> bool {
+        let look = || {
+            let anywhere = AddressRange::any(gateway.is_ipv6());
+            let mut touching = self.tree.touching(anywhere, gateway);
+            let leads_on = touching.any(|at| self.rules.tunnel[at].gateway.address() != Some(gateway));
+            leads_on || self.tree.is_spent()
+        };
+        *self.led_on.borrow_mut().entry(gateway).or_insert_with(look)
     }
 
     /// Boxes 712 to 718 for all packets of a rule.
@@ -259,7 +324,7 @@ impl<'a> Atlas<'a> {
             if way.levels.len() + 1 >= STACK_DEPTH_MAX {
                 return Err(WayError::TooDeep { rule });
             }
-            way.levels.push(self.outer(outer, next, (source, at)));
+            way.levels.push(level(outer, next, (source, at)));
             let no_source = WayError::NoSource { rule: outer.id, gateway: next };
             source = (self.known.local)(outer.peer).ok_or(no_source)?;
             (inner, at) = (outer.id, next);
@@ -275,75 +340,93 @@ impl<'a> Atlas<'a> {
         (local, gateway): (IpAddr, IpAddr),
         selector: &Selector,
     ) -> Result<Option<&'a TunnelRule>, WayError> {
-        let Some(carriers) = self.carriers.get(&gateway) else { return Ok(None) };
-        // A rule does not discover the way to what it has discovered.
-        let own = (self.known.within)(inner);
-        let mut carriers = carriers.iter().copied().filter(|rule| Some(rule.id) != own);
-        let found = match self.known.rematching {
-            Rematching::Destination => {
-                let overlaps = |rule: &&TunnelRule| overlap_but_destination(selector, &rule.selector);
-                let leads_on = |rule: &&TunnelRule| rule.gateway.address() != Some(gateway);
-                let mut carriers = carriers.filter(overlaps);
-                let Some(first) = carriers.next() else { return Ok(None) };
-                if !leads_on(&first) && !carriers.any(|rule| leads_on(&rule)) {
-                    return Ok(None);
-                }
-                if !contains_but_destination(&first.selector, selector) {
-                    return Err(WayError::Ambiguous { rule: inner, gateway, other: first.id });
-                }
-                if first.gateway == Gateway::Discover {
-                    return Err(WayError::DiscoverByTheLetter { rule: first.id, gateway });
-                }
-                first
-            }
-            Rematching::Wire => {
-                let packet = esp(local, gateway);
-                let Some(first) = carriers.clone().find(|rule| rule.selector.contains(&packet)) else {
-                    return Ok(None);
-                };
-                let takes_ike = |port: u16| {
-                    let ike = FiveTuple {
-                        protocol: UDP,
-                        source_port: Some(port),
-                        destination_port: Some(port),
-                        ..packet
-                    };
-                    carriers.find(|rule| rule.selector.contains(&ike)).map(|rule| rule.id) == Some(first.id)
-                };
-                if first.gateway.address() != Some(gateway)
-                    && !(is_whole(&first.selector) && IKE_PORTS.into_iter().all(takes_ike))
-                {
-                    return Err(WayError::WithoutIke { rule: first.id, gateway });
-                }
-                first
-            }
+        let packets = match self.known.rematching {
+            Rematching::Destination => Selector { destination: AddressRange::single(gateway), ..*selector },
+            Rematching::Wire => everything_to(local, AddressRange::single(gateway)),
         };
-        Ok(Some(found).filter(|rule| rule.gateway.address() != Some(gateway)))
+        let sent = Sent { gateway, packets, but: (self.known.within)(inner) };
+        let carried = *self.found.borrow_mut().entry(sent).or_insert_with(|| match self.known.rematching {
+            Rematching::Destination => self.by_the_letter(&sent),
+            Rematching::Wire => self.on_the_wire(local, &sent),
+        });
+        match carried {
+            Carried::Clear => Ok(None),
+            Carried::By(at) => Ok(Some(&self.rules.tunnel[at])),
+            Carried::Partly(other) => Err(WayError::Ambiguous { rule: inner, gateway, other }),
+            Carried::WithoutIke(rule) => Err(WayError::WithoutIke { rule, gateway }),
+            Carried::Unnamed(rule) => Err(WayError::DiscoverByTheLetter { rule, gateway }),
+            Carried::Unknown => Err(WayError::TooMany { rule: inner, gateway }),
+        }
     }
 
-    fn outer(&self, rule: &TunnelRule, gateway: IpAddr, inside: (IpAddr, IpAddr)) -> Outer {
-        debug_assert!(self.rules.tunnel.iter().any(|own| own.id == rule.id));
-        let is_own = is_whole(&rule.selector)
-            && rule.selector.source.contains(inside.0)
-            && rule.selector.destination.contains(inside.1);
-        let selector = if is_own {
-            rule.selector
-        } else {
-            Selector {
-                source: AddressRange::single(inside.0),
-                destination: rule.selector.destination,
-                protocol: Protocol::Any,
-                source_port: PortRange::ANY,
-                destination_port: PortRange::ANY,
+    /// Each of the packets is asked about with only its destination replaced: they must all meet the same rule.
+    fn by_the_letter(&self, sent: &Sent) -> Carried {
+        let mut stopping = None;
+        for (at, rule) in self.asked(sent).filter(|(_, rule)| may_match(&rule.selector, &sent.packets)) {
+            let leads_on = rule.gateway.address() != Some(sent.gateway);
+            let takes_all = takes_all(&rule.selector, &sent.packets);
+            match (leads_on, takes_all) {
+                (true, _) if rule.gateway == Gateway::Discover => return Carried::Unnamed(rule.id),
+                (true, false) => return Carried::Partly(rule.id),
+                (true, true) => return stopping.map_or(Carried::By(at), Carried::Partly),
+                (false, true) => return self.unless_spent(Carried::Clear),
+                (false, false) => stopping = stopping.or(Some(rule.id)),
             }
+        }
+        self.unless_spent(Carried::Clear)
+    }
+
+    /// What goes out is known but for NAT: ESP, and IKE with the same gateway.
+    fn on_the_wire(&self, local: IpAddr, sent: &Sent) -> Carried {
+        let packet = esp(local, sent.gateway);
+        let first = |packet: &FiveTuple| self.asked(sent).find(|(_, rule)| rule.selector.contains(packet));
+        let Some((at, rule)) = first(&packet) else { return self.unless_spent(Carried::Clear) };
+        if rule.gateway.address() == Some(sent.gateway) {
+            return Carried::Clear;
+        }
+        let takes = |port: u16| {
+            let ports = (Some(port), Some(port));
+            let ike = FiveTuple { protocol: UDP, source_port: ports.0, destination_port: ports.1, ..packet };
+            first(&ike).map(|(at, _)| at) == Some(at)
         };
-        Outer { rule: rule.id, peer: rule.peer, gateway, selector, is_own }
+        let takes_ike = is_whole(&rule.selector) && IKE_PORTS.into_iter().all(takes);
+        self.unless_spent(if takes_ike { Carried::By(at) } else { Carried::WithoutIke(rule.id) })
+    }
+
+    /// The rules that could match by their addresses, in their order.
+    fn asked(&self, sent: &Sent) -> impl Iterator<Item = (usize, &'a TunnelRule)> {
+        let touching = self.tree.touching(sent.packets.source, sent.gateway);
+        let but = sent.but;
+        touching.map(|at| (at, &self.rules.tunnel[at])).filter(move |(_, rule)| Some(rule.id) != but)
+    }
+
+    fn unless_spent(&self, carried: Carried) -> Carried {
+        if self.tree.is_spent() { Carried::Unknown } else { carried }
+    }
+}
+
+/// The tunnel of a rule around what goes from our address to a gateway inside.
+fn level(rule: &TunnelRule, gateway: IpAddr, (local, inside): (IpAddr, IpAddr)) -> Outer {
+    let own = rule.selector;
+    let is_own = is_whole(&own) && own.source.contains(local) && own.destination.contains(inside);
+    let selector = if is_own { own } else { everything_to(local, own.destination) };
+    Outer { rule: rule.id, peer: rule.peer, gateway, selector, is_own }
+}
+
+/// All that goes from an address of ours to those.
+const fn everything_to(local: IpAddr, destination: AddressRange) -> Selector {
+    Selector {
+        source: AddressRange::single(local),
+        destination,
+        protocol: Protocol::Any,
+        source_port: PortRange::ANY,
+        destination_port: PortRange::ANY,
     }
 }
 
 /// IANA protocol number of UDP.
 const UDP: u8 = 17;
-/// Ports of IKE (RFC 2408 §2.5.1, RFC 3947).
+/// Ports of IKE (RFC 2408 §2.5.1, RFC 3947 §4).
 const IKE_PORTS: [u16; 2] = [500, 4500];
 
 /// Whether it is about all that goes between two addresses.
@@ -353,7 +436,31 @@ fn is_whole(selector: &Selector) -> bool {
         && selector.destination_port == PortRange::ANY
 }
 
-fn contains_but_destination(whole: &Selector, part: &Selector) -> bool {
-    let same = Selector { destination: part.destination, ..*whole };
-    part.is_part_of(&same)
+/// Whether some of the packets match, or could if they showed what they hide; addresses left aside.
+fn may_match(rule: &Selector, packets: &Selector) -> bool {
+    let meet = |a: PortRange, b: PortRange| a.first() <= b.last() && b.first() <= a.last();
+    let ports =
+        meet(rule.source_port, packets.source_port) && meet(rule.destination_port, packets.destination_port);
+    let any_port = rule.source_port == PortRange::ANY && rule.destination_port == PortRange::ANY;
+    let is_in_front = |number| packets.source.is_ipv6() && is_in_front(number);
+    match (rule.protocol, packets.protocol) {
+        // What names a header that stands in front of others hides what follows.
+        (_, Protocol::Is(number)) if is_in_front(number) => ports,
+        (Protocol::Is(number), Protocol::Any) if is_in_front(number) => ports,
+        (Protocol::Is(rule), Protocol::Is(number)) if rule != number => false,
+        // Nothing of it has a port to match.
+        (Protocol::Is(number), _) | (_, Protocol::Is(number)) if !has_ports(number) => any_port,
+        _ => ports,
+    }
+}
+
+/// Whether all of the packets match; their destination left aside.
+fn takes_all(rule: &Selector, packets: &Selector) -> bool {
+    let ports = |rule: PortRange, packets: PortRange| {
+        rule.first() <= packets.first() && packets.last() <= rule.last()
+    };
+    rule.source.contains_range(&packets.source)
+        && (rule.protocol == Protocol::Any || rule.protocol == packets.protocol)
+        && ports(rule.source_port, packets.source_port)
+        && ports(rule.destination_port, packets.destination_port)
 }

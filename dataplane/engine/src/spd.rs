@@ -134,6 +134,10 @@ impl<A: Copy + Ord> Family<A> {
             TransportAction::Protect(protection) => return Verdict::Protect(protection.rule),
             TransportAction::Permit | TransportAction::Bypass => {}
         }
+        // A tunnel would carry it only to its gateway, and from there it would be in clear.
+        if probe.hides_ports && may_be_protected(&self.transport[..at], &probe) {
+            return Verdict::Discard;
+        }
         if action == TransportAction::Permit
             && let Some(at) = first_match(&self.tunnel, &probe)
         {
@@ -152,6 +156,11 @@ impl<A: Copy + Ord> Family<A> {
             |row: &Row<A, TransportAction>| row.outcome == TransportAction::Permit && row.may_contain(probe);
         transport.iter().any(permits) && self.tunnel.iter().any(|row| row.may_contain(probe))
     }
+}
+
+/// Whether a packet that hides its ports would be protected from end to end if it had some of them.
+fn may_be_protected<A: Copy + Ord>(before: &[Row<A, TransportAction>], probe: &Probe<A>) -> bool {
+    before.iter().any(|row| row.outcome.protection().is_some() && row.may_contain(probe))
 }
 
 fn first_match<A: Copy + Ord, T>(rows: &[Row<A, T>], probe: &Probe<A>) -> Option<usize> {
@@ -233,7 +242,7 @@ mod tests {
     use proptest::prelude::*;
     use std::net::{Ipv4Addr, Ipv6Addr};
     use warren_policy::evaluate::{evaluate, evaluate_inbound};
-    use warren_policy::{AddressRange, PeerId, PortRange, TransportRule, TunnelRule};
+    use warren_policy::{AddressRange, PeerId, PortRange, Protection, TransportRule, TunnelRule};
 
     fn address(ipv6: bool, low: u8) -> IpAddr {
         if ipv6 { Ipv6Addr::from(u128::from(low)).into() } else { Ipv4Addr::new(10, 0, 0, low).into() }
@@ -267,6 +276,11 @@ mod tests {
             TransportAction::Permit,
             TransportAction::Bypass,
             TransportAction::Discard,
+            TransportAction::Protect(Protection {
+                rule: RuleId(99),
+                peer: PeerId(1),
+                host: address(false, 2),
+            }),
         ]);
         let transport = prop::collection::vec((selectors(), action), 0..12);
         let tunnel = prop::collection::vec(selectors(), 0..12);

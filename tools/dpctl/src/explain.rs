@@ -119,7 +119,7 @@ fn of_daemon(question: &Question, socket: &Path) -> Result<Explanation, Failure>
 }
 
 fn of_file(question: &Question, file: &Path) -> Result<Explanation, Failure> {
-    let config = warren_config::load_to_explain(file).map_err(|diagnostics| {
+    let config = warren_config::load(file).map_err(|diagnostics| {
         Failure::Said(format!("{} cannot be used\n\n{diagnostics}", file.display()))
     })?;
     let packet = FiveTuple {
@@ -150,9 +150,7 @@ fn local_address(config: &Config, peer: PeerId) -> Option<IpAddr> {
 
 /// What a tunnel is offered with first; what comes of it is negotiated.
 fn first_transform(config: &Config, rule: RuleId) -> Option<EspTransform> {
-    // Identifiers of base rules that protect follow those of tunnel rules.
-    let mut offered = config.tunnels.iter().chain(&config.protections);
-    offered.find(|own| own.rule == rule)?.esp.first().map(|proposal| proposal.transform)
+    config.policy(rule)?.esp.first().map(|proposal| proposal.transform)
 }
 
 fn text(of: &Explanation, width: u16) -> String {
