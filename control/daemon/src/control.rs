@@ -297,7 +297,7 @@ impl Control {
 
     /// Does what the tunnels want done, in order. A datagram that announces an inbound SA leaves when every worker
     /// has it: the peer may send the moment it reads the datagram. One that announces a lease leaves when the lease
-    /// is on the disk.
+    /// is on the disk, and one that follows another into or out of tunnels when that one is on its way.
     fn drain(&mut self) -> Result<(), Stopped> {
         while let Some(output) = self.parts.tunnels.poll_output() {
             match output {
@@ -358,7 +358,10 @@ impl Control {
         tracing::trace!("sent {} octets through {} tunnels, {path}", octets.len(), stack.len());
         for packet in packets {
             let entry = Entry::Through(stack.clone());
-            self.submit(Command::Inject(Box::new(Injected { entry, packet })))?;
+            let token = self.submit(Command::Inject(Box::new(Injected { entry, packet })))?;
+            // A socket is faster than a worker: the farewell to an outer gateway would overtake the one to the gateway
+            // behind it, which then would not be carried any more.
+            self.awaited = Some(token);
         }
         Ok(())
     }

@@ -272,11 +272,17 @@ impl<N: Negotiator> Tunnels<N> {
             return Some((PendingStack::along(base(at), None, way(own.peer, own.host)?), Some(rule)));
         }
         let tunnel = self.rules.tunnel_rule(rule)?;
+        // Only what may pass and is not protected to the end comes to a tunnel rule: a rule that protects a part of the tunnel's
+        // traffic has a stack of its own.
         let permits = |own: &Selector| match packet {
             Some(packet) => own.contains(packet),
             None => own.overlaps(&tunnel.selector),
         };
-        let at = self.rules.transport.iter().position(|own| permits(&own.selector))?;
+        let at = self
+            .rules
+            .transport
+            .iter()
+            .position(|own| own.action == TransportAction::Permit && permits(&own.selector))?;
         let gateway = tunnel.gateway.address()?;
         let (peer, selector) = (tunnel.peer, tunnel.selector);
         let own = Action::Tunnel { rule, peer, gateway, selector };

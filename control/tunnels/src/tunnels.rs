@@ -388,11 +388,12 @@ impl<N: Negotiator> Tunnels<N> {
             || self.lingering.iter().any(|(_, lingering)| *lingering == sa)
     }
 
-    /// How every tunnel stands, in the order of the rules.
+    /// How every tunnel stands, in the order of the rules; then those that are there only for what is inside of them.
     #[must_use]
     pub fn status(&self) -> Vec<TunnelStatus> {
         let protections = self.rules.protections().map(|(_, own)| own.rule);
-        let rules = self.rules.tunnel.iter().map(|rule| rule.id).chain(protections);
+        let levels = self.nesting.levels.values().copied();
+        let rules = self.rules.tunnel.iter().map(|rule| rule.id).chain(protections).chain(levels);
         rules.filter_map(|rule| self.tunnels.get(&rule)).map(Tunnel::status).collect()
     }
 

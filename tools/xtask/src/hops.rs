@@ -103,7 +103,11 @@ pub fn hop(flows: &Flows, name: &str, ports: [&str; 2], talks: &[Talk]) -> (Stri
 /// One line about a flow.
 pub fn describe(flow: &Flow) -> String {
     let [from, to] = flow.ends;
-    format!("{:?} from {from} to {to}, {} frames by {}", flow.kind, flow.frames, flow.interface)
+    let (kind, frames, first, last) = (flow.kind, flow.frames, flow.first, flow.last);
+    format!(
+        "{kind:?} from {from} to {to}, {frames} frames by {}, the first {first}, the last {last}",
+        flow.interface
+    )
 }
 
 /// The flow of that kind by which the sender speaks to the one at the end of a hop.

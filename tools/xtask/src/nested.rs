@@ -76,6 +76,7 @@ impl Alone {
 #[derive(Default)]
 struct Flow {
     unanswered: u64,
+    answered_s: Option<f64>,
     found: Vec<Value>,
     pings: Pings,
     transfers: Vec<Transfer>,
@@ -121,7 +122,7 @@ pub(crate) fn play(xtask: &Path, order: &Order) -> Result<Outcome, Failure> {
         transfers: flow.transfers,
         tunnels: flow.found,
         drops: flow.drops,
-        first_protected_s: wire.first_protected_s.map(|first| first - started_s),
+        first_protected_s: flow.answered_s.map(|answered| answered - started_s),
         idle_kib: idle.into_iter().max().unwrap_or(0),
         wire,
     })
@@ -198,16 +199,6 @@ impl Scene {
             "A ── G ── SG1 ── SG2 ── SG3 ── B, in namespaces; each is reached only through the one before it"
         );
         let chain = Chain::new(&mut lab)?;
-        let mut inside = Site::inside();
-        inside.extend([NEAR_NETWORK, FAR_NETWORK].map(str::to_owned));
-        let listener = Listener::start_for_hops(
-            xtask,
-            &chain.wires.0,
-            &Chain::ports(),
-            &Chain::open_ports(),
-            &inside,
-            traffic::MARKER,
-        )?;
         let homes = Homes { sender: Home::new(&lab, "gw")?, third: Home::new(&lab, "sg3")? };
         // Each key is known to the sender gateway, by the other's name, and to that one.
         let gate = |name: &str, home: &Home| -> Result<(), Failure> {
@@ -233,6 +224,16 @@ impl Scene {
         let receiver = start(&chain.b, &home_b, &nested_files::receiver())?;
         let alone = alone(&chain, &homes.sender, far, outer)?;
         println!("  each negotiation alone: {}", alone.line());
+        let mut inside = Site::inside();
+        inside.extend([NEAR_NETWORK, FAR_NETWORK].map(str::to_owned));
+        let listener = Listener::start_for_hops(
+            xtask,
+            &chain.wires.0,
+            &Chain::ports(),
+            &Chain::open_ports(),
+            &inside,
+            traffic::MARKER,
+        )?;
         // By the letter no rule matches a source of one family and a destination of the other.
         let by_rules = match order.is_ipv6 {
             true => nested_files::sender_by_the_wire(far, outer),
@@ -300,6 +301,7 @@ impl Scene {
     fn build(&self, flow: &mut Flow) -> Result<(), Failure> {
         let said = self.sender.log().lines().count();
         let (three, lost) = traffic::first_answer(Sender::at(&self.chain.a, SOURCE), RECEIVER)?;
+        flow.answered_s = Some(unix_seconds());
         println!("{RECEIVER} answers A after {}; {lost} pings before that found no tunnel", ms(three));
         flow.unanswered += lost;
         let (transport, lost) = traffic::first_answer(self.own(), RECEIVER)?;
@@ -414,7 +416,11 @@ impl Scene {
         let then = self.heard();
         match hops::torn_down_in_order(&then, &self.outer, 2) {
             Ok(line) => flow.remarks.push(format!("the same on the wires: {line}")),
-            Err(why) => flow.complaints.push(why),
+            Err(why) => {
+                let seen: Vec<_> =
+                    then.rows.iter().map(|row| format!("    {}", hops::describe(row))).collect();
+                flow.complaints.push(format!("{why}; seen were\n{}", seen.join("\n")));
+            }
         }
         let (mut looks, mut spoken, mut sas) = (0, 0, 0);
         while is_held()? && began.elapsed() < limits::TUNNEL_UP {
@@ -440,9 +446,9 @@ impl Scene {
     /// SG3 comes back, and nobody does anything about it but A, who still wants to talk to B.
     fn recover(&mut self, flow: &mut Flow) -> Result<(), Failure> {
         println!("SG3 has power again");
-        let three = &self.chain.gates[2];
+        // The wire comes last: as long as no daemon listens, its kernel would say so to whoever asks, in clear.
+        self.third = start(&self.chain.gates[2], &self.homes.third, &nested_files::gate(2, self.outer))?;
         self.chain.wires.0.ip(&format!("link set {} up", HOPS[2][1]))?;
-        self.third = start(three, &self.homes.third, &nested_files::gate(2, self.outer))?;
         let (waited, _) = traffic::first_answer(Sender::at(&self.chain.a, SOURCE), RECEIVER)?;
         println!("{RECEIVER} answers A again after {}", ms(waited));
         flow.remarks.push(format!("A is answered again {} after SG3 was back", ms(waited)));
