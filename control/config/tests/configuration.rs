@@ -7,8 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 use warren_config::{
     Authentication, Config, Dpd, IkeMode, LogLevel, NatTraversal, Poll, PortMode, Queues, Retransmit,
-    SecretError, SecretFiles, SecretSource, Serves, Side, Start, Xauth, ZeroCopy, load, load_to_explain,
-    parse,
+    SecretError, SecretFiles, SecretSource, Serves, Side, Start, Xauth, ZeroCopy, load, parse,
 };
 use warren_policy::{
     AddressRange, ClientSide, Identity, PeerId, PortRange, Protocol, RuleId, Secret, TransportAction,
@@ -476,6 +475,7 @@ fn the_reference_has_a_row_for_every_key_and_no_other() {
     for (table, title) in [
         ("[gateway]", "[gateway]"),
         ("[ted]", "[ted]"),
+        ("[stack]", "[stack]"),
         ("[[port]]", "[[port]]"),
         ("[[peer]]", "[[peer]]"),
         ("[[peer]]\naddress = \"discover\"\n[[peer.authorised]]", "[[peer.authorised]]"),
@@ -485,7 +485,7 @@ fn the_reference_has_a_row_for_every_key_and_no_other() {
         ("[[pool]]", "[[pool]]"),
         ("[[pool.static]]", "[[pool.static]]"),
         ("[[user]]", "[[user]]"),
-        ("[[transport]]", "[[transport]]"),
+        ("[[transport]]\naction = \"protect\"", "[[transport]]"),
         ("[[tunnel]]", "[[tunnel]]"),
     ] {
         let errors = parse(&format!("{table}\nzzzzzzzz = 1\n"), "f", &key).unwrap_err();
@@ -531,27 +531,6 @@ fn key_files_are_looked_up_beside_the_configuration() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let open = load(&path).unwrap_err().to_string();
     assert!(open.contains("0644") && open.contains("chmod 600"), "{open}");
-}
-
-#[test] // NT-28
-fn tunnels_inside_tunnels_are_read_by_whoever_only_explains_them() {
-    let directory = tempfile::tempdir().unwrap();
-    let example = format!("{}/../../docs/examples/nested/gateway.toml", env!("CARGO_MANIFEST_DIR"));
-    let path = directory.path().join("gateway.toml");
-    fs::write(&path, fs::read_to_string(example).unwrap()).unwrap();
-    for name in ["sg1.psk", "sg2.psk", "sg3.psk"] {
-        let key = directory.path().join(name);
-        fs::write(&key, "Zm9yIGRvY3VtZW50YXRpb24gb25seSwgbmV2ZXIgdXNl\n").unwrap();
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    }
-    let refused = load(&path).unwrap_err();
-    let nested = "this version builds no tunnel inside a tunnel";
-    let errors = refused.0.iter().filter(|diagnostic| diagnostic.message.contains(nested)).count();
-    assert_eq!(errors, 2, "{refused}");
-    let config = load_to_explain(&path).unwrap();
-    assert_eq!(config.rules.tunnel.len(), 3);
-    let told = config.warnings.iter().filter(|warning| warning.message.contains(nested)).count();
-    assert_eq!(told, 2, "what is an error for one is a warning for the other");
 }
 
 #[test]
