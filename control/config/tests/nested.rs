@@ -8,14 +8,22 @@ mod common {
 
 use common::exercise::{Files, configuration};
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 use warren_config::{Config, Diagnostics, Severity, Stack, Start, parse};
 use warren_policy::ways::Known;
 use warren_policy::{
-    FiveTuple, PeerId, Rematching, RuleId, Selector, TransportAction, Verdict, evaluate, ways,
+    FiveTuple, Outer, PeerId, Rematching, RuleId, Selector, TransportAction, Verdict, evaluate, ways,
 };
 
-const EXAMPLE: &str = include_str!("../../../docs/examples/nested/gateway.toml");
+/// Its outer rules are for the hosts of one site.
+const DOCUMENTED: &str = include_str!("../../../docs/examples/nested/gateway.toml");
+/// The same with outer rules for everything, and our outer address towards the receiver.
+static EXAMPLE: LazyLock<String> = LazyLock::new(|| {
+    let (front, tunnels) = DOCUMENTED.split_at(DOCUMENTED.find("[[tunnel]]").unwrap());
+    let tunnels = tunnels.replace("source = \"10.1.0.0/16\"", "source = \"any\"");
+    front.replace("local = \"10.1.0.1\"", "local = \"192.0.2.1\"") + &tunnels
+});
 
 fn read(text: &str) -> Config {
     parse(text, "gw.toml", &Files).unwrap_or_else(|errors| panic!("{errors}"))
@@ -42,8 +50,9 @@ fn altered(part: &str, replacement: &str) -> String {
 
 /// A tunnel behind the others.
 fn with_tunnel(name: &str, source: &str, destination: &str, peer: &str) -> String {
+    let example = EXAMPLE.as_str();
     format!(
-        "{EXAMPLE}\n[[tunnel]]\nname = \"{name}\"\nsource = \"{source}\"\ndestination = \"{destination}\"\npeer = \"{peer}\"\n"
+        "{example}\n[[tunnel]]\nname = \"{name}\"\nsource = \"{source}\"\ndestination = \"{destination}\"\npeer = \"{peer}\"\n"
     )
 }
 
@@ -53,8 +62,8 @@ fn address(text: &str) -> IpAddr {
 
 #[test] // NT-7, NT-8, NT-9, V-9
 fn the_example_loads_and_its_gateways_are_reached_through_each_other() {
-    configuration(EXAMPLE);
-    let config = read(EXAMPLE);
+    configuration(&EXAMPLE);
+    let config = read(&EXAMPLE);
     assert_eq!(config.stack, Stack { rematch: Rematching::Destination, idle: Duration::from_secs(600) });
     let said: Vec<_> = config.warnings.iter().map(|warning| &warning.message).collect();
     assert!(said.iter().all(|message| message.contains("IKEv1 is deprecated")), "{said:?}");
@@ -70,6 +79,27 @@ fn the_example_loads_and_its_gateways_are_reached_through_each_other() {
     assert_eq!(around("198.51.100.2"), ["to-sg2"]);
     assert_eq!(around("10.2.0.7"), ["to-site2", "to-sg3", "to-sg2"]);
     assert_eq!(around("192.0.2.254"), [""; 0]);
+}
+
+#[test] // NT-7, NT-19, NT-22, Q-18
+fn the_documented_rules_for_hosts_are_carried_from_our_own_address_and_shared() {
+    configuration(DOCUMENTED);
+    let config = read(DOCUMENTED);
+    let local = |peer| config.peer(peer).map(|peer| peer.local);
+    let known = Known { rematching: config.stack.rematch, local: &local, within: &|_| None };
+    let found = ways(&config.rules, &known);
+    let transit = found.to(address("192.0.2.1"), address("203.0.113.3")).unwrap();
+    let ours = found.to(address("10.1.0.1"), address("10.2.0.7")).unwrap();
+    let said = |levels: &[Outer]| -> Vec<(String, bool)> {
+        levels.iter().map(|outer| (outer.selector.to_string(), outer.is_own)).collect()
+    };
+    let outer = [
+        ("192.0.2.1/32 -> 203.0.113.3/32".to_owned(), false),
+        ("192.0.2.1/32 -> 198.51.100.2/32".to_owned(), false),
+    ];
+    assert_eq!(said(&transit.levels), outer);
+    assert_eq!(said(&ours.levels[..1]), [("10.1.0.0/16 -> 10.2.0.0/16".to_owned(), true)]);
+    assert_eq!(ours.levels[1..], transit.levels);
 }
 
 #[test] // NT-27, Q-19
@@ -92,7 +122,7 @@ fn the_stack_section_says_how_rules_are_asked_again_and_how_long_a_stack_may_idl
 
 #[test] // Q-17, NT-19
 fn a_base_rule_that_protects_has_the_addresses_of_its_peer_and_a_number_behind_the_tunnels() {
-    let config = read(EXAMPLE);
+    let config = read(&EXAMPLE);
     let rule = &config.rules.transport[0];
     let TransportAction::Protect(protection) = rule.action else { panic!("{rule:?}") };
     assert_eq!(
@@ -184,7 +214,7 @@ fn a_circle_of_gateways_is_refused_with_the_rules_and_the_gateways_by_name() {
 
 #[test] // NT-28
 fn too_many_levels_are_refused() {
-    let mut text = EXAMPLE.to_owned();
+    let mut text = EXAMPLE.clone();
     for at in 1..=7 {
         let (gateway, next) = (format!("198.18.0.{at}"), at + 1);
         text += &format!(
@@ -230,7 +260,11 @@ fn two_ways_to_one_gateway_are_refused_with_what_would_be_accepted() {
     );
     read(&sites);
     let other = "\n[[tunnel]]\nname = \"other\"\nsource = \"10.7.0.0/16\"\ndestination = \"10.2.0.0/16\"\npeer = \"sg3\"\n";
-    let front = sites.replacen("# For the sites' packets", &format!("{other}\n# For the sites' packets"), 1);
+    let front = sites.replacen(
+        "[[tunnel]]\nname = \"to-site2\"",
+        &format!("{other}\n[[tunnel]]\nname = \"to-site2\""),
+        1,
+    );
     for text in [format!("{sites}{other}"), front] {
         refused(&text, &["`other`", "`to-site2`", "lead to `sg3` (203.0.113.3)", "by different ways"]);
     }
@@ -296,7 +330,7 @@ fn an_outer_gateway_is_discovered_on_the_wire_and_refused_by_the_letter() {
 #[test] // NT-4, NT-8, Q-17
 fn a_rule_that_is_only_asked_about_gateways_needs_no_base_rule() {
     // The base rules speak of 10.2.0.0/16, and two tunnel rules of gateways.
-    assert!(!warned(EXAMPLE).contains("dropped, not protected"));
+    assert!(!warned(&EXAMPLE).contains("dropped, not protected"));
     let lost = with_tunnel("lost", "10.1.0.0/16", "10.3.0.0/16", "sg1");
     assert!(warned(&lost).contains("speaks of 10.1.0.0/16 -> 10.3.0.0/16"), "{}", warned(&lost));
     // A base rule that protects lets its packets come so far too.
