@@ -574,11 +574,18 @@ mod tests {
                     }
                     Err(word) => {
                         refused += usize::from(word == "refused");
-                        assert_eq!((said.outcome.as_str(), said.performed.len()), (word, 0), "{packet} {rules:?}");
+                        assert_eq!(
+                            (said.outcome.as_str(), said.performed.len()),
+                            (word, 0),
+                            "{packet} {rules:?}"
+                        );
                     }
                 }
                 let same = walk(&rules, &packet, Rematch::Destination);
-                assert_eq!((said.tunnel.len(), said.outcome.as_str()), (same.rounds.len(), word(&same.outcome)));
+                assert_eq!(
+                    (said.tunnel.len(), said.outcome.as_str()),
+                    (same.rounds.len(), word(&same.outcome))
+                );
                 *words.entry(said.outcome).or_insert(0) += 1;
             }
         }
