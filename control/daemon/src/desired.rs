@@ -283,6 +283,25 @@ mod tests {
         assert_eq!((wanted.discovered_idle.as_secs(), wanted.ted.tries), (420, 2));
     }
 
+    #[test] // NT-19, NT-27
+    fn what_is_protected_from_end_to_end_is_negotiated_in_transport_mode_under_its_own_number() {
+        let text = include_str!("../../../docs/examples/nested/gateway.toml");
+        let short = text
+            .replace("idle = \"10m\"", "idle = \"3m\"")
+            .replace("rematch = \"destination\"", "rematch = \"wire\"");
+        let wanted = tunnels(&config(&short), &at("192.0.2.1")).unwrap_or_else(|error| panic!("{error}"));
+        let modes: Vec<_> = wanted.tunnels.iter().map(|own| (own.child.rule, own.child.mode)).collect();
+        assert_eq!(modes, [0, 1, 2].map(|rule| (RuleId(rule), SaMode::Tunnel)));
+        let [own] = &wanted.protections[..] else { panic!("one rule protects") };
+        assert_eq!(
+            (own.child.rule, own.child.peer, own.child.mode),
+            (RuleId(3), PeerId(3), SaMode::Transport)
+        );
+        assert_eq!(own.child.selector.to_string(), "10.1.0.1/32 -> 10.2.0.7/32");
+        assert!(!own.child.is_divisible && own.start == Start::OnTraffic);
+        assert_eq!((wanted.rematch, wanted.stack_idle.as_secs()), (Rematching::Wire, 180));
+    }
+
     #[test]
     fn a_template_keeps_its_open_address_and_is_called_by_what_was_found() {
         let server = config(
