@@ -123,6 +123,7 @@ pub(crate) fn behind_warren(role: Role) -> Result<String, Failure> {
     let ports = [HOPS[0], HOPS[1]].concat();
     let inside = [LAST_TRANSFER_NETWORK.to_owned()];
     let listener = Listener::start_for_hops(&program, &chain.wires.0, &ports, &[], &inside, traffic::MARKER)?;
+    chain.close_clear_way()?;
     let strongswan = StrongSwan::start(&lab, &chain.gates[1], "nested-sg2", "right")?;
     let first = first_gate(&lab, &chain.gates[0])?;
     let text = port("eth1", "inside")
@@ -235,7 +236,9 @@ impl Meeting {
         let program = repository::own_program()?;
         let listener = Listener::start_for_hops(&program, &wires.0, &ports, &[], &[], traffic::MARKER)?;
         let kernel = Kernel::boot(&lab, &wires.0, GUEST, &format!("{SECOND}/24"))?;
-        kernel.shell(&format!("ip route add {route}"))?;
+        // Without ESP in the kernel, which the first SA would bring, it would say in clear that it does not know this protocol
+        // to whoever is faster than its charon.
+        kernel.shell(&format!("modprobe -d /run/mod -aq esp4; ip route add {route}"))?;
         kernel.charon(&peer::folder().join("conf/ikev1-main-transport"))?;
         Ok(Self { kernel, listener, gateway, first, lab })
     }

@@ -212,6 +212,12 @@ impl Chain {
         Ok(())
     }
 
+    /// Takes away the way in clear from what is behind SG2 to the sender, for a foreign gateway: what it lets out when it has no
+    /// SA is not ours to judge. Its routes into tunnels are asked before.
+    pub fn close_clear_way(&self) -> Result<(), Failure> {
+        self.gates[1].ip("rule add pref 230 iif far to 192.0.2.0/24 blackhole")
+    }
+
     /// Every port of every wire.
     pub fn ports() -> Vec<&'static str> {
         HOPS.concat()

@@ -218,7 +218,10 @@ impl Scene {
         let first = start(one, &home1, &nested_files::gate(0, outer))?;
         let second = match far {
             Far::Warren => Second::Warren(Box::new(start(two, &home2, &nested_files::gate(1, outer))?)),
-            Far::StrongSwan => Second::StrongSwan(StrongSwan::start(&lab, two, "nested-sg2", "right")?),
+            Far::StrongSwan => {
+                chain.close_clear_way()?;
+                Second::StrongSwan(StrongSwan::start(&lab, two, "nested-sg2", "right")?)
+            }
         };
         let third = start(three, &homes.third, &nested_files::gate(2, outer))?;
         let receiver = start(&chain.b, &home_b, &nested_files::receiver())?;
@@ -330,8 +333,9 @@ impl Scene {
             ratio,
             self.alone.line(),
         ));
-        // A slow machine is slow in both.
-        if ratio >= limits::STACK_SETUP_RATIO {
+        // A slow machine is slow in both. What comes right after the last message of quick mode strongSwan may lose; then the first
+        // message to SG3 is said twice, and the pause before that is not what is measured here.
+        if matches!(self.second, Second::Warren(_)) && ratio >= limits::STACK_SETUP_RATIO {
             flow.complaints.push(format!(
                 "the whole stack took {ratio:.2} times as long as its negotiations alone, and less than {} was promised",
                 limits::STACK_SETUP_RATIO
