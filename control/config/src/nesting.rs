@@ -63,96 +63,91 @@ impl<'a> Written<'a> {
         around.collect()
     }
 
+    /// Which rule is to be changed, what is wrong with it, and what would be accepted.
     fn say(&self, error: WayError, report: &mut Report<'_>) {
-        let (place, message, accepted) = match error {
+        let (rule, message, accepted) = match error {
             WayError::Loop { rule, gateway } => {
+                let (name, end) = (self.name(rule), self.end(gateway));
                 let message = format!(
-                    "`{}` leads in a circle: the way to {} would lead through the tunnel to {gateway}",
-                    self.name(rule),
-                    self.end(gateway)
+                    "`{name}` leads in a circle: the way to {end} would lead through the tunnel to {gateway}"
                 );
                 let other = "a destination without the gateways that are reached through this one";
                 (rule, message, other.to_owned())
             }
             WayError::TooDeep { rule } => {
-                let message = format!(
-                    "`{}` would be inside of more tunnels than a packet has room for",
-                    self.name(rule)
-                );
+                let name = self.name(rule);
+                let message = format!("`{name}` would be inside of more tunnels than a packet has room for");
                 (rule, message, format!("at most {STACK_DEPTH_MAX} levels inside each other"))
             }
-            WayError::Ambiguous { rule, gateway, other } => {
-                let message = format!(
-                    "`{}` takes only a part of what `{}` sends to {}: what comes back could not be told apart",
-                    self.name(other),
-                    self.name(rule),
-                    self.end(gateway)
-                );
-                let accepted = format!(
+            WayError::Ambiguous { rule, gateway, other } => (
+                other,
+                self.partly(rule, gateway, other),
+                format!(
                     "source, protocol and ports in `{}` that hold all of `{}`, for example `source = \"any\"`; or {}",
                     self.name(other),
                     self.name(rule),
                     self.without(other, gateway)
-                );
-                (other, message, accepted)
-            }
-            WayError::TwoWays { rule, gateway, other } => {
-                let message = format!(
-                    "`{}` and `{}` lead to {}, and other rules take what they send there by different ways: what comes \
-                     back could not be told apart",
-                    self.name(other),
-                    self.name(rule),
-                    self.end(gateway)
-                );
-                let accepted = format!("one rule in front that takes all of what goes to {gateway}, or none");
-                (rule, message, accepted)
-            }
+                ),
+            ),
+            WayError::TwoWays { rule, gateway, other } => (
+                rule,
+                self.two_ways(rule, gateway, other),
+                format!("one rule in front that takes all of what goes to {gateway}, or none"),
+            ),
             WayError::WithoutIke { rule, gateway } => {
+                let (name, end) = (self.name(rule), self.end(gateway));
                 let message = format!(
-                    "`{}` takes ESP to {} and not all of IKE with it: nothing could be negotiated there",
-                    self.name(rule),
-                    self.end(gateway)
+                    "`{name}` takes ESP to {end} and not all of IKE with it: nothing could be negotiated there"
                 );
-                (
-                    rule,
-                    message,
-                    format!("a rule for every protocol in front, or {}", self.without(rule, gateway)),
-                )
+                let without = self.without(rule, gateway);
+                (rule, message, format!("a rule for every protocol in front, or {without}"))
             }
-            WayError::DiscoverByTheLetter { rule, gateway } => {
-                let message = format!(
-                    "the destination of `{}` contains {}, and a tunnel around others is discovered only with \
-                     `rematch = \"wire\"`: by the letter nobody knows for which packets",
-                    self.name(rule),
-                    self.end(gateway)
-                );
-                (
-                    rule,
-                    message,
-                    format!("`rematch = \"wire\"` in `[stack]`, or a list of prefixes without {gateway}"),
-                )
-            }
+            WayError::DiscoverByTheLetter { rule, gateway } => (
+                rule,
+                self.unnamed(rule, gateway),
+                format!("`rematch = \"wire\"` in `[stack]`, or a list of prefixes without {gateway}"),
+            ),
             WayError::TooMany { rule, gateway } => {
-                let message = format!(
-                    "too many rules could take what `{}` sends to {}",
-                    self.name(rule),
-                    self.end(gateway)
-                );
+                let (name, end) = (self.name(rule), self.end(gateway));
+                let message = format!("too many rules could take what `{name}` sends to {end}");
                 (rule, message, "fewer rules with gateways in their destinations".to_owned())
             }
-            // Known once the daemon runs, which looks at the ways again.
-            WayError::NoSource { rule, gateway } => {
-                let message = format!(
-                    "`{}` leads to {}, and our address towards it is left open: what is around that tunnel is only \
-                     known when the daemon runs",
-                    self.name(rule),
-                    self.end(gateway)
-                );
-                let (_, span) = self.place(rule);
-                return report.warning(span, message);
-            }
+            WayError::NoSource { rule, gateway } => return self.warn_of_open(rule, gateway, report),
         };
-        report.error(self.place(place).1, message, accepted);
+        report.error(self.place(rule).1, message, accepted);
+    }
+
+    fn partly(&self, rule: RuleId, gateway: IpAddr, other: RuleId) -> String {
+        let (rule, other, end) = (self.name(rule), self.name(other), self.end(gateway));
+        format!(
+            "`{other}` takes only a part of what `{rule}` sends to {end}: what comes back could not be told apart"
+        )
+    }
+
+    fn two_ways(&self, rule: RuleId, gateway: IpAddr, other: RuleId) -> String {
+        let (rule, other, end) = (self.name(rule), self.name(other), self.end(gateway));
+        format!(
+            "`{other}` and `{rule}` lead to {end}, and other rules take what they send there by different ways: what \
+             comes back could not be told apart"
+        )
+    }
+
+    fn unnamed(&self, rule: RuleId, gateway: IpAddr) -> String {
+        let (name, end) = (self.name(rule), self.end(gateway));
+        format!(
+            "the destination of `{name}` contains {end}, and a tunnel around others is discovered only with \
+             `rematch = \"wire\"`: by the letter nobody knows for which packets"
+        )
+    }
+
+    /// Our address is known once the daemon runs, which looks at the ways again.
+    fn warn_of_open(&self, rule: RuleId, gateway: IpAddr, report: &mut Report<'_>) {
+        let (name, end) = (self.name(rule), self.end(gateway));
+        let message = format!(
+            "`{name}` leads to {end}, and our address towards it is left open: what is around that tunnel is only \
+             known when the daemon runs"
+        );
+        report.warning(self.place(rule).1, message);
     }
 
     /// One warning for each tunnel is enough.

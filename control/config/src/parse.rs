@@ -22,7 +22,6 @@ use crate::ted::{ReadTed, Ted};
 use crate::transport::ReadTransport;
 use crate::tunnel::{ReadTunnel, TunnelPolicy};
 use crate::user::ReadUser;
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -111,24 +110,18 @@ fn read<'a>(mut top: Section<'a>, secrets: &dyn SecretSource, report: &mut Repor
     let tunnel_sections = top.tables(report, "tunnel", "[[tunnel]]");
     let tunnels: Vec<ReadTunnel<'a>> =
         tunnel_sections.into_iter().filter_map(|section| ReadTunnel::read(section, &peers, report)).collect();
-    let stack = match table(&mut top, "stack", "[stack]", report) {
-        None => Some(Stack::default()),
-        Some(section) => section.and_then(|section| Stack::read(section, report)),
-    };
+    let stack = stack(&mut top, report);
     top.finish(report);
 
     unique("transport rule named", transports.iter().map(|rule| (rule.name, &rule.name_span)), report);
     unique("tunnel rule named", tunnels.iter().map(|rule| (rule.name, &rule.name_span)), report);
     discovery::check(ted.as_ref().and_then(Option::as_ref), &peers, &tunnels, report);
     let expanded = rules(&transports, &tunnels, &peers);
-    let around = match (&expanded, stack) {
-        (Some(expanded), Some(stack)) => {
-            Written::new(&transports, &tunnels, &peers, &expanded.rules).check(stack.rematch, report)
-        }
-        _ => HashSet::new(),
-    };
+    let judged = expanded.as_ref().zip(stack).map(|(expanded, stack)| {
+        Written::new(&transports, &tunnels, &peers, &expanded.rules).check(stack.rematch, report)
+    });
     checks::shadowed(&transports, &tunnels, report);
-    checks::unreached(&transports, &tunnels, &around, report);
+    checks::unreached(&transports, &tunnels, &judged.unwrap_or_default(), report);
     checks::family_twins(&transports, &tunnels, report);
     checks::sides(&ports, &tunnels, report);
 
@@ -157,6 +150,14 @@ fn read<'a>(mut top: Section<'a>, secrets: &dyn SecretSource, report: &mut Repor
         ted: ted.map_or(Some(Ted::default()), |read| read.map(|read| read.ted))?,
         warnings: Vec::new(),
     })
+}
+
+/// `None` only after an error.
+fn stack(top: &mut Section<'_>, report: &mut Report<'_>) -> Option<Stack> {
+    match table(top, "stack", "[stack]", report) {
+        None => Some(Stack::default()),
+        Some(section) => section.and_then(|section| Stack::read(section, report)),
+    }
 }
 
 /// The one table of that name: nothing when it is not there, and nothing inside after an error.

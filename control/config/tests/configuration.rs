@@ -475,6 +475,7 @@ fn the_reference_has_a_row_for_every_key_and_no_other() {
     for (table, title) in [
         ("[gateway]", "[gateway]"),
         ("[ted]", "[ted]"),
+        ("[stack]", "[stack]"),
         ("[[port]]", "[[port]]"),
         ("[[peer]]", "[[peer]]"),
         ("[[peer]]\naddress = \"discover\"\n[[peer.authorised]]", "[[peer.authorised]]"),
@@ -484,7 +485,7 @@ fn the_reference_has_a_row_for_every_key_and_no_other() {
         ("[[pool]]", "[[pool]]"),
         ("[[pool.static]]", "[[pool.static]]"),
         ("[[user]]", "[[user]]"),
-        ("[[transport]]", "[[transport]]"),
+        ("[[transport]]\naction = \"protect\"", "[[transport]]"),
         ("[[tunnel]]", "[[tunnel]]"),
     ] {
         let errors = parse(&format!("{table}\nzzzzzzzz = 1\n"), "f", &key).unwrap_err();
@@ -530,4 +531,31 @@ fn key_files_are_looked_up_beside_the_configuration() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let open = load(&path).unwrap_err().to_string();
     assert!(open.contains("0644") && open.contains("chmod 600"), "{open}");
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_text_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(load(&directory.path().join("no.toml")).unwrap_err().to_string().contains("cannot be read"));
+    let path = directory.path().join("gw.toml");
+    fs::write(&path, b"# one\n# \xff\n").unwrap();
+    assert!(load(&path).unwrap_err().to_string().contains("line 2"));
+}
+
+/// A search of every rule in every other would take minutes.
+#[test]
+fn as_many_rules_as_allowed_are_read_in_seconds() {
+    use std::fmt::Write;
+    let mut text = String::from("[[port]]\ninterface = \"eth0\"\nside = \"outside\"\n");
+    for peer in 1..=200 {
+        write!(text, "[[peer]]\nname = \"p{peer}\"\nike = \"v1-main\"\nlocal = \"192.0.2.1\"\n").unwrap();
+        writeln!(text, "address = \"198.51.100.{peer}\"\nsecret = \"k\"").unwrap();
+    }
+    for rule in 0..100_000_u32 {
+        let [_, a, b, c] = rule.to_be_bytes();
+        let peer = rule % 200 + 1;
+        write!(text, "[[tunnel]]\nname = \"t{rule}\"\nsource = \"10.{a}.{b}.{c}\"\n").unwrap();
+        writeln!(text, "destination = \"0.0.0.0/0\"\npeer = \"p{peer}\"").unwrap();
+    }
+    assert_eq!(read(&text).rules.tunnel.len(), 100_000);
 }

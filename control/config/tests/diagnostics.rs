@@ -239,34 +239,6 @@ fn ports_need_a_protocol_that_has_them_and_ikev1_no_range() {
     assert!(parse(&tunnel("protocol = \"tcp\"\ndestination_port = 443"), "gw.toml", &secrets).is_ok());
 }
 
-#[test] // NT-28
-fn a_tunnel_inside_a_tunnel_is_refused_because_this_version_cannot_build_it() {
-    let more = r#"
-[[peer]]
-name = "gw3"
-ike = "v1-main"
-local = "192.0.2.1"
-address = "203.0.113.3"
-secret = "strong.psk"
-
-[[tunnel]]
-name = "rest"
-source = "10.1.0.0/16"
-destination = "198.51.0.0/16"
-peer = "gw3"
-"#;
-    refused(
-        &altered("\n", "\n", more),
-        &[
-            "the destination of `rest` contains 198.51.100.2, the gateway of `net`",
-            "[\"198.51.0.0-198.51.100.1\", \"198.51.100.3-198.51.255.255\"]",
-        ],
-    );
-    // Another source never asks that rule, so nothing nests.
-    let elsewhere = more.replace("10.1.0.0/16", "10.7.0.0/16");
-    assert!(parse(&altered("\n", "\n", &elsewhere), "gw.toml", &secrets).is_ok());
-}
-
 #[test] // NT-28, V-12
 fn a_rule_that_contains_its_own_gateway_is_warned_about() {
     let warnings = warnings(&altered("destination = \"10.2.0.0/16\"", "destination = \"0.0.0.0/0\"", ""));

@@ -442,7 +442,7 @@ fn a_discovered_tunnel_takes_no_other_tunnel_into_itself() {
     refused(
         &text,
         (all, "["),
-        "the destination of `to-partners` contains 198.51.100.2, the gateway of `fix`",
+        "the destination of `to-partners` contains `fixed` (198.51.100.2), and a tunnel around others is discovered only",
         "a list of prefixes without 198.51.100.2",
     );
 }

@@ -204,7 +204,7 @@ const fn of_address(address: std::net::IpAddr) -> Identity {
 mod tests {
     use super::*;
     use std::net::IpAddr;
-    use warren_policy::{AddressRange, PeerId, RuleId};
+    use warren_policy::{AddressRange, PeerId, Rematching, RuleId};
 
     fn config(text: &str) -> Config {
         let key = |_: &std::path::Path| Ok(Secret::new(b"00112233445566778899aabbccddeeff".to_vec()));
@@ -213,6 +213,34 @@ mod tests {
 
     fn at(own: &str) -> Surroundings {
         Surroundings { own: [(PeerId(0), own.parse::<IpAddr>().unwrap())].into(), attached: Vec::new() }
+    }
+
+    #[test] // NT-19, NT-27, Q-17, Q-19
+    fn what_the_file_says_of_stacks_and_of_base_rules_that_protect_is_what_is_wanted() {
+        let text = "[[port]]\ninterface = \"eth0\"\nside = \"outside\"\n[stack]\nrematch = \"wire\"\nidle = \"7m\"\n\
+            [[peer]]\nname = \"b\"\nike = \"v1-main\"\nlocal = \"192.0.2.1\"\naddress = \"198.51.100.2\"\n\
+            secret = \"x\"\n[[peer]]\nname = \"sg\"\nike = \"v1-main\"\nlocal = \"192.0.2.1\"\n\
+            address = \"203.0.113.2\"\nsecret = \"x\"\n[[transport]]\nname = \"end\"\nsource = \"192.0.2.1\"\n\
+            destination = \"198.51.100.2\"\naction = \"protect\"\npeer = \"b\"\nesp = [\"aes128gcm16\"]\n\
+            [[tunnel]]\nname = \"t\"\nsource = \"10.1.0.0/16\"\ndestination = \"10.2.0.0/16\"\npeer = \"sg\"\n";
+        let wanted = tunnels(&config(text), &at("192.0.2.1")).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((wanted.rematch, wanted.stack_idle.as_secs()), (Rematching::Wire, 420));
+        let ([tunnel], [protection]) = (&wanted.tunnels[..], &wanted.protections[..]) else {
+            panic!("one each")
+        };
+        assert_eq!((tunnel.child.rule, tunnel.child.mode), (RuleId(0), SaMode::Tunnel));
+        assert_eq!((protection.child.rule, protection.child.mode), (RuleId(1), SaMode::Transport));
+        assert_eq!((protection.child.peer, protection.child.is_divisible), (PeerId(0), false));
+        assert_eq!(protection.child.selector.to_string(), "192.0.2.1/32 -> 198.51.100.2/32");
+        assert_eq!(protection.child.proposals.len(), 1);
+        assert_eq!(protection.start, Start::OnTraffic);
+        // A file that is read again says it anew, and what it leaves out is as if it had never been there.
+        let less = text
+            .replace("action = \"protect\"\npeer = \"b\"\nesp = [\"aes128gcm16\"]", "action = \"permit\"");
+        let less = less.replace("[stack]\nrematch = \"wire\"\nidle = \"7m\"\n", "");
+        let wanted = tunnels(&config(&less), &at("192.0.2.1")).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((wanted.rematch, wanted.stack_idle.as_secs()), (Rematching::Destination, 600));
+        assert!(wanted.protections.is_empty());
     }
 
     #[test] // DC-15, DC-16
@@ -253,6 +281,25 @@ mod tests {
         assert_eq!(divisible, [false, true, true]);
         assert_eq!(wanted.concealed, [RuleId(1)]);
         assert_eq!((wanted.discovered_idle.as_secs(), wanted.ted.tries), (420, 2));
+    }
+
+    #[test] // Q-17, Q-19, NT-19, NT-27
+    fn what_is_protected_from_end_to_end_is_negotiated_in_transport_mode_under_its_own_number() {
+        let text = include_str!("../../../docs/examples/nested/gateway.toml");
+        let short = text
+            .replace("idle = \"10m\"", "idle = \"3m\"")
+            .replace("rematch = \"destination\"", "rematch = \"wire\"");
+        let wanted = tunnels(&config(&short), &at("192.0.2.1")).unwrap_or_else(|error| panic!("{error}"));
+        let modes: Vec<_> = wanted.tunnels.iter().map(|own| (own.child.rule, own.child.mode)).collect();
+        assert_eq!(modes, [0, 1, 2].map(|rule| (RuleId(rule), SaMode::Tunnel)));
+        let [own] = &wanted.protections[..] else { panic!("one rule protects") };
+        assert_eq!(
+            (own.child.rule, own.child.peer, own.child.mode),
+            (RuleId(3), PeerId(3), SaMode::Transport)
+        );
+        assert_eq!(own.child.selector.to_string(), "10.1.0.1/32 -> 10.2.0.7/32");
+        assert!(!own.child.is_divisible && own.start == Start::OnTraffic);
+        assert_eq!((wanted.rematch, wanted.stack_idle.as_secs()), (Rematching::Wire, 180));
     }
 
     #[test]

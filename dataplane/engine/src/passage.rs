@@ -87,6 +87,8 @@ impl Passages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mtu::Shape;
+    use crate::sad::Outbound;
 
     fn at(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -109,6 +111,45 @@ mod tests {
             [u64::from(RULE_IDS_END) - 2, u64::from(RULE_IDS_END) - 1]
         );
         assert_eq!(open(&passages), [false, false, true, true]);
+    }
+
+    /// An outbound SA without keys, as workers know those of others.
+    fn outbound(id: u64) -> Outbound {
+        let address = "192.0.2.1".parse().unwrap();
+        let shape = Shape {
+            transform: warren_aead::Transform::AesGcm16(warren_aead::KeyLength::B128),
+            mode: warren_seam::SaMode::Tunnel,
+            encapsulation: warren_seam::Encapsulation::Raw,
+            local: address,
+            remote: address,
+        };
+        let spi = warren_seam::Spi(id as u32);
+        Outbound { shape, spi, owner: 0, id: SaId(id), holds: 0, is_gone: false, sealer: None }
+    }
+
+    #[test] // NT-12, NT-31, F-37
+    fn a_removed_sa_is_given_back_by_the_last_passage_that_holds_it_and_at_once_without_any() {
+        let (mut passages, mut sad, fib) = (Passages::default(), Sad::default(), Fib::default());
+        (1..=3).for_each(|id| assert!(sad.install_outbound(outbound(id)).is_none()));
+        passages.open(PassageId::nth(0), vec![SaId(1), SaId(2)], &mut sad, &fib, at(0));
+        passages.open(PassageId::nth(1), vec![SaId(1)], &mut sad, &fib, at(500));
+        // One that lacks an SA holds none of the others.
+        passages.open(PassageId::nth(2), vec![SaId(3), SaId(9)], &mut sad, &fib, at(600));
+        assert!(sad.remove(SaId(3)).is_some(), "nobody holds it");
+        assert!(sad.remove(SaId(1)).is_none());
+        assert!(sad.find_outbound(SaId(1)).is_none(), "it is gone for all rules");
+        let first = passages.find(PassageId(0)).unwrap().level(0).unwrap();
+        assert_eq!(sad.outbound(first).unwrap().id, SaId(1));
+        assert!(passages.close(&mut sad, at(999)).is_none());
+        let returned = |closed: Option<(Vec<SaId>, Vec<Removed>)>| closed.map(|(_, removed)| removed.len());
+        assert_eq!(returned(passages.close(&mut sad, at(1000))), Some(0), "the second has it still");
+        assert_eq!(returned(passages.close(&mut sad, at(1499))), None);
+        assert_eq!(returned(passages.close(&mut sad, at(1500))), Some(1));
+        assert!(sad.outbound(first).is_none());
+        assert!(sad.remove(SaId(2)).is_some(), "it was never removed, and is held no more");
+        // Its place is free again, once.
+        assert!(sad.install_outbound(outbound(4)).is_none() && sad.install_outbound(outbound(5)).is_none());
+        assert_ne!(sad.find_outbound(SaId(4)), sad.find_outbound(SaId(5)));
     }
 
     #[test] // F-12

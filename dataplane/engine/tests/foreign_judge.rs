@@ -239,9 +239,17 @@ fn learn_levels(row: &Value) -> Option<Vec<InboundSa>> {
 
 #[test] // NT-23, NT-34
 fn nested_packets_are_peeled_level_by_level() {
-    let mut peeled = 0;
+    let (mut peeled, mut never_negotiated, mut unforwardable) = (0, 0, 0);
     for row in rows("generated_nested.jsonl") {
-        let Some(levels) = learn_levels(&row) else { continue };
+        // ChaCha20-Poly1305 at some level.
+        if row["sas_outer_first"].as_array().unwrap().iter().any(|sa| transform(sa).is_none()) {
+            never_negotiated += 1;
+            continue;
+        }
+        let Some(levels) = learn_levels(&row) else {
+            unforwardable += 1;
+            continue;
+        };
         let mut gateway = judge_at(&levels.iter().map(|sa| sa.local).collect::<Vec<_>>());
         for (at, sa) in levels.iter().enumerate() {
             let mut sa = sa.clone();
@@ -259,6 +267,6 @@ fn nested_packets_are_peeled_level_by_level() {
         assert_eq!(gateway.tally(Tally::Opened), levels.len() as u64);
         peeled += 1;
     }
-    println!("{peeled} peeled to the innermost packet");
-    assert!(peeled >= 10, "{peeled}");
+    // Of 40. Some of the random addresses are ones that a gateway drops at sight (multicast, loopback).
+    assert_eq!((peeled, never_negotiated, unforwardable), (23, 11, 6));
 }

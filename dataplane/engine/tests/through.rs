@@ -212,7 +212,7 @@ fn marked_for(tower: &Tower, level: usize) -> Vec<u8> {
 }
 
 #[test] // NT-31
-fn a_removed_sa_carries_nothing_else_and_is_wiped_when_the_packet_has_had_its_time() {
+fn a_removed_sa_carries_nothing_else_and_its_name_is_free() {
     for workers in [1, 3] {
         let tower = Tower::raw(3, false);
         let (mut one, mut two) = tower.build(workers);

@@ -128,6 +128,7 @@ fn add_configurations(seeds: &mut Seeds) {
     seeds.add("config_file", include_bytes!("../../../docs/examples/config-mode/client.toml"));
     seeds.add("config_file", include_bytes!("../../../docs/examples/config-mode/gateway.toml"));
     seeds.add("config_file", include_bytes!("../../../docs/examples/discovery.toml"));
+    seeds.add("config_file", include_bytes!("../../../docs/examples/nested/gateway.toml"));
 }
 
 /// The packets inside the generated ESP, and the trailers behind them: the first of each kind that was generated.

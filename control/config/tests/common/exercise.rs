@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 use warren_config::{Config, Diagnostics, SecretError, SecretSource, Severity, Side, Ted, parse};
-use warren_policy::{ClientSide, Gateway, Proxy, Secret};
+use warren_policy::ways::Known;
+use warren_policy::{AddressRange, ClientSide, Gateway, Proxy, Secret, WayError, ways};
 
 /// The key behind every name that does not ask for something else; no test writes it into a file.
 pub(crate) const KEY: &str = "7d1f5b0c9a8e4d3f2b6a1c0e9f8d7b6a5c4e3d2f1b0a9c8e7d6f5b4a3c2e1d0f";
@@ -82,12 +83,31 @@ fn accepted(config: &Config) {
     }
     discovery(config);
     served(config);
+    assert_eq!(config.protections.len(), config.rules.protections().count());
+    for (at, ((rule, own), policy)) in config.rules.protections().zip(&config.protections).enumerate() {
+        let peer = config.peer(policy.peer).expect("every rule that protects has its peer");
+        assert_eq!(own.rule.0 as usize, config.tunnels.len() + at);
+        assert_eq!((policy.rule, policy.peer, own.peer), (own.rule, own.peer, policy.peer));
+        let (source, destination) = (rule.selector.source, rule.selector.destination);
+        assert_eq!((source, peer.local), (AddressRange::single(peer.local), source.first()), "RFC 4301 §4.1");
+        assert_eq!((destination, peer.address), (AddressRange::single(own.host), Some(own.host)));
+        assert!(!policy.esp.is_empty() && !peer.is_template() && !peer.is_local_open());
+    }
+    one_way(config);
     let selectors = config.rules.tunnel.iter().map(|rule| rule.selector);
     for selector in selectors.chain(config.rules.transport.iter().map(|rule| rule.selector)) {
         assert_eq!(selector.source.is_ipv6(), selector.destination.is_ipv6());
     }
     assert!(config.warnings.iter().all(|warning| warning.severity == Severity::Warning));
     assert!(!format!("{config:?}").contains(KEY), "F-33");
+}
+
+/// What loads has one way to each gateway, as far as our addresses are known.
+fn one_way(config: &Config) {
+    let local = |peer| config.peer(peer).filter(|peer| !peer.is_local_open()).map(|peer| peer.local);
+    let found =
+        ways(&config.rules, &Known { rematching: config.stack.rematch, local: &local, within: &|_| None });
+    assert!(found.errors().all(|error| matches!(error, WayError::NoSource { .. })));
 }
 
 fn discovery(config: &Config) {

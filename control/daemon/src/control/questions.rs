@@ -69,6 +69,8 @@ impl Control {
         let mut rules = self.parts.tunnels.rules_named(name);
         let protections = self.parts.tunnels.rules().protections();
         rules.extend(protections.filter(|(rule, _)| is_part(&rule.name, name)).map(|(_, own)| own.rule));
+        rules.sort_unstable();
+        rules.dedup();
         if rules.is_empty() {
             return Err(Refusal::new(RefusalWord::UnknownTunnel, format!("there is no tunnel `{name}`")));
         }

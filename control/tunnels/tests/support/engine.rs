@@ -9,6 +9,8 @@ pub(crate) struct ModelEngine {
     pub(crate) inbound: BTreeMap<SaId, Spi>,
     pub(crate) outbound: BTreeMap<SaId, Spi>,
     pub(crate) bound: BTreeMap<RuleId, SaId>,
+    /// What is around those.
+    around: BTreeMap<RuleId, Vec<SaId>>,
     asked: BTreeSet<RuleId>,
     used: BTreeSet<SaId>,
     /// Every id that ever was installed: none comes back.
@@ -52,17 +54,23 @@ impl ModelEngine {
             Command::Bind { rule, stack } => {
                 self.asked.remove(&rule);
                 match stack.as_slice() {
-                    [] => drop(self.bound.remove(&rule)),
-                    [sa] => {
-                        assert!(self.outbound.contains_key(sa), "bound to an SA that is not installed");
-                        self.bound.insert(rule, *sa);
+                    [] => {
+                        self.bound.remove(&rule);
+                        self.around.remove(&rule);
                     }
-                    _ => panic!("one level only"),
+                    [sa, around @ ..] => {
+                        for sa in &stack {
+                            assert!(self.outbound.contains_key(sa), "bound to an SA that is not installed");
+                        }
+                        self.bound.insert(rule, *sa);
+                        self.around.insert(rule, around.to_vec());
+                    }
                 }
             }
             Command::Rearm(rule) => drop(self.asked.remove(&rule)),
             Command::Remove(sa) => {
-                assert!(self.bound.values().all(|bound| *bound != sa), "a bound SA is removed");
+                let mut bound = self.bound.values().chain(self.around.values().flatten());
+                assert!(bound.all(|bound| *bound != sa), "a bound SA is removed");
                 self.inbound.remove(&sa);
                 self.outbound.remove(&sa);
             }
