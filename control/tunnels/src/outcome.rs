@@ -219,7 +219,9 @@ impl<N: Negotiator> Tunnels<N> {
         self.command(Command::Remove(ids.1));
         let up = self.tunnels[&rule].best().is_some();
         let orderly = matches!(reason, Down::Closed | Down::DeletedByPeer) && !pair.expired;
-        if up && orderly {
+        // What the peer sent before its Delete may be overtaken by it: ESP goes to a worker, IKE past it. A farewell to the
+        // gateway behind us may be among that.
+        if orderly && (up || reason == Down::DeletedByPeer) {
             self.linger(now + LINGER, ids.0);
         } else {
             self.command(Command::Remove(ids.0));

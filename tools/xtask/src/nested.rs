@@ -106,11 +106,12 @@ pub(crate) fn play(xtask: &Path, order: &Order) -> Result<Outcome, Failure> {
         let _ = scene.release(order);
         return Err(failure);
     }
-    let (started_s, outer) = (scene.started_s, scene.outer);
-    let wire = scene.release(order)?;
-    let (lines, complaints) = hops::layers(&wire.flows, &outer);
+    // As long as somebody listens at both ends: a kernel without its daemon tells its peers so, in clear.
+    let (lines, complaints) = hops::layers(&scene.heard(), &scene.outer);
     flow.complaints.extend(complaints);
     flow.remarks.extend(lines);
+    let started_s = scene.started_s;
+    let wire = scene.release(order)?;
     Ok(Outcome {
         scenario: Scenario::Nested.word(),
         seconds: order.seconds,
@@ -283,7 +284,9 @@ impl Scene {
         }
         flow.drops = self.sender.drops()?;
         println!("\n{}", self.explained()?);
-        println!("{}", self.sender.say(&["stack", "show", TUNNELS[2]])?);
+        for name in [TUNNELS[2], nested_files::OWN] {
+            println!("{}", self.sender.say(&["stack", "show", name])?);
+        }
         self.lose(flow)?;
         self.recover(flow)
     }
