@@ -46,6 +46,6 @@ pub use notice::{Notice, StackEvent};
 pub use pair::SaFacts;
 pub use status::{
     ClientState, ClientStatus, DiscoveredStatus, LeaseStatus, PairStatus, PoolStatus, RefusedSet,
-    ServedStatus, SetStanding, SetStatus, StackLevel, StackState, StackStatus, State, TunnelStatus,
+    ServedStatus, SetStanding, SetStatus, StackLevel, StackState, StackStatus, State, Trouble, TunnelStatus,
 };
 pub use tunnels::{Output, Tunnels};

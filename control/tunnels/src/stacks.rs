@@ -15,7 +15,7 @@
 use crate::limits::{BACK_OFF_MIN, CONTRADICTION_PAUSE, STACK_LOOK_MIN, STACK_LOOKS_PER_IDLE};
 use crate::negotiator::Negotiator;
 use crate::notice::{Notice, StackEvent};
-use crate::status::{StackLevel, StackState, StackStatus};
+use crate::status::{StackLevel, StackState, StackStatus, Trouble};
 use crate::transaction::{Reason, Remains, Step, Transaction};
 use crate::tunnels::Tunnels;
 use crate::ways::Base;
@@ -50,14 +50,14 @@ pub(crate) struct Stack {
     is_suspended: bool,
     /// Another stack performs the level that it needs next, or takes it away.
     is_waiting: bool,
-    failed: Option<(String, Option<Failure>)>,
+    failed: Option<(String, Option<Trouble>)>,
 }
 
 /// What is left of a stack that came to nothing.
 pub(crate) struct KeptDown {
     since: Duration,
     /// The level that failed, and why.
-    failed: (String, Option<Failure>),
+    failed: (String, Option<Trouble>),
 }
 
 impl Stack {
@@ -85,7 +85,7 @@ enum Asked {
     /// It is there.
     Performed,
     /// It cannot be there now.
-    Refused(Option<Failure>),
+    Refused(Option<Trouble>),
     /// It is being negotiated.
     UnderWay,
 }
@@ -228,7 +228,7 @@ impl<N: Negotiator> Tunnels<N> {
         // What cannot be there is not built towards: a dead gateway does not rebuild those in front of it.
         let held = |tunnel: &&RuleId| self.tunnels.get(tunnel).is_some_and(|own| own.held_until.is_some());
         if let Some(level) = around.iter().find(held).copied() {
-            let failed = (self.name(level), self.tunnels[&level].last_failure);
+            let failed = (self.name(level), self.tunnels[&level].last_failure.map(Trouble::Failed));
             return self.keep_down(now, rule, (failed, BACK_OFF_MIN));
         }
         let Some((pending, base)) = self.pending_stack(rule, packet) else { return };
@@ -295,7 +295,7 @@ impl<N: Negotiator> Tunnels<N> {
         &mut self,
         now: Duration,
         rule: RuleId,
-        (failed, pause): ((String, Option<Failure>), Duration),
+        (failed, pause): ((String, Option<Trouble>), Duration),
     ) {
         let around = self.nesting.bases.get(&rule).map(|base| match base {
             Base::Inside { around, .. } => around.clone(),
@@ -360,11 +360,11 @@ impl<N: Negotiator> Tunnels<N> {
         let Some(base) = self.performing.remove(&rule) else { return };
         let name = self.name(rule);
         if let Some(stack) = self.stacks.get_mut(&base) {
-            stack.failed = Some((name.clone(), Some(reason)));
+            stack.failed = Some((name.clone(), Some(reason.into())));
             let in_turn = stack.transaction.failed(&mut self.references);
             debug_assert!(in_turn.is_ok(), "it was performing that level");
         }
-        self.log_stack(base, StackEvent::Failed { level: name, reason: Some(reason) });
+        self.log_stack(base, StackEvent::Failed { level: name, reason: Some(reason.into()) });
         self.advance(now, base);
     }
 
@@ -383,7 +383,7 @@ impl<N: Negotiator> Tunnels<N> {
                 if stack.transaction.is_receding() {
                     stack.is_suspended = true;
                     stack.is_up = false;
-                    stack.failed = None;
+                    stack.failed = Some((level.clone(), Some(Trouble::Lost(reason))));
                     self.log_stack(*base, StackEvent::Suspended { level: level.clone(), reason });
                 }
             }
@@ -422,6 +422,9 @@ impl<N: Negotiator> Tunnels<N> {
                     let level = self.action_name(&action);
                     let Some(stack) = self.stacks.get_mut(&rule) else { return others };
                     if let Err(reason) = done {
+                        // What was lost just now is kept down because of that.
+                        let lost = stack.failed.take().filter(|(lost, _)| *lost == level);
+                        let reason = reason.or_else(|| lost.and_then(|(_, trouble)| trouble));
                         stack.failed = Some((level.clone(), reason));
                         let _ = stack.transaction.failed(&mut self.references);
                         self.log_stack(rule, StackEvent::Failed { level, reason });
@@ -435,6 +438,7 @@ impl<N: Negotiator> Tunnels<N> {
                 }
                 Step::Done => {
                     stack.is_suspended = false;
+                    stack.failed = None;
                     if !std::mem::replace(&mut stack.is_up, true) {
                         self.log_stack(rule, StackEvent::Up);
                     }
@@ -471,7 +475,7 @@ impl<N: Negotiator> Tunnels<N> {
             return Asked::Performed;
         }
         if tunnel.closed || tunnel.held_until.is_some() {
-            return Asked::Refused(tunnel.last_failure);
+            return Asked::Refused(tunnel.last_failure.map(Trouble::Failed));
         }
         let level_name = self.action_name(action);
         let (at, of) = self
