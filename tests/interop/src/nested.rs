@@ -240,6 +240,11 @@ impl Meeting {
         // to whoever is faster than its charon.
         kernel.shell(&format!("modprobe -d /run/mod -aq esp4; ip route add {route}"))?;
         kernel.charon(&peer::folder().join("conf/ikev1-main-transport"))?;
+        // Its inbound SA is there before its policy is, and in between it would answer in clear: last of all policies, this one
+        // keeps it from that. Its charon's own sockets are exempt.
+        kernel.shell(&format!(
+            "ip xfrm policy add src {SECOND} dst {SENDER} dir out priority 4000000000 action block"
+        ))?;
         Ok(Self { kernel, listener, gateway, first, lab })
     }
 
