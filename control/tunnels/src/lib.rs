@@ -31,6 +31,7 @@ mod reconfigure;
 pub mod references;
 mod schedule;
 mod server;
+mod stack_view;
 mod stacks;
 mod status;
 mod timers;
