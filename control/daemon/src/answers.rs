@@ -4,10 +4,8 @@ use crate::explain_answers::ExplainSources;
 use crate::levels::{self, Named};
 use crate::ports::PortFacts;
 use crate::stack_answers::{StackSources, bound};
-use crate::surroundings::Surroundings;
 use crate::ted_answers::TedSources;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 use warren_api::explain::{Explanation, Matching};
 use warren_api::{
@@ -25,7 +23,6 @@ use warren_tunnels::{PairStatus, SaFacts, State, TunnelStatus, Tunnels};
 pub(crate) struct Sources<'a> {
     pub(crate) now: Duration,
     pub(crate) config: &'a Config,
-    pub(crate) surroundings: &'a Surroundings,
     pub(crate) tunnels: &'a Tunnels,
     pub(crate) engine: &'a Handle,
     pub(crate) ports: &'a [PortFacts],
@@ -227,7 +224,6 @@ impl Sources<'_> {
     /// What becomes of a packet by the rules in force, on a path whose largest packet has `mtu` octets.
     pub(crate) fn explanation(&self, packet: &FiveTuple, rematch: Option<Matching>, mtu: u16) -> Explanation {
         let (named, tunnels, stacks) = (self.named(), self.statuses(), self.tunnels.stacks());
-        let peers = self.peers();
         let found = self.tunnels.discovered();
         let within = |rule| found.iter().find(|own| own.rule == rule).map(|own| own.within);
         let offered = |rule| {
@@ -241,7 +237,7 @@ impl Sources<'_> {
             named: &named,
             tunnels: &tunnels,
             stacks: &stacks,
-            local: &|peer| self.local(peer, &peers),
+            local: &|peer| self.tunnels.local(peer),
             within: &within,
             peer: &|peer| self.tunnels.peer_name(peer),
             level: &|rule, local| self.tunnels.level(rule, local),
@@ -250,14 +246,6 @@ impl Sources<'_> {
         };
         let rematching = rematch.map_or(self.config.stack.rematch, Rematching::from);
         sources.explanation(packet, rematching, mtu)
-    }
-
-    /// Ours towards a peer: as it is used, or as is configured or known of the kernel's routes.
-    fn local(&self, peer: PeerId, peers: &BTreeMap<PeerId, PeerStatus>) -> Option<IpAddr> {
-        let used = || peers.get(&peer)?.path.as_ref().map(|path| path.local.ip());
-        let configured = || self.config.peer(peer).map(|peer| peer.local);
-        let found = self.surroundings.own.get(&peer).copied();
-        found.or_else(used).or_else(configured).filter(|local| !local.is_unspecified())
     }
 
     fn tunnel(&self, status: &TunnelStatus, rule: &Named, peers: &BTreeMap<PeerId, PeerStatus>) -> Tunnel {

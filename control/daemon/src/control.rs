@@ -126,7 +126,7 @@ impl Control {
             heard: HashMap::new(),
             deaf: false,
             lookout: Discovery::default(),
-            packets: Packets::new(start::random_u64() as u32),
+            packets: Packets::new(start::random_u64() as u16),
         })
     }
 
@@ -348,21 +348,19 @@ impl Control {
 
     /// By the engine instead of a socket: the kernel knows nothing of the SAs that it has to go through.
     fn send_through(&mut self, stack: Vec<SaId>, path: &Path, octets: &[u8]) -> Result<(), Stopped> {
-        let packets = match self.packets.of(path, octets) {
-            Ok(packets) => packets,
+        let packet = match self.packets.of(path, octets) {
+            Ok(packet) => packet,
             Err(why) => {
                 tracing::warn!("{path}: a datagram that should go through tunnels is lost: {why}");
                 return Ok(());
             }
         };
         tracing::trace!("sent {} octets through {} tunnels, {path}", octets.len(), stack.len());
-        for packet in packets {
-            let entry = Entry::Through(stack.clone());
-            let token = self.submit(Command::Inject(Box::new(Injected { entry, packet })))?;
-            // A socket is faster than a worker: the farewell to an outer gateway would overtake the one to the gateway
-            // behind it, which then would not be carried any more.
-            self.awaited = Some(token);
-        }
+        let entry = Entry::Through(stack);
+        let token = self.submit(Command::Inject(Box::new(Injected { entry, packet })))?;
+        // A socket is faster than a worker: the farewell to an outer gateway would overtake the one to the gateway
+        // behind it, which then would not be carried any more.
+        self.awaited = Some(token);
         Ok(())
     }
 

@@ -39,6 +39,3 @@ pub(crate) const SMALL_MTU_MAX: u32 = 2048 - HEADROOM_OCTETS - 18;
 pub(crate) const MTU_MAX: u32 = 4096 - HEADROOM_OCTETS - 18;
 /// Neighbours that wait to be asked for. More are dropped: the packets that want them ask again.
 pub(crate) const RESOLUTIONS_WAITING_MAX: usize = 256;
-/// Octets of one packet of an IKE datagram that goes through tunnels: what every IPv6 link carries (RFC 8200 §5), so that
-/// the tunnels, which say that much to those who ask, carry it too.
-pub(crate) const THROUGH_OCTETS_MAX: usize = 1280;

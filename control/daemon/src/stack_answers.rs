@@ -171,7 +171,7 @@ pub(crate) mod tests {
             since: Duration::from_secs(1),
             pending: vec![permit, level(0, State::Down), level(1, State::HoldDown { until })],
             completed: vec![level(2, State::Up { inbound: SaId(1), outbound: SaId(2) })],
-            failed: Some(("to-sg3".to_owned(), Some(Failure::NoAnswer))),
+            failed: Some(("to-sg3".to_owned(), Some(Failure::NoAnswer.into()))),
         }
     }
 

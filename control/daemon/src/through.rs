@@ -1,24 +1,20 @@
 //! IKE datagrams as IP packets, for peers that are reached through tunnels of ours (REQUIREMENTS NT-12).
 //!
 //! ```text
-//! path, message (the non-ESP marker in front, as for a socket) ──> UDP, checksum ──> IP ──> at most 1280 octets each ──> engine
+//! path, message (the non-ESP marker in front, as for a socket) ──> UDP, checksum ──> IP ──> engine
 //! ```
 //!
-//! What a socket would leave to the kernel is done here, because the engine and not the kernel sends these: the headers,
-//! and fragments where a message with certificates is larger than what every path carries. All fragments together are one
-//! datagram to the far kernel, and an SA of a level has no ports that a fragment could hide.
+//! What a socket would leave to the kernel is done here, because the engine and not the kernel sends these. The engine cuts
+//! what is longer than there is room inside the tunnels.
 
-use crate::limits::THROUGH_OCTETS_MAX;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use warren_ike::Path;
 
-/// IANA protocol number of UDP, and of IPv6's fragment header.
+/// IANA protocol number of UDP.
 const UDP: u8 = 17;
-const FRAGMENT: u8 = 44;
-/// Octets of headers: IPv4 without options (RFC 791 §3.1), IPv6 (RFC 8200 §3), its fragment header (§4.5), UDP (RFC 768).
+/// Octets of headers: IPv4 without options (RFC 791 §3.1), IPv6 (RFC 8200 §3), UDP (RFC 768).
 const IPV4_OCTETS: usize = 20;
 const IPV6_OCTETS: usize = 40;
-const FRAGMENT_OCTETS: usize = 8;
 const UDP_OCTETS: usize = 8;
 /// Hops: as many as hosts give their packets (RFC 1700).
 const HOPS: u8 = 64;
@@ -34,34 +30,32 @@ pub(crate) enum NoPacket {
     TwoFamilies,
 }
 
-/// Makes packets, each datagram under another identification.
+/// Makes packets, each under another identification.
 pub(crate) struct Packets {
-    identification: u32,
+    identification: u16,
 }
 
 impl Packets {
     /// The first identification should be a random one: after a restart fragments from before may still be on their way.
-    pub(crate) const fn new(identification: u32) -> Self {
+    pub(crate) const fn new(identification: u16) -> Self {
         Self { identification }
     }
 
-    /// The packets that bring `octets` along `path`, in order; whoever gets them all has the datagram. IPv4 ones may be
-    /// fragmented further on the way.
+    /// The packet that brings `octets` along `path`. It may be fragmented on the way.
     ///
     /// # Errors
-    /// There is no such datagram; nothing is sent.
-    pub(crate) fn of(&mut self, path: &Path, octets: &[u8]) -> Result<Vec<Vec<u8>>, NoPacket> {
+    /// There is no such packet; nothing is sent.
+    pub(crate) fn of(&mut self, path: &Path, octets: &[u8]) -> Result<Vec<u8>, NoPacket> {
         self.identification = self.identification.wrapping_add(1);
-        let (source, destination) = (path.local.ip(), path.remote.ip());
-        match (source, destination) {
+        match (path.local.ip(), path.remote.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 // The total length counts the header too.
                 let datagram = udp(path, octets, usize::from(u16::MAX) - IPV4_OCTETS)?;
-                Ok(ipv4(source, destination, self.identification as u16, &datagram))
+                Ok(ipv4(source, destination, self.identification, &datagram))
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let datagram = udp(path, octets, usize::from(u16::MAX))?;
-                Ok(ipv6(source, destination, self.identification, &datagram))
+                Ok(ipv6(source, destination, &datagram))
             }
             _ => Err(NoPacket::TwoFamilies),
         }
@@ -102,57 +96,30 @@ fn pseudo_header(path: &Path, length: u16) -> Vec<u8> {
 }
 
 /// *Don't fragment* stays clear (RFC 791 §2.3): IKE has no path MTU discovery to learn from.
-fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, identification: u16, datagram: &[u8]) -> Vec<Vec<u8>> {
-    let room = room(THROUGH_OCTETS_MAX - IPV4_OCTETS, datagram);
-    let packet = |(at, part): (usize, &[u8])| {
-        // In units of eight octets; behind it the flag that says that more follow.
-        let offset = (at * room / 8) as u16 | u16::from((at + 1) * room < datagram.len()) << 13;
-        let mut packet = Vec::with_capacity(IPV4_OCTETS + part.len());
-        packet.extend([0x45, 0]);
-        packet.extend(((IPV4_OCTETS + part.len()) as u16).to_be_bytes());
-        packet.extend(identification.to_be_bytes());
-        packet.extend(offset.to_be_bytes());
-        packet.extend([HOPS, UDP, 0, 0]);
-        packet.extend(source.octets());
-        packet.extend(destination.octets());
-        let sum = checksum(&[&packet]);
-        packet[10..12].copy_from_slice(&sum.to_be_bytes());
-        packet.extend(part);
-        packet
-    };
-    datagram.chunks(room).enumerate().map(packet).collect()
+fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, identification: u16, datagram: &[u8]) -> Vec<u8> {
+    let length = IPV4_OCTETS + datagram.len();
+    let mut packet = Vec::with_capacity(length);
+    packet.extend([0x45, 0]);
+    packet.extend((length as u16).to_be_bytes());
+    packet.extend(identification.to_be_bytes());
+    packet.extend([0, 0, HOPS, UDP, 0, 0]);
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
+    let sum = checksum(&[&packet]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.extend(datagram);
+    packet
 }
 
-/// Octets of the datagram in each packet: all where they fit, otherwise what fits of a multiple of eight.
-fn room(octets_max: usize, datagram: &[u8]) -> usize {
-    if datagram.len() <= octets_max { octets_max } else { octets_max / 8 * 8 }
-}
-
-fn ipv6(source: Ipv6Addr, destination: Ipv6Addr, identification: u32, datagram: &[u8]) -> Vec<Vec<u8>> {
-    let packet = |next: u8, parts: [&[u8]; 2]| {
-        let length = parts[0].len() + parts[1].len();
-        let mut packet = Vec::with_capacity(IPV6_OCTETS + length);
-        packet.extend([0x60, 0, 0, 0]);
-        packet.extend((length as u16).to_be_bytes());
-        packet.extend([next, HOPS]);
-        packet.extend(source.octets());
-        packet.extend(destination.octets());
-        parts.into_iter().for_each(|part| packet.extend(part));
-        packet
-    };
-    if IPV6_OCTETS + datagram.len() <= THROUGH_OCTETS_MAX {
-        return vec![packet(UDP, [&[], datagram])];
-    }
-    let room = room(THROUGH_OCTETS_MAX - IPV6_OCTETS - FRAGMENT_OCTETS, datagram);
-    let fragment = |(at, part): (usize, &[u8])| {
-        let more = (at + 1) * room < datagram.len();
-        let mut header = vec![UDP, 0];
-        // The offset in units of eight octets stands in the upper thirteen bits: the number of octets itself.
-        header.extend(((at * room) as u16 | u16::from(more)).to_be_bytes());
-        header.extend(identification.to_be_bytes());
-        packet(FRAGMENT, [&header, part])
-    };
-    datagram.chunks(room).enumerate().map(fragment).collect()
+fn ipv6(source: Ipv6Addr, destination: Ipv6Addr, datagram: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(IPV6_OCTETS + datagram.len());
+    packet.extend([0x60, 0, 0, 0]);
+    packet.extend((datagram.len() as u16).to_be_bytes());
+    packet.extend([UDP, HOPS]);
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
+    packet.extend(datagram);
+    packet
 }
 
 /// The Internet checksum (RFC 1071) of the parts one behind the other; all but the last have an even length.
@@ -191,65 +158,42 @@ mod tests {
         sum
     }
 
-    /// Takes packets apart by the RFCs' figures; the datagram that they are, headers checked.
-    fn reassembled(packets: &[Vec<u8>]) -> (u32, Vec<u8>) {
+    /// Takes a packet apart by the RFCs' figures, headers checked: its identification, and the datagram.
+    fn taken_apart(packet: &[u8]) -> (Option<u16>, Vec<u8>) {
         let word = |octets: &[u8], at: usize| u16::from_be_bytes([octets[at], octets[at + 1]]);
-        let mut datagram = Vec::new();
-        let mut identifications = Vec::new();
-        let mut pseudo = Vec::new();
-        for (at, packet) in packets.iter().enumerate() {
-            assert!(packet.len() <= 1280);
-            let last = at + 1 == packets.len();
-            match packet[0] >> 4 {
-                4 => {
-                    assert_eq!((packet[0], usize::from(word(packet, 2))), (0x45, packet.len()));
-                    assert_eq!(slow_sum(&packet[..20]), 0xffff, "the header's own checksum");
-                    assert_eq!((packet[8], packet[9]), (64, 17));
-                    assert_eq!(packet[6] & 0xc0, 0, "neither reserved nor don't fragment");
-                    assert_eq!(packet[6] & 0x20 == 0, last, "more fragments");
-                    assert_eq!(usize::from(word(packet, 6) & 0x1fff) * 8, datagram.len());
-                    identifications.push(u32::from(word(packet, 4)));
-                    pseudo = packet[12..20].to_vec();
-                    datagram.extend(&packet[20..]);
-                }
-                6 => {
-                    assert_eq!(usize::from(word(packet, 4)) + 40, packet.len());
-                    assert_eq!((packet[0], packet[7]), (0x60, 64));
-                    pseudo = packet[8..40].to_vec();
-                    if packets.len() == 1 {
-                        assert_eq!(packet[6], 17);
-                        datagram.extend(&packet[40..]);
-                        continue;
-                    }
-                    assert_eq!((packet[6], packet[40], packet[41]), (44, 17, 0));
-                    assert_eq!(usize::from(word(packet, 42) & !7), datagram.len());
-                    assert_eq!(word(packet, 42) & 7, u16::from(!last));
-                    identifications.push(u32::from_be_bytes(packet[44..48].try_into().unwrap()));
-                    datagram.extend(&packet[48..]);
-                }
-                other => panic!("IP version {other}"),
+        let (identification, mut pseudo, datagram) = match packet[0] >> 4 {
+            4 => {
+                assert_eq!((packet[0], usize::from(word(packet, 2))), (0x45, packet.len()));
+                assert_eq!(slow_sum(&packet[..20]), 0xffff, "the header's own checksum");
+                assert_eq!((packet[8], packet[9]), (64, 17));
+                assert_eq!(word(packet, 6), 0, "no fragment, and it may become several");
+                (Some(word(packet, 4)), packet[12..20].to_vec(), packet[20..].to_vec())
             }
-        }
+            6 => {
+                assert_eq!(usize::from(word(packet, 4)) + 40, packet.len());
+                assert_eq!((packet[0], packet[6], packet[7]), (0x60, 17, 64));
+                (None, packet[8..40].to_vec(), packet[40..].to_vec())
+            }
+            other => panic!("IP version {other}"),
+        };
         assert_eq!(usize::from(word(&datagram, 4)), datagram.len());
         assert_ne!(word(&datagram, 6), 0, "zero says that there is no checksum");
         pseudo.extend([0, 17]);
         pseudo.extend((datagram.len() as u16).to_be_bytes());
         pseudo.extend(&datagram);
         assert_eq!(slow_sum(&pseudo), 0xffff, "UDP's checksum");
-        identifications.dedup();
-        assert!(identifications.len() <= 1, "all fragments of a datagram are of one identification");
-        (identifications.pop().unwrap_or(0), datagram)
+        (identification, datagram)
     }
 
     #[test] // NT-12
-    fn a_message_of_any_length_arrives_whole_in_both_families() {
+    fn a_message_of_any_length_is_one_packet_in_both_families() {
         let lengths = [0, 1, 2, 3, 4, 5, 255, 256, 1231, 1232, 1233, 1251, 1252, 1253, 1254, 2500, 3999];
         for (local, remote) in [V4, V6] {
             let path = path(local, remote);
-            let mut packets = Packets::new(u32::MAX);
+            let mut packets = Packets::new(u16::MAX);
             for length in lengths {
                 let octets: Vec<u8> = (0..length).map(|at: usize| (at * 7 + length) as u8).collect();
-                let (_, datagram) = reassembled(&packets.of(&path, &octets).unwrap());
+                let (_, datagram) = taken_apart(&packets.of(&path, &octets).unwrap());
                 assert_eq!(datagram[8..], octets, "{length} octets, nothing in front and nothing behind");
                 assert_eq!(datagram[..2], path.local.port().to_be_bytes());
                 assert_eq!(datagram[2..4], path.remote.port().to_be_bytes());
@@ -258,17 +202,11 @@ mod tests {
     }
 
     #[test] // NT-12
-    fn one_packet_as_far_as_it_fits_and_the_next_datagram_has_another_identification() {
-        let mut packets = Packets::new(0xffff_fffe);
-        for ((local, remote), most) in [(V4, 1280 - 20 - 8), (V6, 1280 - 40 - 8)] {
-            let path = path(local, remote);
-            assert_eq!(packets.of(&path, &vec![0; most]).unwrap().len(), 1);
-            assert_eq!(packets.of(&path, &vec![0; most + 1]).unwrap().len(), 2);
-        }
-        let path = path(V4.0, V4.1);
-        let identification = |packets: &mut Packets| reassembled(&packets.of(&path, b"x").unwrap()).0;
-        let (one, other) = (identification(&mut packets), identification(&mut packets));
-        assert_eq!(other, one + 1);
+    fn the_next_packet_has_another_identification() {
+        let (mut packets, path) = (Packets::new(0xfffe), path(V4.0, V4.1));
+        let identification = |packets: &mut Packets| taken_apart(&packets.of(&path, b"x").unwrap()).0;
+        let all = [(); 3].map(|()| identification(&mut packets));
+        assert_eq!(all, [Some(0xffff), Some(0), Some(1)]);
     }
 
     #[test]
@@ -276,7 +214,7 @@ mod tests {
         let path = path(V4.0, V4.1);
         let mut packets = Packets::new(0);
         let sums: Vec<[u8; 2]> = (0..=u16::MAX)
-            .map(|word| packets.of(&path, &word.to_be_bytes()).unwrap()[0][26..28].try_into().unwrap())
+            .map(|word| packets.of(&path, &word.to_be_bytes()).unwrap()[26..28].try_into().unwrap())
             .collect();
         assert!(!sums.contains(&[0, 0]));
         assert_eq!(sums.iter().filter(|sum| **sum == [0xff; 2]).count(), 1, "one word makes a sum of zero");
@@ -286,9 +224,9 @@ mod tests {
     fn more_than_ip_holds_is_refused_and_so_are_two_families() {
         let mut packets = Packets::new(0);
         let (v4, v6) = (path(V4.0, V4.1), path(V6.0, V6.1));
-        assert_eq!(reassembled(&packets.of(&v4, &[7; 65_507]).unwrap()).1.len(), 65_515);
+        assert_eq!(taken_apart(&packets.of(&v4, &[7; 65_507]).unwrap()).1.len(), 65_515);
         assert_eq!(packets.of(&v4, &[7; 65_508]), Err(NoPacket::TooLarge(65_508)));
-        assert_eq!(reassembled(&packets.of(&v6, &[7; 65_527]).unwrap()).1.len(), 65_535);
+        assert_eq!(taken_apart(&packets.of(&v6, &[7; 65_527]).unwrap()).1.len(), 65_535);
         assert_eq!(packets.of(&v6, &[7; 65_528]), Err(NoPacket::TooLarge(65_528)));
         assert_eq!(packets.of(&path(V4.0, V6.1), b"x"), Err(NoPacket::TwoFamilies));
     }

@@ -31,6 +31,7 @@ mod reconfigure;
 pub mod references;
 mod schedule;
 mod server;
+mod stack_view;
 mod stacks;
 mod status;
 mod timers;
@@ -46,6 +47,6 @@ pub use notice::{Notice, StackEvent};
 pub use pair::SaFacts;
 pub use status::{
     ClientState, ClientStatus, DiscoveredStatus, LeaseStatus, PairStatus, PoolStatus, RefusedSet,
-    ServedStatus, SetStanding, SetStatus, StackLevel, StackState, StackStatus, State, TunnelStatus,
+    ServedStatus, SetStanding, SetStatus, StackLevel, StackState, StackStatus, State, Trouble, TunnelStatus,
 };
 pub use tunnels::{Output, Tunnels};

@@ -1,5 +1,6 @@
 //! What an operator may want to read of tunnels.
 
+use crate::status::Trouble;
 use crate::transaction::Remains;
 use std::fmt;
 use std::net::IpAddr;
@@ -31,7 +32,7 @@ pub enum StackEvent {
         /// The name of its rule.
         level: String,
         /// Why; `None` when it was not even tried.
-        reason: Option<Failure>,
+        reason: Option<Trouble>,
     },
     /// A level was lost: traffic is dropped, and it is built again from there.
     Suspended {

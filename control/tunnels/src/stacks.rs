@@ -15,13 +15,13 @@
 use crate::limits::{BACK_OFF_MIN, CONTRADICTION_PAUSE, STACK_LOOK_MIN, STACK_LOOKS_PER_IDLE};
 use crate::negotiator::Negotiator;
 use crate::notice::{Notice, StackEvent};
-use crate::status::{StackLevel, StackState, StackStatus};
+use crate::status::Trouble;
 use crate::transaction::{Reason, Remains, Step, Transaction};
 use crate::tunnels::Tunnels;
 use crate::ways::Base;
 use std::time::Duration;
 use warren_ike::{Down, Failure, Role};
-use warren_policy::{Action, FiveTuple, PendingStack, RuleId, SaMode, Selector, TransportAction, Way};
+use warren_policy::{Action, FiveTuple, PendingStack, RuleId, Selector, TransportAction, Way};
 use warren_seam::{Command, SaId};
 
 /// IANA protocol number of ESP.
@@ -39,25 +39,25 @@ pub(crate) enum News {
 
 /// One rule's stack.
 pub(crate) struct Stack {
-    transaction: Transaction,
+    pub(crate) transaction: Transaction,
     /// The tunnels of its levels, bottom to top as they were pushed; `None` for a base rule that only permits.
-    tunnels: Vec<Option<RuleId>>,
-    since: Duration,
+    pub(crate) tunnels: Vec<Option<RuleId>>,
+    pub(crate) since: Duration,
     /// When its traffic was last seen.
     pub(crate) active: Duration,
     /// Its traffic passes, and that has been said.
     is_up: bool,
-    is_suspended: bool,
+    pub(crate) is_suspended: bool,
     /// Another stack performs the level that it needs next, or takes it away.
     is_waiting: bool,
-    failed: Option<(String, Option<Failure>)>,
+    pub(crate) failed: Option<(String, Option<Trouble>)>,
 }
 
 /// What is left of a stack that came to nothing.
 pub(crate) struct KeptDown {
-    since: Duration,
+    pub(crate) since: Duration,
     /// The level that failed, and why.
-    failed: (String, Option<Failure>),
+    pub(crate) failed: (String, Option<Trouble>),
 }
 
 impl Stack {
@@ -73,7 +73,7 @@ impl Stack {
     }
 
     /// The place of a tunnel among the completed levels, counted from the nearest gateway.
-    fn completed_at(&self, tunnel: RuleId) -> Option<usize> {
+    pub(crate) fn completed_at(&self, tunnel: RuleId) -> Option<usize> {
         let from_bottom = self.tunnels.iter().position(|own| *own == Some(tunnel))?;
         let at = self.tunnels.len() - 1 - from_bottom;
         (at < self.transaction.completed().len()).then_some(at)
@@ -85,88 +85,12 @@ enum Asked {
     /// It is there.
     Performed,
     /// It cannot be there now.
-    Refused(Option<Failure>),
+    Refused(Option<Trouble>),
     /// It is being negotiated.
     UnderWay,
 }
 
 impl<N: Negotiator> Tunnels<N> {
-    /// Every stack, and every one that a failure keeps down; in the order of the rules.
-    #[must_use]
-    pub fn stacks(&self) -> Vec<StackStatus> {
-        let protections = self.rules.protections().map(|(_, own)| own.rule);
-        let rules = self.rules.tunnel.iter().map(|rule| rule.id).chain(protections);
-        rules.filter_map(|rule| self.stack_status(rule)).collect()
-    }
-
-    /// The same for one rule.
-    #[must_use]
-    pub fn stack_status(&self, rule: RuleId) -> Option<StackStatus> {
-        let Some(stack) = self.stacks.get(&rule) else { return self.kept_down_status(rule) };
-        let (pending, completed) = (stack.transaction.pending(), stack.transaction.completed());
-        let top_first = stack.tunnels.iter().rev();
-        let levels = |actions: &[Action], tunnels: &mut dyn Iterator<Item = &Option<RuleId>>| {
-            actions.iter().zip(tunnels).map(|(action, tunnel)| self.stack_level(action, *tunnel)).collect()
-        };
-        Some(StackStatus {
-            rule,
-            state: match &stack.transaction {
-                own if own.is_usable() => StackState::Done,
-                _ if stack.is_suspended => StackState::Suspended,
-                own if own.reason().is_some() => StackState::TearingDown,
-                _ => StackState::Building,
-            },
-            since: stack.since,
-            pending: levels(pending, &mut stack.tunnels.iter()),
-            completed: levels(completed, &mut top_first.into_iter()),
-            failed: stack.failed.clone(),
-        })
-    }
-
-    fn kept_down_status(&self, rule: RuleId) -> Option<StackStatus> {
-        let kept = self.kept_down.get(&rule)?;
-        let until = self.tunnels.get(&rule)?.held_until?;
-        Some(StackStatus {
-            rule,
-            state: StackState::HoldDown { until },
-            since: kept.since,
-            pending: Vec::new(),
-            completed: Vec::new(),
-            failed: Some(kept.failed.clone()),
-        })
-    }
-
-    fn stack_level(&self, action: &Action, tunnel: Option<RuleId>) -> StackLevel {
-        let own = tunnel.and_then(|tunnel| self.tunnels.get(&tunnel));
-        let users = tunnel.map_or(1, |tunnel| {
-            let completed = |stack: &&Stack| stack.completed_at(tunnel).is_some();
-            self.stacks.values().filter(completed).count()
-        });
-        let (rule, name, peer, gateway) = match action {
-            Action::Tunnel { rule, peer, gateway, .. } => {
-                (Some(*rule), self.name(*rule), Some(*peer), Some(*gateway))
-            }
-            Action::Transport { at, action, .. } => {
-                let name = self.rules.transport.get(*at).map_or_else(String::new, |rule| rule.name.clone());
-                match action {
-                    TransportAction::Protect(own) => (Some(own.rule), name, Some(own.peer), Some(own.host)),
-                    _ => (None, name, None, None),
-                }
-            }
-        };
-        StackLevel {
-            rule,
-            name,
-            tunnel,
-            peer,
-            gateway,
-            selector: own.map_or(*action.selector(), |own| own.config.child.selector),
-            mode: own.map_or(SaMode::Tunnel, |own| own.config.child.mode),
-            state: own.map(crate::tunnel::Tunnel::state),
-            users,
-        }
-    }
-
     /// The operator wants the stack of that rule taken down now, built or not; traffic may build it again. `false` where
     /// there is none.
     pub fn abort_stack(&mut self, now: Duration, rule: RuleId) -> bool {
@@ -228,7 +152,7 @@ impl<N: Negotiator> Tunnels<N> {
         // What cannot be there is not built towards: a dead gateway does not rebuild those in front of it.
         let held = |tunnel: &&RuleId| self.tunnels.get(tunnel).is_some_and(|own| own.held_until.is_some());
         if let Some(level) = around.iter().find(held).copied() {
-            let failed = (self.name(level), self.tunnels[&level].last_failure);
+            let failed = (self.name(level), self.tunnels[&level].last_failure.map(Trouble::Failed));
             return self.keep_down(now, rule, (failed, BACK_OFF_MIN));
         }
         let Some((pending, base)) = self.pending_stack(rule, packet) else { return };
@@ -295,7 +219,7 @@ impl<N: Negotiator> Tunnels<N> {
         &mut self,
         now: Duration,
         rule: RuleId,
-        (failed, pause): ((String, Option<Failure>), Duration),
+        (failed, pause): ((String, Option<Trouble>), Duration),
     ) {
         let around = self.nesting.bases.get(&rule).map(|base| match base {
             Base::Inside { around, .. } => around.clone(),
@@ -360,11 +284,11 @@ impl<N: Negotiator> Tunnels<N> {
         let Some(base) = self.performing.remove(&rule) else { return };
         let name = self.name(rule);
         if let Some(stack) = self.stacks.get_mut(&base) {
-            stack.failed = Some((name.clone(), Some(reason)));
+            stack.failed = Some((name.clone(), Some(reason.into())));
             let in_turn = stack.transaction.failed(&mut self.references);
             debug_assert!(in_turn.is_ok(), "it was performing that level");
         }
-        self.log_stack(base, StackEvent::Failed { level: name, reason: Some(reason) });
+        self.log_stack(base, StackEvent::Failed { level: name, reason: Some(reason.into()) });
         self.advance(now, base);
     }
 
@@ -383,7 +307,7 @@ impl<N: Negotiator> Tunnels<N> {
                 if stack.transaction.is_receding() {
                     stack.is_suspended = true;
                     stack.is_up = false;
-                    stack.failed = None;
+                    stack.failed = Some((level.clone(), Some(Trouble::Lost(reason))));
                     self.log_stack(*base, StackEvent::Suspended { level: level.clone(), reason });
                 }
             }
@@ -422,6 +346,9 @@ impl<N: Negotiator> Tunnels<N> {
                     let level = self.action_name(&action);
                     let Some(stack) = self.stacks.get_mut(&rule) else { return others };
                     if let Err(reason) = done {
+                        // What was lost just now is kept down because of that.
+                        let lost = stack.failed.take().filter(|(lost, _)| *lost == level);
+                        let reason = reason.or_else(|| lost.and_then(|(_, trouble)| trouble));
                         stack.failed = Some((level.clone(), reason));
                         let _ = stack.transaction.failed(&mut self.references);
                         self.log_stack(rule, StackEvent::Failed { level, reason });
@@ -435,6 +362,7 @@ impl<N: Negotiator> Tunnels<N> {
                 }
                 Step::Done => {
                     stack.is_suspended = false;
+                    stack.failed = None;
                     if !std::mem::replace(&mut stack.is_up, true) {
                         self.log_stack(rule, StackEvent::Up);
                     }
@@ -471,7 +399,7 @@ impl<N: Negotiator> Tunnels<N> {
             return Asked::Performed;
         }
         if tunnel.closed || tunnel.held_until.is_some() {
-            return Asked::Refused(tunnel.last_failure);
+            return Asked::Refused(tunnel.last_failure.map(Trouble::Failed));
         }
         let level_name = self.action_name(action);
         let (at, of) = self

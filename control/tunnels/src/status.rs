@@ -3,7 +3,7 @@
 use crate::pair::SaFacts;
 use std::net::IpAddr;
 use std::time::Duration;
-use warren_ike::{Failure, Role};
+use warren_ike::{Down, Failure, Role};
 use warren_policy::{AddressRange, Identity, Lifetime, PeerId, RuleId, SaMode, Selector};
 use warren_seam::SaId;
 
@@ -58,6 +58,17 @@ pub enum StackState {
     },
 }
 
+/// What was the matter with a level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// It could not be negotiated.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// It was there, and was lost.
+    #[error("lost: {0}")]
+    Lost(Down),
+}
+
 /// One level of a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackLevel {
@@ -94,8 +105,8 @@ pub struct StackStatus {
     pub pending: Vec<StackLevel>,
     /// Performed and not torn down; bottom to top: nearest gateway first.
     pub completed: Vec<StackLevel>,
-    /// What was being performed when the last attempt ended, by the name of its rule, and why.
-    pub failed: Option<(String, Option<Failure>)>,
+    /// The level that the last attempt ended with, by the name of its rule, and why; `None` where it was not even tried.
+    pub failed: Option<(String, Option<Trouble>)>,
 }
 
 /// A tunnel that discovery brought.

@@ -9,12 +9,14 @@ use std::time::Duration;
 use support::chain::{
     Chain, Did, back, child, configured, gateway, network, node, peer, protect, sender, single, there,
 };
+use support::configured;
 use warren_ike::ted::TedConfig;
-use warren_ike::{ChildConfig, PeerConfig, Remote, RemoteIdentity};
+use warren_ike::{ChildConfig, ConfigMode, PeerConfig, Remote, RemoteIdentity};
 use warren_policy::{
-    AddressRange, FiveTuple, Gateway, Pad, PadEntry, Rematching, RuleId, Selector, TunnelRule,
+    AddressRange, ClientSide, FiveTuple, Gateway, Pad, PadEntry, PeerId, Rematching, RuleId, Selector,
+    ServedPolicy, ServedSet, TunnelRule,
 };
-use warren_tunnels::{StackState, Start, TunnelConfig, TunnelsConfig};
+use warren_tunnels::{ServerConfig, StackState, Start, TunnelConfig, TunnelsConfig};
 
 fn seconds(number: u64) -> Duration {
     Duration::from_secs(number)
@@ -594,4 +596,55 @@ fn the_tunnel_around_a_tunnel_may_be_one_whose_gateway_has_to_be_found() {
     assert!(chain.send(2, back()));
     chain.run(seconds(1));
     assert_eq!(chain.nodes[0].delivered.len(), 1);
+}
+
+#[test] // NT-36, DC-23
+fn pulled_policy_whose_sets_lie_inside_each_other_is_executed() {
+    // The server says how its clients reach the gateway behind it, and what is behind that.
+    let networks = |network| ClientSide::Networks(vec![network]);
+    let served = |name: &str, source, destination| ServedSet {
+        name: name.to_owned(),
+        source: vec![source],
+        destination,
+        ..configured::served(name, &[])
+    };
+    let next = served("next", single(node(2)), networks(single(node(0))));
+    let site = ServedSet {
+        parent: Some(0),
+        gateway: Some(node(2)),
+        ..served("site", network(2), networks(network(1)))
+    };
+    let mut server = configured(vec![peer(0, 1, 0)], &[]);
+    server.peers[0].config_mode = ConfigMode::Server;
+    server.servers = vec![ServerConfig { peer: PeerId(0), policy: 0, pushes: false }];
+    let sets = vec![next, site];
+    server.policies = vec![ServedPolicy { name: "inside".to_owned(), sets, ..ServedPolicy::default() }];
+    let mut client = configured(vec![peer(0, 0, 1), peer(1, 0, 2)], &[]);
+    client.rules.transport.clear();
+    client.peers[0].config_mode = ConfigMode::Client;
+    client.rematch = Rematching::Wire;
+    client.clients = configured::client().clients;
+    let ceiling = &mut client.clients[0].ceiling;
+    (ceiling.remote, ceiling.is_remote_named) = (vec![network(2), single(node(2))], true);
+    ceiling.local = vec![network(1), single(node(0))];
+    let second = configured(vec![peer(0, 2, 0)], &[("site", network(2), network(1), 0)]);
+    let mut chain = Chain::new(vec![client, server, second]);
+    chain.run(seconds(5));
+    let status = chain.nodes[0].tunnels.clients().remove(0);
+    assert!(status.refused.is_empty(), "{:?}", status.refused);
+    assert!(chain.send(0, there()), "{:#?}", chain.nodes[0].notices);
+    assert!(chain.send(2, back()));
+    chain.run(seconds(1));
+    assert_eq!((chain.nodes[2].delivered.len(), chain.nodes[0].delivered.len()), (1, 1));
+    let [stack] = &chain.nodes[0].tunnels.stacks()[..] else { panic!("one stack") };
+    let gateways: Vec<_> = stack.completed.iter().filter_map(|level| level.gateway).collect();
+    assert_eq!(gateways, [node(1), node(2)]);
+    assert!(chain.seen[&0].iter().all(|pair| pair.0 != node(2) && pair.1 != node(2)));
+    // Withdrawn, it goes as any stack does: the inner one first.
+    let now = chain.now;
+    chain.nodes[0].notices.clear();
+    assert!(chain.nodes[0].tunnels.close_client(now, PeerId(0)));
+    chain.drain(0);
+    chain.run(seconds(2));
+    assert!((0..=2).all(|at| chain.is_bare(at)), "{:#?}", chain.nodes[0].notices);
 }

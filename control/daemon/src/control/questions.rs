@@ -141,7 +141,6 @@ impl Control {
         Sources {
             now,
             config: &self.parts.config,
-            surroundings: &self.parts.surroundings,
             tunnels: &self.parts.tunnels,
             engine: &self.parts.engine,
             ports: &self.parts.facts,

@@ -125,7 +125,7 @@ fn address() -> Vec<Attribute<'static>> {
     vec![Attribute::short(config_class::POLICY_VERSION, 1)]
 }
 
-#[test] // DC-2, DC-5, DC-7, DC-9, DC-11
+#[test] // DC-2, DC-5, DC-7, DC-9, DC-11, Q-24, Q-25, Q-27
 fn a_client_pulls_what_the_server_says() {
     let mut pair = connected();
     assert_eq!((pair.left().peer_ups, pair.right().peer_ups), (1, 1));

@@ -42,7 +42,7 @@ fn signing(kind: &str, mode: Mode) -> Pair {
     pair
 }
 
-#[test] // DC-1, DC-17, DC-19, DC-20
+#[test] // DC-1, DC-17, DC-19, DC-20, Q-24
 fn every_mode_connects_in_either_direction_in_as_many_messages_as_it_has() {
     for (mode, exchange, messages) in [
         (Mode::Main, ExchangeType::MAIN, 6),
