@@ -445,6 +445,24 @@ fn the_end_of_the_process_deletes_the_farthest_first_so_that_every_gateway_hears
     assert!((0..=4).all(|at| chain.is_bare(at)));
 }
 
+#[test] // NT-16, NT-17
+fn what_a_peer_sent_before_its_delete_is_opened_for_a_while_and_then_nothing_is_left() {
+    let mut chain = Chain::of(3);
+    chain.send(0, there());
+    chain.run(seconds(1));
+    let now = chain.now;
+    assert!(chain.nodes[0].tunnels.abort_stack(now, RuleId(0)));
+    chain.drain(0);
+    chain.run(seconds(1));
+    // Each was told by its peer, and what that one said to others before may still be on its way to a worker.
+    assert!(chain.is_bare(0));
+    for at in 1..=3 {
+        assert_eq!((chain.nodes[at].inbound.len(), chain.nodes[at].outbound.len()), (1, 0), "{at}");
+    }
+    chain.run(seconds(5));
+    assert!((0..=3).all(|at| chain.nodes[at].inbound.is_empty()));
+}
+
 fn open_all(chain: &mut Chain, last: usize) {
     for at in 1..=last {
         let now = chain.now;

@@ -559,9 +559,11 @@ impl Chain {
         }
     }
 
+    /// Nothing is left there. A gateway whose peer took the tunnel away may still open what that one sent before.
     pub(crate) fn is_bare(&self, at: usize) -> bool {
         let node = &self.nodes[at];
-        node.inbound.is_empty() && node.outbound.is_empty() && node.bound.is_empty()
+        let is_over = |sa: &SaId| at > 0 && node.tunnels.inbound_sas().all(|own| own != *sa);
+        node.inbound.keys().all(is_over) && node.outbound.is_empty() && node.bound.is_empty()
     }
 }
 

@@ -388,13 +388,13 @@ impl<N: Negotiator> World<N> {
         assert_eq!(spis(0, true).len(), pairs);
     }
 
-    /// Nothing is left in either engine that its tunnels do not know of.
+    /// Nothing is left in either engine that its tunnels do not know of: what a peer deleted is opened for a while yet.
     pub(crate) fn assert_no_orphans(&self) {
         for side in &self.sides {
             let status = side.tunnels.status();
             let pairs = || status.iter().flat_map(|tunnel| &tunnel.pairs);
             for sa in side.engine.inbound.keys() {
-                assert!(pairs().any(|pair| pair.inbound.id == *sa), "orphan inbound SA {sa:?}");
+                assert!(side.tunnels.knows(*sa), "orphan inbound SA {sa:?}");
             }
             for sa in side.engine.outbound.keys() {
                 assert!(pairs().any(|pair| pair.outbound.id == *sa), "orphan outbound SA {sa:?}");
