@@ -248,6 +248,7 @@ impl<N: Negotiator> Tunnels<N> {
             }
             Event::HardExpire(sa) => self.hard_expire(now, sa),
             Event::Caught(caught) => self.caught(now, *caught),
+            Event::PeerMoved { sa, remote } if self.leaves_its_way(sa, remote.ip()) => {}
             Event::PeerMoved { sa, remote } => self.negotiator.peer_moved(now, sa, remote),
             Event::FirstInbound(sa) => {
                 if let Some(rule) = self.owner(sa) {

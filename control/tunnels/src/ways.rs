@@ -336,6 +336,16 @@ impl<N: Negotiator> Tunnels<N> {
         }
     }
 
+    /// Whether a peer that is reached through tunnels would be spoken to past them from now on: to another address than
+    /// its gateway's no way is known.
+    pub(crate) fn leaves_its_way(&self, sa: SaId, remote: IpAddr) -> bool {
+        let Some(rule) = self.owner(sa) else { return false };
+        let pairs = self.tunnels.get(&rule).into_iter().flat_map(|tunnel| &tunnel.pairs);
+        let at = |facts: &crate::pair::SaFacts| facts.id == sa && facts.remote == remote;
+        let is_there = pairs.into_iter().any(|pair| at(&pair.inbound) || at(&pair.outbound));
+        self.nesting.bases.contains_key(&rule) && !is_there
+    }
+
     /// The SAs that a rule's traffic takes now, innermost first; none where any is missing.
     pub(crate) fn sas_of(&self, rule: RuleId) -> Vec<SaId> {
         let outbound = |rule: &RuleId| {
