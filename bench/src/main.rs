@@ -1,6 +1,7 @@
 //! Benchmarks. Each writes one JSON object per line to standard output, so that runs can be kept and compared; what a
 //! person wants to read goes to standard error.
 
+mod aead;
 mod af_xdp;
 mod intersection;
 mod nested;
@@ -21,6 +22,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Benchmark {
+    /// Sealing and opening alone, by each backend, beside one seal by ring.
+    Aead(aead::Arguments),
     /// Packets per second through AF_XDP sockets over veth, in namespaces of its own (needs root).
     AfXdp(af_xdp::Arguments),
     /// A tunnel's throughput while garbage probes arrive, as a share of what it is without.
@@ -33,6 +36,7 @@ enum Benchmark {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().benchmark {
+        Benchmark::Aead(arguments) => aead::run(&arguments),
         Benchmark::AfXdp(arguments) => af_xdp::run(&arguments),
         Benchmark::ProbeFlood(arguments) => probe_flood::run(&arguments),
         Benchmark::Nested(arguments) => nested::run(&arguments),

@@ -184,8 +184,11 @@ impl<N: Negotiator> Tunnels<N> {
 
     /// Their traffic is dropped from here on, and nothing of them is negotiated any more.
     pub(crate) fn take_out_of_use(&mut self, now: Duration, rules: &[RuleId]) {
-        let stacks: Vec<RuleId> =
-            rules.iter().copied().filter(|rule| self.stacks.contains_key(rule)).collect();
+        // What is inside of them goes first, while it still can say so. Another rule may have their identifiers soon.
+        let going: HashSet<RuleId> = rules.iter().copied().collect();
+        let concerned =
+            |rule: &RuleId| going.contains(rule) || self.stack_uses(*rule, &|level| going.contains(&level));
+        let stacks: Vec<RuleId> = self.stacks.keys().copied().filter(concerned).collect();
         self.close_stacks(now, &stacks);
         for rule in rules {
             if let Some(tunnel) = self.tunnels.get_mut(rule) {
@@ -223,7 +226,7 @@ impl<N: Negotiator> Tunnels<N> {
         let rules = self.compose();
         if rules != self.rules {
             self.rules = rules.clone();
-            self.nesting.is_stale = true;
+            self.nesting.grow_stale();
             self.command(Command::Rules(rules));
         }
     }

@@ -175,7 +175,8 @@ impl<N: Negotiator> Tunnels<N> {
         let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
         tunnel.negotiation = None;
         self.touched.push(rule);
-        if tunnel.closed {
+        // What a stack gives up is no failure of the tunnel's, and none of whoever wants the tunnel next.
+        if tunnel.closed || self.tearing_down == Some(rule) {
             return;
         }
         let pause = tunnel.fail(now, &mut self.jitter);
@@ -185,6 +186,8 @@ impl<N: Negotiator> Tunnels<N> {
             tunnel.postpone_rekey(now, pause);
         } else {
             tunnel.held_until = Some(now + pause);
+            // Its traffic asks again.
+            tunnel.has_own_use = false;
         }
         if !up {
             self.discovered_over(rule);

@@ -236,11 +236,14 @@ impl<N: Negotiator> Tunnels<N> {
 
     /// Takes stacks down, whatever they are at. They are gone afterwards.
     pub(crate) fn close_stacks(&mut self, now: Duration, rules: &[RuleId]) {
+        // All of them before any goes on: what one gives back another one must not build meanwhile.
         for rule in rules {
             if let Some(stack) = self.stacks.get_mut(rule) {
                 stack.transaction.close(&mut self.references);
-                self.advance(now, *rule);
             }
+        }
+        for rule in rules {
+            self.advance(now, *rule);
         }
     }
 
@@ -251,7 +254,7 @@ impl<N: Negotiator> Tunnels<N> {
             any = true;
             match news {
                 News::Up(rule, role) => self.tunnel_came(now, rule, role),
-                News::Failed(rule, reason) => self.tunnel_failed(now, rule, reason),
+                News::Failed(rule, reason) => self.tunnel_failed(now, rule, Some(reason)),
                 News::Lost(rule, reason) => self.tunnel_lost(now, rule, reason),
             }
             self.settle_closing(now);
@@ -267,6 +270,10 @@ impl<N: Negotiator> Tunnels<N> {
             }
             return self.advance(now, base);
         }
+        // A level that was renewed is not wanted for its own sake.
+        if self.stacks.iter().any(|(base, stack)| *base != rule && stack.uses(rule)) {
+            return;
+        }
         let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
         if tunnel.is_level {
             // What we asked for and do not want any more; a peer may have its own reasons.
@@ -280,15 +287,16 @@ impl<N: Negotiator> Tunnels<N> {
         }
     }
 
-    fn tunnel_failed(&mut self, now: Duration, rule: RuleId, reason: Failure) {
+    /// No reason is known where the operator closed it.
+    pub(crate) fn tunnel_failed(&mut self, now: Duration, rule: RuleId, reason: Option<Failure>) {
         let Some(base) = self.performing.remove(&rule) else { return };
-        let name = self.name(rule);
+        let (name, reason) = (self.name(rule), reason.map(Trouble::Failed));
         if let Some(stack) = self.stacks.get_mut(&base) {
-            stack.failed = Some((name.clone(), Some(reason.into())));
+            stack.failed = Some((name.clone(), reason));
             let in_turn = stack.transaction.failed(&mut self.references);
             debug_assert!(in_turn.is_ok(), "it was performing that level");
         }
-        self.log_stack(base, StackEvent::Failed { level: name, reason: Some(reason.into()) });
+        self.log_stack(base, StackEvent::Failed { level: name, reason });
         self.advance(now, base);
     }
 
@@ -398,8 +406,12 @@ impl<N: Negotiator> Tunnels<N> {
         if tunnel.best().is_some() {
             return Asked::Performed;
         }
-        if tunnel.closed || tunnel.held_until.is_some() {
+        if tunnel.closed || tunnel.held_until.is_some_and(|until| until > now) {
             return Asked::Refused(tunnel.last_failure.map(Trouble::Failed));
+        }
+        if self.tunnel_mut(level).held_until.take().is_some() {
+            // It would begin by itself just now.
+            self.command(Command::Rearm(level));
         }
         let level_name = self.action_name(action);
         let (at, of) = self
@@ -421,7 +433,7 @@ impl<N: Negotiator> Tunnels<N> {
             self.performing.remove(&level);
         }
         let Some(tunnel) = self.tunnels.get(&level) else { return };
-        if tunnel.has_own_use && level != rule {
+        if (tunnel.has_own_use || tunnel.starts_immediately()) && !tunnel.closed && level != rule {
             return;
         }
         // The rule may have gone already, and its tunnel is still here.
@@ -430,8 +442,8 @@ impl<N: Negotiator> Tunnels<N> {
         self.tearing_down = Some(level);
         self.close_all(now, level);
         self.settle_closing(now);
-        self.tearing_down = None;
         self.stop_negotiation(now, level);
+        self.tearing_down = None;
         self.close_idle_peer(now, level);
     }
 
@@ -440,14 +452,11 @@ impl<N: Negotiator> Tunnels<N> {
         let Some(tunnel) = self.tunnels.get(&level).filter(|tunnel| tunnel.negotiation.is_some()) else {
             return;
         };
-        let (failures, last_failure) = (tunnel.failures, tunnel.last_failure);
         let child = tunnel.config.child.clone();
         self.negotiator.remove_child(now, level);
         self.negotiator.add_child(now, child);
         self.settle_closing(now);
-        let tunnel = self.tunnel_mut(level);
-        (tunnel.failures, tunnel.last_failure) = (failures, last_failure);
-        (tunnel.negotiation, tunnel.held_until) = (None, None);
+        self.tunnel_mut(level).negotiation = None;
         self.touched.push(level);
     }
 

@@ -248,6 +248,7 @@ impl<N: Negotiator> Tunnels<N> {
             }
             Event::HardExpire(sa) => self.hard_expire(now, sa),
             Event::Caught(caught) => self.caught(now, *caught),
+            Event::PeerMoved { sa, remote } if self.leaves_its_way(sa, remote.ip()) => {}
             Event::PeerMoved { sa, remote } => self.negotiator.peer_moved(now, sa, remote),
             Event::FirstInbound(sa) => {
                 if let Some(rule) = self.owner(sa) {
@@ -334,6 +335,8 @@ impl<N: Negotiator> Tunnels<N> {
         self.close_stacks(now, &[rule]);
         self.rebind(rule);
         self.close_all(now, rule);
+        // Who was waiting for it waits in vain.
+        self.tunnel_failed(now, rule, None);
         self.remove_parts(now, &[rule]);
         self.renew_discovery(now);
         self.settle(now);
@@ -463,7 +466,8 @@ impl<N: Negotiator> Tunnels<N> {
         let Some(tunnel) = self.tunnels.get(&rule) else { return };
         if self.nesting.bases.contains_key(&rule) {
             self.want_stack(now, rule, Some(packet));
-        } else if tunnel.may_open() && tunnel.best().is_none() {
+        } else if !tunnel.closed && tunnel.held_until.is_none() && tunnel.best().is_none() {
+            // Also while it is being negotiated for what is inside of it: it stays when that goes.
             self.want(now, rule);
         }
     }

@@ -32,7 +32,9 @@ pub(crate) struct Nesting {
     /// Rules whose tunnels are inside others.
     pub(crate) bases: BTreeMap<RuleId, Base>,
     /// The rules have changed since the ways were found.
-    pub(crate) is_stale: bool,
+    is_stale: bool,
+    /// What the ways will be then, where somebody had to know.
+    coming: Option<Ways>,
 }
 
 impl Nesting {
@@ -41,7 +43,13 @@ impl Nesting {
         let local = |peer: &PeerConfig| (!peer.local.is_unspecified()).then_some((peer.id, peer.local));
         self.rematch = config.rematch;
         self.locals = config.peers.iter().filter_map(local).collect();
+        self.grow_stale();
+    }
+
+    /// The rules have changed.
+    pub(crate) fn grow_stale(&mut self) {
         self.is_stale = true;
+        self.coming = None;
     }
 }
 
@@ -51,6 +59,8 @@ pub(crate) enum Base {
     /// These tunnels, from the inside out.
     Inside {
         around: Vec<RuleId>,
+        /// Where the tunnel itself leads, and what the rules say of those around it: the stack's actions.
+        by: (IpAddr, Vec<Outer>),
         /// Our address, and the outermost gateway that is known: this rule discovers what is around that.
         discovers: Option<(RuleId, IpAddr, IpAddr)>,
     },
@@ -122,12 +132,7 @@ impl<N: Negotiator> Tunnels<N> {
         if !std::mem::take(&mut self.nesting.is_stale) {
             return false;
         }
-        let known = Known {
-            rematching: self.nesting.rematch,
-            local: &|peer| self.local(peer),
-            within: &|rule| self.discovery.within(rule),
-        };
-        let found = ways(&self.rules, &known);
+        let found = self.nesting.coming.take().unwrap_or_else(|| self.find_ways());
         if found.is_empty() && self.nesting.ways.is_empty() {
             return false;
         }
@@ -164,6 +169,15 @@ impl<N: Negotiator> Tunnels<N> {
             self.command(warren_seam::Command::Rearm(rule));
         }
         true
+    }
+
+    fn find_ways(&self) -> Ways {
+        let known = Known {
+            rematching: self.nesting.rematch,
+            local: &|peer| self.local(peer),
+            within: &|rule| self.discovery.within(rule),
+        };
+        ways(&self.rules, &known)
     }
 
     /// Levels that are no rule's own tunnel, by their rule and our address inside.
@@ -266,7 +280,7 @@ impl<N: Negotiator> Tunnels<N> {
                     way.discovers.zip(outermost).map(|(rule, (local, gateway))| (rule, local, gateway));
                 // Without an identifier for a level there is no stack either.
                 let around = around.unwrap_or_default();
-                Some(Base::Inside { around, discovers })
+                Some(Base::Inside { around, by: (gateway, way.levels.clone()), discovers })
             }
         }
     }
@@ -296,11 +310,21 @@ impl<N: Negotiator> Tunnels<N> {
     }
 
     /// How what is said to a peer leaves (REQUIREMENTS NT-12).
-    pub(crate) fn exit(&self, path: &Path) -> Exit {
+    pub(crate) fn exit(&mut self, path: &Path) -> Exit {
         let (local, remote) = (path.local.ip(), path.remote.ip());
+        let is_clear = |way: Result<&Way, WayError>| {
+            way.is_ok_and(|way| way.levels.is_empty() && way.discovers.is_none())
+        };
+        if self.nesting.is_stale && is_clear(self.nesting.ways.to(local, remote)) {
+            // Nothing leaves in clear any more that will have to go through a tunnel from this call on.
+            let coming = self.nesting.coming.take().unwrap_or_else(|| self.find_ways());
+            let is_open = is_clear(coming.to(local, remote));
+            self.nesting.coming = Some(coming);
+            return if is_open { Exit::Clear } else { Exit::Shut };
+        }
         match self.nesting.ways.to(local, remote) {
             Err(_) => Exit::Shut,
-            Ok(way) if way.levels.is_empty() && way.discovers.is_none() => Exit::Clear,
+            way if is_clear(way) => Exit::Clear,
             Ok(way) if way.discovers.is_some() => Exit::Shut,
             Ok(way) => {
                 let sas = self.seen_from(local, way).into_iter().map(|(outer, local)| {
@@ -310,6 +334,16 @@ impl<N: Negotiator> Tunnels<N> {
                 sas.collect::<Option<Vec<_>>>().map_or(Exit::Shut, Exit::Through)
             }
         }
+    }
+
+    /// Whether a peer that is reached through tunnels would be spoken to past them from now on: to another address than
+    /// its gateway's no way is known.
+    pub(crate) fn leaves_its_way(&self, sa: SaId, remote: IpAddr) -> bool {
+        let Some(rule) = self.owner(sa) else { return false };
+        let pairs = self.tunnels.get(&rule).into_iter().flat_map(|tunnel| &tunnel.pairs);
+        let at = |facts: &crate::pair::SaFacts| facts.id == sa && facts.remote == remote;
+        let is_there = pairs.into_iter().any(|pair| at(&pair.inbound) || at(&pair.outbound));
+        self.nesting.bases.contains_key(&rule) && !is_there
     }
 
     /// The SAs that a rule's traffic takes now, innermost first; none where any is missing.

@@ -1,6 +1,7 @@
 //! One AEAD under one key, by whichever library: nonce and associated data in, text changed in place, tag out.
 
 use crate::backend::Backend;
+use crate::kernel::{self, Kernel, Level};
 use crate::transform::{KeyLength, Transform};
 use aes_gcm::aead::KeyInit;
 use aes_gcm::aead::inout::InOutBuf;
@@ -18,9 +19,10 @@ type Nonce = [u8; NONCE_OCTETS];
 type Tag = [u8; TAG_OCTETS];
 type Aes192Gcm = AesGcm<Aes192, aes_gcm::aead::consts::U12>;
 
-/// An expanded key. AWS-LC wipes its memory when it is freed and RustCrypto's types wipe themselves; ring offers
+/// An expanded key. Our kernels and AWS-LC wipe theirs when it is freed and RustCrypto's types wipe themselves; ring offers
 /// neither, which is one reason why it is not the default.
 pub(crate) enum Aead {
+    Kernel(Kernel),
     AwsLc(aws_lc::LessSafeKey),
     Ring(Box<ring_aead::LessSafeKey>),
     Aes128(Box<Aes128Gcm>),
@@ -32,6 +34,7 @@ impl Aead {
     /// `None` when the backend lacks the transform or the key's length is wrong.
     pub(crate) fn new(backend: Backend, transform: Transform, key: &[u8]) -> Option<Self> {
         match backend {
+            Backend::Avx512 => kernel_key(Level::Avx512, transform, key),
             Backend::AwsLc => aws_lc_key(transform, key),
             Backend::Ring => ring_key(transform, key),
             Backend::RustCrypto => rustcrypto_key(transform, key),
@@ -41,6 +44,7 @@ impl Aead {
     /// Encrypts `text` in place. The caller never uses a nonce twice.
     pub(crate) fn seal(&self, nonce: &Nonce, aad: &[u8], text: &mut [u8]) -> Tag {
         let sealed = match self {
+            Self::Kernel(key) => Some(key.seal(kernel_nonce(nonce), key.associated(aad), text)),
             Self::AwsLc(key) => aws_lc_seal(key, nonce, aad, text),
             Self::Ring(key) => ring_seal(key, nonce, aad, text),
             Self::Aes128(key) => rustcrypto_seal(&**key, nonce, aad, text),
@@ -53,6 +57,7 @@ impl Aead {
     /// Decrypts `text` in place. When the answer is `false`, `text` holds nothing that may be looked at.
     pub(crate) fn open(&self, nonce: &Nonce, aad: &[u8], text: &mut [u8], tag: &Tag) -> bool {
         match self {
+            Self::Kernel(key) => key.open(kernel_nonce(nonce), key.associated(aad), text, *tag),
             Self::AwsLc(key) => aws_lc_open(key, nonce, aad, text, tag),
             Self::Ring(key) => ring_open(key, nonce, aad, text, tag),
             Self::Aes128(key) => rustcrypto_open(&**key, nonce, aad, text, tag),
@@ -60,6 +65,18 @@ impl Aead {
             Self::Aes256(key) => rustcrypto_open(&**key, nonce, aad, text, tag),
         }
     }
+}
+
+fn kernel_key(level: Level, transform: Transform, key: &[u8]) -> Option<Aead> {
+    match transform {
+        Transform::AesGcm16(_) => Kernel::new(level, key).map(Aead::Kernel),
+        Transform::ChaCha20Poly1305 | Transform::AesCbcHmac(..) => None,
+    }
+}
+
+fn kernel_nonce(nonce: &Nonce) -> kernel::Nonce {
+    let [s0, s1, s2, s3, iv @ ..] = *nonce;
+    kernel::Nonce::esp([s0, s1, s2, s3], iv)
 }
 
 fn aws_lc_key(transform: Transform, key: &[u8]) -> Option<Aead> {

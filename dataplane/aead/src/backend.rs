@@ -1,5 +1,6 @@
 //! Whose code does the arithmetic; chosen at run time.
 
+use crate::kernel::Level;
 use crate::transform::{KeyLength, Transform};
 use std::fmt;
 use std::str::FromStr;
@@ -7,6 +8,8 @@ use std::str::FromStr;
 /// Whose AEAD code runs. AES-CBC and HMAC are always AWS-LC's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
+    /// Our own kernel with VAES on registers of 512 bits. AES-GCM only.
+    Avx512,
     /// AWS-LC: assembly for every CPU generation; all transforms.
     AwsLc,
     /// ring: like AWS-LC below 512 octets, slower above; no AES-192. It does not wipe its keys.
@@ -17,18 +20,27 @@ pub enum Backend {
 
 impl Backend {
     /// Every backend, best first.
-    pub const ALL: [Self; 3] = [Self::AwsLc, Self::Ring, Self::RustCrypto];
+    pub const ALL: [Self; 4] = [Self::Avx512, Self::AwsLc, Self::Ring, Self::RustCrypto];
 
     /// The fastest that this CPU can run.
     #[must_use]
     pub fn best() -> Self {
-        Self::AwsLc
+        Self::ALL.into_iter().find(|backend| backend.is_available()).unwrap_or(Self::AwsLc)
     }
 
-    /// Those that this CPU can run, fastest first. The libraries find their own way on every CPU.
+    /// Those that this CPU can run, fastest first.
     #[must_use]
     pub fn available() -> Vec<Self> {
-        Self::ALL.to_vec()
+        Self::ALL.into_iter().filter(|backend| backend.is_available()).collect()
+    }
+
+    /// Whether this CPU can run it. The libraries find their own way on every CPU.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Avx512 => Level::Avx512.is_available(),
+            Self::AwsLc | Self::Ring | Self::RustCrypto => true,
+        }
     }
 
     /// Whether it has code for that transform.
@@ -37,8 +49,8 @@ impl Backend {
         match (self, transform) {
             (Self::AwsLc, _) | (_, Transform::AesCbcHmac(..)) => true,
             (Self::Ring, Transform::AesGcm16(KeyLength::B192)) => false,
-            (Self::Ring, _) | (Self::RustCrypto, Transform::AesGcm16(_)) => true,
-            (Self::RustCrypto, Transform::ChaCha20Poly1305) => false,
+            (Self::Ring, _) | (Self::Avx512 | Self::RustCrypto, Transform::AesGcm16(_)) => true,
+            (Self::Avx512 | Self::RustCrypto, Transform::ChaCha20Poly1305) => false,
         }
     }
 
@@ -51,6 +63,7 @@ impl Backend {
 
     const fn word(self) -> &'static str {
         match self {
+            Self::Avx512 => "vaes-avx512",
             Self::AwsLc => "aws-lc",
             Self::Ring => "ring",
             Self::RustCrypto => "rustcrypto",
@@ -66,7 +79,7 @@ impl fmt::Display for Backend {
 
 /// Text that names no backend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no AEAD backend; there are aws-lc, ring and rustcrypto")]
+#[error("`{0}` is no AEAD backend; there are vaes-avx512, aws-lc, ring and rustcrypto")]
 pub struct NotABackend(String);
 
 impl FromStr for Backend {
@@ -98,7 +111,9 @@ mod tests {
         assert_eq!(Backend::RustCrypto.serving(Transform::ChaCha20Poly1305), Backend::AwsLc);
         assert_eq!(Backend::Ring.serving(Transform::AesGcm16(KeyLength::B256)), Backend::Ring);
         for transform in Transform::all() {
-            assert!(Backend::best().supports(transform), "{transform}");
+            for backend in Backend::ALL {
+                assert!(backend.serving(transform).supports(transform), "{transform}");
+            }
         }
     }
 }

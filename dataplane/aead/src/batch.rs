@@ -5,8 +5,9 @@
 
 use crate::aead::{Aead, NONCE_OCTETS, TAG_OCTETS};
 use crate::cbc::{BLOCK_OCTETS, CbcOpening, CbcSealing};
+use crate::kernel::{Associated, Kernel, Nonce};
 use crate::key::{Cipher, OpeningKey, SealingKey};
-use crate::limits::AAD_OCTETS_MAX;
+use crate::limits::{AAD_OCTETS_MAX, PACKET_OCTETS_MAX};
 use crate::transform::{HEADER_OCTETS, Transform};
 
 /// Why [`seal`] may panic.
@@ -87,6 +88,7 @@ impl<'a> OpenJob<'a> {
 pub fn seal(jobs: &mut [SealJob<'_>]) {
     for job in jobs {
         match job.key.cipher() {
+            Cipher::Aead(Aead::Kernel(kernel), salt) => seal_by_kernel(kernel, *salt, job),
             Cipher::Aead(aead, salt) => seal_aead(aead, *salt, job),
             Cipher::Cbc(cbc) => seal_cbc(cbc, job),
         }
@@ -97,6 +99,7 @@ pub fn seal(jobs: &mut [SealJob<'_>]) {
 pub fn open(jobs: &mut [OpenJob<'_>]) {
     for job in jobs {
         job.verdict = match job.key.cipher() {
+            Cipher::Aead(Aead::Kernel(kernel), salt) => open_by_kernel(kernel, *salt, job),
             Cipher::Aead(aead, salt) => open_aead(aead, *salt, job),
             Cipher::Cbc(cbc) => open_cbc(cbc, job),
         };
@@ -144,6 +147,35 @@ fn seal_aead(aead: &Aead, salt: [u8; 4], job: &mut SealJob<'_>) {
     head[HEADER_OCTETS..].copy_from_slice(&iv);
     let (aad, aad_octets) = associated_data(head, job.esn_high);
     icv.copy_from_slice(&aead.seal(&nonce(salt, iv), &aad[..aad_octets], text));
+}
+
+/// A packet of AES-GCM in parts: header, IV, text, ICV. Not by way of the transform, which is asked for each packet.
+type GcmParts<'a> = (&'a [u8; HEADER_OCTETS], &'a mut [u8; 8], &'a mut [u8], &'a mut [u8; TAG_OCTETS]);
+
+fn split_gcm(packet: &mut [u8]) -> Option<GcmParts<'_>> {
+    if packet.len() > PACKET_OCTETS_MAX {
+        return None;
+    }
+    let (header, rest) = packet.split_first_chunk_mut()?;
+    let (iv, rest) = rest.split_first_chunk_mut()?;
+    let (text, icv) = rest.split_last_chunk_mut()?;
+    Some((header, iv, text, icv))
+}
+
+fn seal_by_kernel(kernel: &Kernel, salt: [u8; 4], job: &mut SealJob<'_>) {
+    let (header, iv, text, icv) = split_gcm(job.packet).expect(LAID_OUT);
+    *iv = job.iv.to_be_bytes();
+    *icv = kernel.seal(Nonce::esp(salt, *iv), Associated::esp(*header, job.esn_high), text);
+}
+
+fn open_by_kernel(kernel: &Kernel, salt: [u8; 4], job: &mut OpenJob<'_>) -> Verdict {
+    let Some((header, iv, text, icv)) = split_gcm(job.packet) else {
+        return Verdict::Malformed;
+    };
+    match kernel.open(Nonce::esp(salt, *iv), Associated::esp(*header, job.esn_high), text, *icv) {
+        true => Verdict::Authentic,
+        false => Verdict::Forged,
+    }
 }
 
 fn seal_cbc(cbc: &CbcSealing, job: &mut SealJob<'_>) {

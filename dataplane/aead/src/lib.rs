@@ -11,6 +11,7 @@ mod aead;
 pub mod backend;
 mod batch;
 mod cbc;
+mod kernel;
 mod key;
 mod known_answers;
 pub mod limits;

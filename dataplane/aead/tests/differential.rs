@@ -90,7 +90,7 @@ fn cbc_with_hmac_equals_a_slow_one_from_other_libraries_at_every_length() {
     for transform in Transform::all() {
         let Transform::AesCbcHmac(_, integrity) = transform else { continue };
         let keys = Keys::new(transform, 12);
-        let (sealing, opening) = (keys.sealing(Backend::best()), keys.opening(Backend::best()));
+        let (sealing, opening) = (keys.sealing(Backend::AwsLc), keys.opening(Backend::AwsLc));
         for length in text_lengths().filter(|length| length % 16 == 0) {
             let esn_high = (length % 32 == 0).then_some(9);
             let sequence = 0x9_0000_0000 + length as u64;
@@ -112,7 +112,7 @@ fn item() -> impl Strategy<Value = Item> {
     let length = prop_oneof![4 => 0_usize..=1500, 1 => 0_usize..=9216];
     (
         transform,
-        proptest::sample::select(Backend::ALL.to_vec()),
+        proptest::sample::select(Backend::available()),
         length,
         0_usize..64,
         any::<u64>(),
@@ -152,7 +152,7 @@ proptest! {
         }).collect();
         seal(&mut jobs);
         for (((item, keys), text), buffer) in items.iter().zip(&keys).zip(&texts).zip(&buffers) {
-            let alone = sealed(&keys.sealing(Backend::best()), text, item.5, high(item.5, item.6));
+            let alone = sealed(&keys.sealing(Backend::AwsLc), text, item.5, high(item.5, item.6));
             prop_assert_eq!(&buffer[item.3..buffer.len() - 64], &alone[..]);
             prop_assert!(buffer[..item.3].iter().all(|&octet| octet == 0xa5));
             prop_assert!(buffer[buffer.len() - 64..].iter().all(|&octet| octet == 0x5a));

@@ -10,7 +10,7 @@ use warren_aead::{
 fn an_authentic_packet_without_any_text_is_opened_and_panics_nobody() {
     let octets = [7; 64];
     for transform in Transform::all() {
-        for backend in Backend::ALL.into_iter().filter(|backend| backend.supports(transform)) {
+        for backend in Backend::available().into_iter().filter(|backend| backend.supports(transform)) {
             let keys = KeyMaterial {
                 encryption: &octets[..transform.key_octets()],
                 salt: [1; 4],

@@ -120,6 +120,6 @@ fn one_forged_packet_does_not_spoil_the_others_of_its_batch() {
 #[should_panic(expected = "the caller lays a packet out")]
 fn sealing_a_packet_of_impossible_length_is_our_own_fault() {
     let keys = Keys::new(Transform::ChaCha20Poly1305, 1);
-    let key = keys.sealing(warren_aead::Backend::best());
+    let key = keys.sealing(warren_aead::Backend::AwsLc);
     warren_aead::seal(&mut [warren_aead::SealJob::new(&key, 1, None, &mut [0; 31])]);
 }

@@ -1,62 +1,47 @@
 //! One gateway, control and engine whole, on memory ports; what the kernel and the XDP program do is modelled.
 
-use crate::network::End;
 use crate::oracle::{Oracle, Violation};
-use crate::packet::{Mac, outer, udp_frame};
-use crate::plan::Plan;
+use crate::packet::{DontFragment, Outer, ip, outer, udp_frame, udp_packet};
 use crate::seed::Lots;
+use crate::site::{INSIDE, OUTSIDE, Site, Stations};
 use rand_chacha::ChaCha8Rng;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use warren_engine::{EnginePort, Handle, Settings, Worker, WorkerParts, build};
-use warren_ike::{ChildConfig, Dpd, Entropy, Path, PeerConfig, Retransmit};
-use warren_policy::{
-    AddressRange, Identity, Lifetime, PeerId, RuleId, RuleSet, Secret, Selector, TransportAction,
-    TransportRule, TunnelRule,
-};
+use warren_ike::{Entropy, Path};
+use warren_policy::RuleId;
 use warren_port::{Link, MemoryLink, MemoryPort, Umem, UmemConfig};
-use warren_seam::{
-    Command, ForwardingTable, MacAddress, Neighbour, PortIndex, PortInfo, Route, Side,
-    limits::WINDOW_PACKETS_DEFAULT,
-};
-use warren_tunnels::{Output, State, TunnelConfig, Tunnels, TunnelsConfig};
+use warren_seam::{Command, Entry, Injected, SaId};
+use warren_tunnels::{Output, State, Tunnels};
 
-const INSIDE: PortIndex = PortIndex(0);
-const OUTSIDE: PortIndex = PortIndex(1);
 /// Packets a memory port holds in each direction.
 const QUEUE_PACKETS: usize = 1024;
 /// Turns of workers and control without rest before a livelock is certain.
 const TURNS_MAX: usize = 10_000;
-const SECRET: &[u8] = b"an honest secret of thirty-two octets";
-
-/// The inside and outside Ethernet addresses of a gateway and of the stations beyond.
-#[derive(Clone, Copy)]
-struct Stations {
-    inside: Mac,
-    outside: Mac,
-    host: Mac,
-    peer: Mac,
-}
-
-impl Stations {
-    fn of(end: End) -> Self {
-        let mac = |end: End, last| [2, 0, 0, 0, end.index() as u8, last];
-        Self { inside: mac(end, 1), outside: mac(end, 2), host: mac(end, 3), peer: mac(end.other(), 2) }
-    }
-}
+/// Octets in front of a packet: what the daemon leaves free for the headers of a whole stack.
+const HEADROOM_OCTETS: u32 = 512;
 
 /// What one life of a gateway consists of; a restart replaces it.
 pub(crate) struct Gateway {
-    end: End,
+    name: String,
     stations: Stations,
-    address: IpAddr,
+    addresses: Vec<IpAddr>,
     tunnels: Tunnels,
     handle: Handle,
     workers: Vec<Worker>,
     inside: MemoryLink,
     outside: MemoryLink,
-    /// Frames that control sent since they were last taken: IKE, through the kernel's sockets.
-    control_frames: Vec<Vec<u8>>,
+    /// What the engine gives the gateway's own kernel, and takes from it.
+    tun: MemoryLink,
+    /// Frames that left on the outside since they were last taken, IKE through the kernel's sockets among them.
+    frames: Vec<Vec<u8>>,
+    /// Packets for the gateway itself that are no IKE.
+    own: Vec<Vec<u8>>,
+    /// SAs that the engine was given and not told to remove.
+    installed: BTreeSet<SaId>,
+    /// What traffic goes through, as the engine was told.
+    bound: BTreeMap<RuleId, Vec<SaId>>,
 }
 
 impl Gateway {
@@ -65,17 +50,23 @@ impl Gateway {
     /// # Panics
     /// When the machine cannot give it memory.
     #[must_use]
-    pub(crate) fn start(now: Duration, plan: &Plan, end: End, lots: ChaCha8Rng) -> Self {
+    pub(crate) fn start(now: Duration, site: &Site, lots: ChaCha8Rng) -> Self {
         let (inside_port, inside) = MemoryPort::pair("inside", Link::Ethernet, QUEUE_PACKETS);
         let (outside_port, outside) = MemoryPort::pair("outside", Link::Ethernet, QUEUE_PACKETS);
-        let umem = UmemConfig { frames: 512, frame_octets: 2048, headroom: 256, huge_pages: false };
+        let (tun_port, tun) = MemoryPort::pair("tun", Link::Ip, QUEUE_PACKETS);
+        let umem = UmemConfig {
+            frames: 512,
+            frame_octets: 2048,
+            headroom: HEADROOM_OCTETS,
+            huge_pages: false,
+        };
         let parts = WorkerParts {
             umem: Umem::new(&umem).expect("a small UMEM can be had"),
             ports: vec![
                 EnginePort { index: INSIDE, port: Box::new(inside_port) },
                 EnginePort { index: OUTSIDE, port: Box::new(outside_port) },
             ],
-            tun: None,
+            tun: Some(Box::new(tun_port)),
         };
         let (handle, workers) = build(vec![parts], &Settings::default()).expect("two descriptors can be had");
         let mut discovery = lots.clone();
@@ -83,35 +74,53 @@ impl Gateway {
         let entropies: (Box<dyn Entropy>, Box<dyn Entropy>) =
             (Box::new(Lots(lots)), Box::new(Lots(discovery)));
         let mut gateway = Self {
-            end,
-            stations: Stations::of(end),
-            address: plan.gateways[end.index()],
-            tunnels: Tunnels::new(now, tunnels_config(plan, end), Vec::new(), entropies),
+            name: site.name.clone(),
+            stations: site.stations,
+            addresses: site.forwarding.local.clone(),
+            tunnels: Tunnels::new(now, site.tunnels.clone(), Vec::new(), entropies),
             handle,
             workers,
             inside,
             outside,
-            control_frames: Vec::new(),
+            tun,
+            frames: Vec::new(),
+            own: Vec::new(),
+            installed: BTreeSet::new(),
+            bound: BTreeMap::new(),
         };
-        let forwarding = forwarding(plan, end);
-        gateway.submit(Command::Forwarding(forwarding));
+        gateway.submit(Command::Forwarding(site.forwarding.clone()));
         gateway
     }
 
-    /// The host behind the gateway sends a datagram to the other host.
+    /// The host behind the gateway sends a datagram to another host.
     pub(crate) fn host_sends(&self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
         let frame = udp_frame((self.stations.host, self.stations.inside), from, to, payload);
         self.inside.send(&frame);
     }
 
-    /// Frames that reached the host since the last call.
-    pub(crate) fn host_receives(&self) -> Vec<Vec<u8>> {
+    /// A program on the gateway itself sends a datagram, which the routes lead into the engine.
+    pub(crate) fn own_sends(&self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
+        self.tun.send(&udp_packet(from, to, payload, DontFragment::Yes));
+    }
+
+    /// Packets for programs on the gateway itself since the last call.
+    pub(crate) fn own_receives(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.own)
+    }
+
+    /// Frames that left on the inside since the last call.
+    pub(crate) fn inside_sends(&self) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.inside.receive()).collect()
+    }
+
+    /// A frame from the inside.
+    pub(crate) fn inside_receives(&self, frame: &[u8]) {
+        self.inside.send(frame);
     }
 
     /// A frame from the wide area: the XDP program gives it to a worker, or the kernel to a socket of control.
     pub(crate) fn wire_receives(&mut self, now: Duration, frame: &[u8]) {
-        match self.ike_datagram(frame) {
+        match outer(frame).and_then(|outer| self.ike_datagram(&outer)) {
             Some((path, octets)) => self.tunnels.handle_datagram(now, path, octets),
             None => {
                 self.outside.send(frame);
@@ -119,14 +128,22 @@ impl Gateway {
         }
     }
 
+    /// A packet for the gateway itself that came out of the engine.
+    fn kernel_receives(&mut self, now: Duration, packet: Vec<u8>) {
+        match ip(&packet).and_then(|outer| self.ike_datagram(&outer)) {
+            Some((path, octets)) => self.tunnels.handle_datagram(now, path, octets),
+            None => self.own.push(packet),
+        }
+    }
+
     /// What the kernel would deliver to the sockets on ports 500 and 4500 (DESIGN 4): IKE, and keepalives.
-    fn ike_datagram<'a>(&self, frame: &'a [u8]) -> Option<(Path, &'a [u8])> {
-        let outer = outer(frame).filter(|outer| outer.destination == self.address)?;
-        let (source, destination, payload) = outer.udp()?;
+    fn ike_datagram<'a>(&self, outer: &Outer<'a>) -> Option<(Path, &'a [u8])> {
+        let address = outer.destination;
+        let (source, destination, payload) = outer.udp().filter(|_| self.addresses.contains(&address))?;
         let marked = payload.get(..4) == Some(&[0; 4]);
         let ours = destination == 500 || (destination == 4500 && (marked || payload.len() <= 4));
         let path = Path {
-            local: SocketAddr::new(self.address, destination),
+            local: SocketAddr::new(address, destination),
             remote: SocketAddr::new(outer.source, source),
         };
         ours.then_some((path, payload))
@@ -146,44 +163,55 @@ impl Gateway {
     /// # Panics
     /// When they never come to rest.
     pub(crate) fn settle(&mut self, now: Duration, oracle: &mut Oracle) -> Result<Vec<Vec<u8>>, Violation> {
-        let mut frames = Vec::new();
         if self.next_timeout().is_some_and(|at| at <= now) {
             self.tunnels.handle_timeout(now);
         }
         for _ in 0..TURNS_MAX {
-            let mut busy = self.drain_control(oracle);
-            for worker in &mut self.workers {
-                busy |= worker.poll(now);
-            }
+            let mut busy = self.drain_control(now, oracle)?;
+            busy |= self.work(now);
             self.check_conservation()?;
             self.handle.applied();
             while let Some((_, event)) = self.handle.poll_event() {
                 self.tunnels.handle_event(now, event);
                 busy = true;
             }
-            frames.append(&mut self.control_frames);
-            frames.extend(std::iter::from_fn(|| self.outside.receive()));
+            while let Some(packet) = self.tun.receive() {
+                self.kernel_receives(now, packet);
+                busy = true;
+            }
             if !busy {
-                return Ok(frames);
+                self.check_known()?;
+                return Ok(std::mem::take(&mut self.frames));
             }
         }
-        panic!("the {:?} gateway never comes to rest", self.end);
+        panic!("{} never comes to rest", self.name);
     }
 
-    fn drain_control(&mut self, oracle: &mut Oracle) -> bool {
+    /// One turn of every worker, and what they sent.
+    fn work(&mut self, now: Duration) -> bool {
+        let busy = self.workers.iter_mut().fold(false, |busy, worker| busy | worker.poll(now));
+        self.frames.extend(std::iter::from_fn(|| self.outside.receive()));
+        busy
+    }
+
+    fn drain_control(&mut self, now: Duration, oracle: &mut Oracle) -> Result<bool, Violation> {
         let mut busy = false;
         while let Some(output) = self.tunnels.poll_output() {
             busy = true;
             match output {
                 Output::Transmit { path, octets } => {
                     let macs = (self.stations.outside, self.stations.peer);
-                    self.control_frames.push(udp_frame(macs, path.local, path.remote, &octets));
+                    self.frames.push(udp_frame(macs, path.local, path.remote, &octets));
                 }
-                Output::TransmitThrough { .. } => panic!("no tunnel is inside another one here"),
+                Output::TransmitThrough { stack, path, octets } => {
+                    let packet = udp_packet(path.local, path.remote, &octets, DontFragment::No);
+                    let entry = Entry::Through(stack);
+                    self.submit(Command::Inject(Box::new(Injected { entry, packet })));
+                    // The next datagram leaves when this one is on its way, as the daemon sees to.
+                    self.work(now);
+                }
                 Output::Engine(command) => {
-                    if let Command::InstallOutbound(sa) = &command {
-                        oracle.note_outbound(sa);
-                    }
+                    self.note(&command, oracle)?;
                     self.submit(command);
                 }
                 Output::Log(_) => {}
@@ -193,11 +221,40 @@ impl Gateway {
                 | Output::RemoveAddress(_) => {}
             }
         }
-        busy
+        Ok(busy)
+    }
+
+    /// Keeps what the promises about SAs are judged by.
+    fn note(&mut self, command: &Command, oracle: &mut Oracle) -> Result<(), Violation> {
+        match command {
+            Command::InstallInbound(sa) => drop(self.installed.insert(sa.id)),
+            Command::InstallOutbound(sa) => {
+                oracle.note_outbound(sa);
+                self.installed.insert(sa.id);
+            }
+            Command::Bind { rule, stack } => drop(self.bound.insert(*rule, stack.clone())),
+            Command::Remove(sa) => {
+                self.installed.remove(sa);
+                // NT-31: flows are cut before SAs go.
+                if let Some((rule, _)) = self.bound.iter().find(|(_, stack)| stack.contains(sa)) {
+                    return Err(Violation::NotCut(format!("{}: {sa:?}, by {rule:?}", self.name)));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn submit(&mut self, command: Command) {
         assert!(self.handle.submit(command).is_ok(), "commands are applied faster than they are given");
+    }
+
+    /// F-24, NT-17: control knows every SA that it has given the engine.
+    fn check_known(&self) -> Result<(), Violation> {
+        match self.installed.iter().find(|sa| !self.tunnels.knows(**sa)) {
+            None => Ok(()),
+            Some(sa) => Err(Violation::Orphan(format!("{}: {sa:?}", self.name))),
+        }
     }
 
     /// X-4, issue 1: every packet in ends in exactly one counter.
@@ -206,7 +263,7 @@ impl Gateway {
         if counters.conserved() {
             Ok(())
         } else {
-            Err(Violation::NotConserved(format!("{:?} gateway: {counters:?}", self.end)))
+            Err(Violation::NotConserved(format!("{}: {counters:?}", self.name)))
         }
     }
 
@@ -219,107 +276,25 @@ impl Gateway {
             .all(|tunnel| matches!(tunnel.state, State::Up { .. } | State::Rekeying { .. }))
     }
 
+    /// Control, for what an operator does and asks.
+    pub(crate) fn tunnels_mut(&mut self) -> &mut Tunnels {
+        &mut self.tunnels
+    }
+
+    /// NT-17: after the end the engine has no SA.
+    ///
+    /// # Errors
+    /// With one that it has.
+    pub(crate) fn check_bare(&self) -> Result<(), Violation> {
+        match self.installed.first() {
+            None => Ok(()),
+            Some(sa) => Err(Violation::Left(format!("{}: {sa:?} of {}", self.name, self.installed.len()))),
+        }
+    }
+
     /// Every drop so far, for the report of a run.
     #[must_use]
     pub(crate) fn drops(&self) -> Vec<(&'static str, u64)> {
         self.handle.counters().drops().map(|(reason, count)| (reason.word(), count)).collect()
-    }
-}
-
-fn identity(end: End) -> Identity {
-    Identity::Fqdn(match end {
-        End::West => "west.test".to_owned(),
-        End::East => "east.test".to_owned(),
-    })
-}
-
-fn network(address: IpAddr) -> AddressRange {
-    let length = if address.is_ipv4() { 24 } else { 64 };
-    AddressRange::from_prefix(address, length).expect("24 and 64 are lengths of their families")
-}
-
-fn selector(plan: &Plan, end: End) -> Selector {
-    let [here, there] = [end, end.other()].map(|end| network(plan.hosts[end.index()]));
-    Selector::between(here, there).expect("both hosts are of one family")
-}
-
-fn tunnels_config(plan: &Plan, end: End) -> TunnelsConfig {
-    let (peer, rule) = (PeerId(0), RuleId(0));
-    let peer_config = PeerConfig {
-        id: peer,
-        name: "far".to_owned(),
-        local: plan.gateways[end.index()],
-        remote: warren_ike::Remote::Host(plan.gateways[end.other().index()]),
-        local_identity: identity(end),
-        remote_identity: warren_ike::RemoteIdentity::Exactly(identity(end.other())),
-        mode: warren_ike::Mode::Main,
-        authentication: warren_ike::Authentication::PreSharedKey(Secret::new(SECRET.to_vec())),
-        xauth: warren_ike::Xauth::Off,
-        config_mode: warren_ike::ConfigMode::Off,
-        fragmentation: true,
-        proposals: vec![plan.ike],
-        lifetime: plan.isakmp_lifetime_s,
-        dpd: Some(Dpd { delay: Duration::from_secs(5), timeout: Duration::from_secs(20) }),
-        nat_traversal: plan.nat_traversal,
-        retransmit: Retransmit::default(),
-        pad: None,
-    };
-    let child = ChildConfig {
-        rule,
-        peer,
-        selector: selector(plan, end),
-        proposals: vec![plan.esp],
-        lifetime: Lifetime { seconds: plan.lifetime_s, kilobytes: None },
-        window_packets: WINDOW_PACKETS_DEFAULT,
-        is_divisible: false,
-        mode: warren_policy::SaMode::Tunnel,
-        carrier: warren_seam::Carrier::Network,
-    };
-    let name = "site".to_owned();
-    let gateway = plan.gateways[end.other().index()];
-    TunnelsConfig {
-        peers: vec![peer_config],
-        tunnels: vec![TunnelConfig { child, start: plan.start[end.index()] }],
-        rules: RuleSet {
-            transport: vec![TransportRule {
-                name: "sites".to_owned(),
-                selector: selector(plan, end),
-                action: TransportAction::Permit,
-            }],
-            tunnel: vec![TunnelRule {
-                id: RuleId(0),
-                name,
-                selector: selector(plan, end),
-                peer,
-                gateway: gateway.into(),
-            }],
-        },
-        ..TunnelsConfig::default()
-    }
-}
-
-fn forwarding(plan: &Plan, end: End) -> ForwardingTable {
-    let stations = Stations::of(end);
-    let here = plan.hosts[end.index()];
-    let far = plan.gateways[end.other().index()];
-    let port =
-        |name: &str, mac, side| PortInfo { name: name.to_owned(), mac: MacAddress(mac), mtu: 1500, side };
-    let on_link = |address: IpAddr, port| Route {
-        destination: network(address).first(),
-        prefix_length: network(address).prefix_length().expect("networks are prefixes"),
-        via: None,
-        port,
-    };
-    ForwardingTable {
-        ports: vec![
-            port("inside", stations.inside, Side::Inside),
-            port("outside", stations.outside, Side::Outside),
-        ],
-        local: vec![plan.gateways[end.index()]],
-        routes: vec![on_link(here, INSIDE), on_link(far, OUTSIDE)],
-        neighbours: vec![
-            Neighbour { port: INSIDE, address: here, mac: MacAddress(stations.host) },
-            Neighbour { port: OUTSIDE, address: far, mac: MacAddress(stations.peer) },
-        ],
     }
 }

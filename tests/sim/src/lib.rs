@@ -16,11 +16,16 @@ mod network;
 mod oracle;
 mod packet;
 mod plan;
+mod row;
+mod row_plan;
+mod row_sites;
 mod run;
 mod seed;
+mod site;
 
 pub use network::{End, Weather};
 pub use oracle::Violation;
 pub use plan::Plan;
+pub use row_plan::{Disturbance, RowPlan, Trouble};
 pub use run::{Broken, Report, run};
 pub use seed::Seed;

@@ -1,7 +1,7 @@
 //! Plays many seeds and says which of them broke a promise.
 
 use clap::Parser;
-use sim::{Plan, Report, Seed, run};
+use sim::{Report, Seed, run};
 use std::process::ExitCode;
 
 /// Two gateways on a virtual clock and a network with bad weather between them.
@@ -30,15 +30,12 @@ fn main() -> ExitCode {
                 if arguments.verbose {
                     println!("seed {}: {report:?}", seed.0);
                 }
-                total.sent += report.sent;
-                total.received += report.received;
-                total.esp_packets += report.esp_packets;
-                total.steps += report.steps;
+                total.add(report);
             }
             Err(broke) => {
                 broken += 1;
                 println!("seed {} broke a promise at {:?}: {:?}", seed.0, broke.at, broke.violation);
-                println!("  {:?}", Plan::draw(seed));
+                println!("  {}", broke.plan);
             }
         }
     }

@@ -56,17 +56,17 @@ impl Weather {
     pub const FAIR: Self = Self { loss: 0, duplicate: 0, delay: 0, corrupt: 0 };
 }
 
-type Flight = Reverse<(Duration, u64, End, Vec<u8>)>;
+type Flight<Place> = Reverse<(Duration, u64, Place, Vec<u8>)>;
 
-/// The link.
-pub(crate) struct Network {
+/// The links between all places that frames go to.
+pub(crate) struct Network<Place> {
     rng: ChaCha8Rng,
     weather: Weather,
-    under_way: BinaryHeap<Flight>,
+    under_way: BinaryHeap<Flight<Place>>,
     sent: u64,
 }
 
-impl Network {
+impl<Place: Copy + Ord> Network<Place> {
     /// A link whose faults follow from `rng`.
     #[must_use]
     pub(crate) fn new(rng: ChaCha8Rng) -> Self {
@@ -79,7 +79,7 @@ impl Network {
     }
 
     /// Takes a frame on its way to `to`.
-    pub(crate) fn send(&mut self, now: Duration, to: End, mut frame: Vec<u8>) {
+    pub(crate) fn send(&mut self, now: Duration, to: Place, mut frame: Vec<u8>) {
         if self.chance(self.weather.loss) {
             return;
         }
@@ -93,7 +93,7 @@ impl Network {
     }
 
     /// The next frame that has arrived by `now`.
-    pub(crate) fn receive(&mut self, now: Duration) -> Option<(End, Vec<u8>)> {
+    pub(crate) fn receive(&mut self, now: Duration) -> Option<(Place, Vec<u8>)> {
         if self.under_way.peek().is_none_or(|Reverse((due, ..))| *due > now) {
             return None;
         }
@@ -106,7 +106,7 @@ impl Network {
         self.under_way.peek().map(|Reverse((due, ..))| *due)
     }
 
-    fn launch(&mut self, now: Duration, to: End, frame: Vec<u8>) {
+    fn launch(&mut self, now: Duration, to: Place, frame: Vec<u8>) {
         if self.under_way.len() >= FRAMES_MAX {
             return;
         }

@@ -8,6 +8,7 @@ use warren_seam::{EspTransform, OutboundSa};
 
 const ESP: u8 = 50;
 const PORT_NAT_TRAVERSAL: u16 = 4500;
+const IKE_PORTS: [u16; 2] = [500, PORT_NAT_TRAVERSAL];
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,16 @@ pub enum Violation {
     UnknownSpi(u32),
     /// After the network healed, traffic did not pass.
     NotHealed(String),
+    /// Something was between two gateways that is not of these two, or is neither ESP nor IKE.
+    Stray(String),
+    /// A packet arrived that nobody sent, or for the second time.
+    WronglyDelivered(String),
+    /// An SA was removed while traffic was bound to it.
+    NotCut(String),
+    /// The engine has an SA that control knows nothing of.
+    Orphan(String),
+    /// After the end something is left.
+    Left(String),
 }
 
 /// An outbound SA as the oracle knows it.
@@ -34,7 +45,7 @@ struct KnownSa {
 
 /// Watches the wire between two gateways.
 pub(crate) struct Oracle {
-    hosts: [IpAddr; 2],
+    hosts: Vec<IpAddr>,
     known: Vec<KnownSa>,
     used: HashSet<(Vec<u8>, Vec<u8>)>,
     esp_packets: u64,
@@ -43,7 +54,7 @@ pub(crate) struct Oracle {
 impl Oracle {
     /// A watch for traffic between these hosts.
     #[must_use]
-    pub(crate) fn new(hosts: [IpAddr; 2]) -> Self {
+    pub(crate) fn new(hosts: Vec<IpAddr>) -> Self {
         Self { hosts, known: Vec::new(), used: HashSet::new(), esp_packets: 0 }
     }
 
@@ -82,6 +93,24 @@ impl Oracle {
         }
     }
 
+    /// The same where nothing may be but ESP and IKE between these two.
+    ///
+    /// # Errors
+    /// With the promise that the frame breaks.
+    pub(crate) fn see_between(&mut self, ends: [IpAddr; 2], frame: &[u8]) -> Result<(), Violation> {
+        let is_of_theirs = outer(frame).is_some_and(|outer| {
+            let ports = outer.udp().map(|(source, destination, _)| [source, destination]);
+            let is_ike_or_esp = ports.is_some_and(|ports| ports.iter().any(|port| IKE_PORTS.contains(port)));
+            [[outer.source, outer.destination], [outer.destination, outer.source]].contains(&ends)
+                && (outer.protocol == ESP || is_ike_or_esp)
+        });
+        self.see(frame)?;
+        if is_of_theirs {
+            return Ok(());
+        }
+        Err(Violation::Stray(format!("between {ends:?}: {:02x?}", &frame[..frame.len().min(80)])))
+    }
+
     fn see_esp(&mut self, esp: &[u8]) -> Result<(), Violation> {
         self.esp_packets += 1;
         let spi = esp.get(..4).map_or(0, |spi| u32::from_be_bytes([spi[0], spi[1], spi[2], spi[3]]));
@@ -115,8 +144,8 @@ mod tests {
     use crate::packet::{MARKER, udp_frame};
     use warren_seam::{Encapsulation, RuleId, SaId, SaKeys, Secret, Selector, Spi, Volume};
 
-    fn hosts() -> [IpAddr; 2] {
-        ["10.1.0.10".parse().unwrap(), "10.2.0.10".parse().unwrap()]
+    fn hosts() -> Vec<IpAddr> {
+        vec!["10.1.0.10".parse().unwrap(), "10.2.0.10".parse().unwrap()]
     }
 
     fn frame(from: &str, to: &str, payload: &[u8]) -> Vec<u8> {

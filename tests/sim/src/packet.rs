@@ -18,6 +18,33 @@ const UDP: u8 = 17;
 /// When the two addresses are of different families or the payload exceeds what IP can carry: a mistake of the scene.
 #[must_use]
 pub(crate) fn udp_frame(macs: (Mac, Mac), from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    let ethertype = if from.is_ipv4() { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
+    let mut frame = [macs.1, macs.0].concat();
+    frame.extend(ethertype);
+    frame.extend(udp_packet(from, to, payload, DontFragment::Yes));
+    frame
+}
+
+/// The *don't fragment* bit of IPv4.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DontFragment {
+    /// Set: what hosts send.
+    Yes,
+    /// Clear: IKE, which knows nothing of path MTUs.
+    No,
+}
+
+/// A UDP datagram in IP.
+///
+/// # Panics
+/// As [`udp_frame`].
+#[must_use]
+pub(crate) fn udp_packet(
+    from: SocketAddr,
+    to: SocketAddr,
+    payload: &[u8],
+    dont_fragment: DontFragment,
+) -> Vec<u8> {
     let length = u16::try_from(8 + payload.len()).expect("scenes send small datagrams");
     let mut udp = Vec::with_capacity(usize::from(length));
     udp.extend(from.port().to_be_bytes());
@@ -32,12 +59,10 @@ pub(crate) fn udp_frame(macs: (Mac, Mac), from: SocketAddr, to: SocketAddr, payl
         checksum => checksum,
     };
     udp[6..8].copy_from_slice(&checksum.to_be_bytes());
-    let mut frame = [macs.1, macs.0].concat();
-    frame.extend(ip_packet(from.ip(), to.ip(), &udp));
-    frame
+    ip_packet(from.ip(), to.ip(), &udp, dont_fragment)
 }
 
-fn ip_packet(from: IpAddr, to: IpAddr, udp: &[u8]) -> Vec<u8> {
+fn ip_packet(from: IpAddr, to: IpAddr, udp: &[u8], dont_fragment: DontFragment) -> Vec<u8> {
     let mut out = Vec::with_capacity(42 + udp.len());
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -45,19 +70,17 @@ fn ip_packet(from: IpAddr, to: IpAddr, udp: &[u8]) -> Vec<u8> {
             let mut header = [0u8; 20];
             header[0] = 0x45;
             header[2..4].copy_from_slice(&length.to_be_bytes());
-            header[6] = 0x40;
+            header[6] = if dont_fragment == DontFragment::Yes { 0x40 } else { 0 };
             header[8] = 64;
             header[9] = UDP;
             header[12..16].copy_from_slice(&from.octets());
             header[16..20].copy_from_slice(&to.octets());
             let checksum = fold(add(0, &header));
             header[10..12].copy_from_slice(&checksum.to_be_bytes());
-            out.extend(ETHERTYPE_IPV4);
             out.extend(header);
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
             let length = u16::try_from(udp.len()).expect("scenes send small datagrams");
-            out.extend(ETHERTYPE_IPV6);
             out.extend([0x60, 0, 0, 0]);
             out.extend(length.to_be_bytes());
             out.extend([UDP, 64]);
@@ -86,9 +109,23 @@ pub(crate) struct Outer<'a> {
 /// Reads the outermost IP header; `None` for what is no IP packet.
 #[must_use]
 pub(crate) fn outer(frame: &[u8]) -> Option<Outer<'_>> {
-    let ip = frame.get(14..)?;
-    match frame.get(12..14)? {
-        [0x08, 0x00] => {
+    let version = match *frame.get(12..)?.first_chunk()? {
+        ETHERTYPE_IPV4 => 4,
+        ETHERTYPE_IPV6 => 6,
+        _ => return None,
+    };
+    header(frame.get(14..)?, version)
+}
+
+/// The same of a packet without a link's header.
+#[must_use]
+pub(crate) fn ip(packet: &[u8]) -> Option<Outer<'_>> {
+    header(packet, packet.first()? >> 4)
+}
+
+fn header(ip: &[u8], version: u8) -> Option<Outer<'_>> {
+    match version {
+        4 => {
             let header = usize::from(ip.first()? & 0x0f) * 4;
             let source: [u8; 4] = ip.get(12..16)?.try_into().ok()?;
             let destination: [u8; 4] = ip.get(16..20)?.try_into().ok()?;
@@ -100,7 +137,7 @@ pub(crate) fn outer(frame: &[u8]) -> Option<Outer<'_>> {
                 payload: ip.get(header..end)?,
             })
         }
-        [0x86, 0xdd] => {
+        6 => {
             let source: [u8; 16] = ip.get(8..24)?.try_into().ok()?;
             let destination: [u8; 16] = ip.get(24..40)?.try_into().ok()?;
             let end = 40 + usize::from(u16::from_be_bytes([*ip.get(4)?, *ip.get(5)?]));

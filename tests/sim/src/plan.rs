@@ -78,7 +78,7 @@ fn address(text: &str) -> IpAddr {
 }
 
 /// Mostly the cheap group, so that many seeds can be played.
-fn ike(rng: &mut ChaCha8Rng) -> IkeProposal {
+pub(crate) fn ike(rng: &mut ChaCha8Rng) -> IkeProposal {
     let texts = [
         "aes128-sha256-ecp256",
         "aes256-sha256-ecp256",
@@ -90,7 +90,7 @@ fn ike(rng: &mut ChaCha8Rng) -> IkeProposal {
     pick(rng, &texts).parse().expect("proposals of the plan are well-formed")
 }
 
-fn esp(rng: &mut ChaCha8Rng) -> EspProposal {
+pub(crate) fn esp(rng: &mut ChaCha8Rng) -> EspProposal {
     let texts = [
         "aes128gcm16",
         "aes256gcm16",
@@ -102,7 +102,7 @@ fn esp(rng: &mut ChaCha8Rng) -> EspProposal {
     pick(rng, &texts).parse().expect("proposals of the plan are well-formed")
 }
 
-fn weather(rng: &mut ChaCha8Rng) -> Weather {
+pub(crate) fn weather(rng: &mut ChaCha8Rng) -> Weather {
     let chance = |rng: &mut ChaCha8Rng| pick(rng, &[0, 0, 20, 100, 300]);
     Weather { loss: chance(rng), duplicate: chance(rng), delay: chance(rng), corrupt: chance(rng) }
 }

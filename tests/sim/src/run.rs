@@ -5,7 +5,9 @@ use crate::network::{End, Network, Weather};
 use crate::oracle::{Oracle, Violation};
 use crate::packet::{MARKER, outer};
 use crate::plan::Plan;
+use crate::row;
 use crate::seed::{Seed, below};
+use crate::site::Site;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::{BTreeMap, HashSet};
@@ -19,6 +21,8 @@ const RECOVERY: Duration = Duration::from_secs(180);
 const PROOF: Duration = Duration::from_secs(100);
 /// Time for the last packets to arrive.
 const FLIGHT: Duration = Duration::from_secs(2);
+/// A row takes several times as long as a pair.
+const SEEDS_PER_ROW: u64 = 3;
 /// Longest step of the clock.
 const STEP_MAX: Duration = Duration::from_secs(1);
 
@@ -42,6 +46,8 @@ pub struct Report {
 pub struct Broken {
     /// Virtual time since the start of the run.
     pub at: Duration,
+    /// What was played.
+    pub plan: String,
     /// What was broken.
     pub violation: Violation,
 }
@@ -50,8 +56,9 @@ pub struct Broken {
 pub(crate) struct World {
     plan: Plan,
     now: Duration,
+    sites: [Site; 2],
     gateways: [Gateway; 2],
-    network: Network,
+    network: Network<End>,
     oracle: Oracle,
     lots: ChaCha8Rng,
     next_packet: [Duration; 2],
@@ -61,29 +68,52 @@ pub(crate) struct World {
     steps: u64,
 }
 
-/// Plays the run of `seed`.
+/// Plays what `seed` stands for: two gateways, and with every third seed also a row of them.
 ///
 /// # Errors
 /// With the first broken promise.
 pub fn run(seed: Seed) -> Result<Report, Broken> {
-    let plan = Plan::draw(seed);
-    let mut world = World::new(plan);
+    let mut report = run_pair(seed)?;
+    if seed.0 % SEEDS_PER_ROW == 0 {
+        report.add(row::run(seed)?);
+    }
+    Ok(report)
+}
+
+fn run_pair(seed: Seed) -> Result<Report, Broken> {
+    let mut world = World::new(Plan::draw(seed));
     match world.play() {
         Ok(()) => Ok(world.report()),
-        Err(violation) => Err(Broken { at: world.now, violation }),
+        Err(violation) => Err(Broken { at: world.now, plan: format!("{:?}", world.plan), violation }),
+    }
+}
+
+impl Report {
+    /// Adds another run.
+    pub fn add(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.received += other.received;
+        self.esp_packets += other.esp_packets;
+        self.steps += other.steps;
+        for (reason, count) in other.drops {
+            *self.drops.entry(reason).or_default() += count;
+        }
     }
 }
 
 impl World {
     fn new(plan: Plan) -> Self {
         let mut lots = plan.seed.stream("world");
-        let gateways =
-            End::BOTH.map(|end| Gateway::start(Duration::ZERO, &plan, end, ChaCha8Rng::from_rng(&mut lots)));
+        let sites = End::BOTH.map(|end| Site::of_pair(&plan, end));
+        let gateways = sites
+            .each_ref()
+            .map(|site| Gateway::start(Duration::ZERO, site, ChaCha8Rng::from_rng(&mut lots)));
         Self {
             now: Duration::ZERO,
+            sites,
             gateways,
             network: Network::new(plan.seed.stream("network")),
-            oracle: Oracle::new(plan.hosts),
+            oracle: Oracle::new(plan.hosts.to_vec()),
             lots,
             next_packet: [Duration::ZERO; 2],
             sent: 0,
@@ -99,8 +129,8 @@ impl World {
         let mut restart = self.plan.restart;
         while self.now < self.plan.storm {
             if let Some((_, end)) = restart.take_if(|(at, _)| *at <= self.now) {
-                self.gateways[end.index()] =
-                    Gateway::start(self.now, &self.plan, end, ChaCha8Rng::from_rng(&mut self.lots));
+                let lots = ChaCha8Rng::from_rng(&mut self.lots);
+                self.gateways[end.index()] = Gateway::start(self.now, &self.sites[end.index()], lots);
             }
             self.chatter();
             self.step(self.plan.storm)?;
@@ -189,7 +219,7 @@ impl World {
             self.oracle.see(&frame)?;
             self.network.send(self.now, end.other(), frame);
         }
-        for frame in self.gateways[end.index()].host_receives() {
+        for frame in self.gateways[end.index()].inside_sends() {
             self.host_hears(end, &frame);
         }
         Ok(())
