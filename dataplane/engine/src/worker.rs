@@ -149,8 +149,10 @@ impl Worker {
             applied = Some(token);
         }
         if let Some(token) = applied {
-            // What the change set free (parked packets, say) is on its way before anybody hears that it was made.
+            // What the change set free (parked packets, a datagram of control's) is on its way before anybody hears that it
+            // was made.
             stages::run(&mut self.core, &mut self.lanes);
+            transmit::flush(&mut self.core);
             self.link.applied.store(token, Ordering::Release);
         }
         applied.is_some()
