@@ -407,8 +407,11 @@ impl<N: Negotiator> Tunnels<N> {
         let mut ready = vec![rule];
         while let Some(rule) = ready.pop() {
             if self.run_stack(now, rule) {
-                let waits = |(rule, stack): (&RuleId, &Stack)| stack.is_waiting.then_some(*rule);
-                ready.extend(self.stacks.iter().filter_map(waits));
+                // Each once: it says anew whether it waits.
+                let waits = |(rule, stack): (&RuleId, &mut Stack)| {
+                    std::mem::take(&mut stack.is_waiting).then_some(*rule)
+                };
+                ready.extend(self.stacks.iter_mut().filter_map(waits));
             }
         }
     }
