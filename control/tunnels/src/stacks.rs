@@ -176,9 +176,11 @@ impl<N: Negotiator> Tunnels<N> {
         is_there
     }
 
-    /// Outbound SAs of the traffic that stacks are for: [`Tunnels::outbound_activity`] wants to hear of it.
-    pub fn stack_sas(&self) -> impl Iterator<Item = SaId> + '_ {
-        let tunnels = self.stacks.keys().filter_map(|rule| self.tunnels.get(rule));
+    /// Outbound SAs of discovered tunnels, and of the traffic that stacks are for: both go when they have none, so
+    /// [`Tunnels::outbound_activity`] wants to hear of it.
+    pub fn outbound_sas(&self) -> impl Iterator<Item = SaId> + '_ {
+        let found = self.discovery.rules().filter(|rule| !self.stacks.contains_key(rule));
+        let tunnels = self.stacks.keys().copied().chain(found).filter_map(|rule| self.tunnels.get(&rule));
         tunnels.flat_map(|tunnel| tunnel.pairs.iter().map(|pair| pair.outbound.id))
     }
 

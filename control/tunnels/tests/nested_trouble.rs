@@ -317,6 +317,25 @@ fn a_gateway_behind_tunnels_does_not_move_to_where_there_are_none() {
     assert_no_strays(&chain);
 }
 
+#[test] // NT-27
+fn traffic_in_one_direction_keeps_a_stack() {
+    let mut own = wired(&rules());
+    own.stack_idle = seconds(60);
+    let mut chain = row_of(own);
+    chain.send(0, there());
+    chain.run(seconds(1));
+    for _ in 0..30 {
+        assert!(chain.send(0, there()), "{:#?}", chain.nodes[0].notices);
+        // As the daemon does, who asks the workers for their counters.
+        let (now, innermost) = (chain.now, chain.nodes[0].bound[&SITE][0]);
+        let tunnels = &mut chain.nodes[0].tunnels;
+        let used: Vec<SaId> = tunnels.outbound_sas().filter(|sa| *sa == innermost).collect();
+        used.into_iter().for_each(|sa| tunnels.outbound_activity(now, sa));
+        chain.drain(0);
+        chain.run(seconds(10));
+    }
+}
+
 /// What may come at any time in this file.
 fn disturb(chain: &mut Chain) {
     let now = chain.now;
