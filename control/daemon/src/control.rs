@@ -273,7 +273,7 @@ impl Control {
         self.parts.tunnels.set_unix_time(now, Clock::unix());
         let tunnels = &mut self.parts.tunnels;
         let inbound: Vec<_> = tunnels.inbound_sas().map(|sa| (sa, true)).collect();
-        let outbound: Vec<_> = tunnels.discovered_sas().map(|sa| (sa, false)).collect();
+        let outbound: Vec<_> = tunnels.outbound_sas().map(|sa| (sa, false)).collect();
         let mut heard = HashMap::with_capacity(inbound.len() + outbound.len());
         for (sa, is_inbound) in inbound.into_iter().chain(outbound) {
             let packets = self.parts.engine.sa_counters(sa).map_or(0, |counters| counters.packets);

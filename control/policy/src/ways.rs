@@ -191,6 +191,9 @@ const fn unspecified(gateway: IpAddr) -> IpAddr {
 /// Finds all ways. Looks at rules at most [`WAY_STEPS_MAX`] times; what is not settled then is an error.
 #[must_use]
 pub fn ways(rules: &RuleSet, known: &Known<'_>) -> Ways {
+    if !is_any_led_on(rules) {
+        return Ways::default();
+    }
     let atlas = Atlas {
         rules,
         known,
@@ -208,6 +211,22 @@ pub fn ways(rules: &RuleSet, known: &Known<'_>) -> Ways {
         atlas.note(&mut drawn, protection.rule, protection.peer, protection.host, &rule.selector);
     }
     drawn.finish(known)
+}
+
+/// Whether any rule takes what goes to the gateway of another one. Mostly none does, and then nothing is inside anything:
+/// that is known sooner than the tree of all rules is made.
+fn is_any_led_on(rules: &RuleSet) -> bool {
+    let own = rules.tunnel.iter().filter_map(|rule| rule.gateway.address());
+    let mut gateways: Vec<IpAddr> = own.chain(rules.protections().map(|(_, own)| own.host)).collect();
+    gateways.sort_unstable();
+    gateways.dedup();
+    rules.tunnel.iter().any(|rule| {
+        let range = &rule.selector.destination;
+        let first = gateways.partition_point(|gateway| *gateway < range.first());
+        // Of two one is not its own.
+        let mut within = gateways[first..].iter().take_while(|gateway| **gateway <= range.last()).take(2);
+        within.any(|gateway| rule.gateway.address() != Some(*gateway))
+    })
 }
 
 /// What was found, and for which rule first.

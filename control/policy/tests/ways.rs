@@ -715,7 +715,7 @@ fn where_there_is_a_way_each_packet_takes_it_and_where_the_walk_is_refused_there
         let share = |of: &Cell<u32>| f64::from(of.get()) / f64::from(total.get());
         println!("{rematching:?}: nested {} deep {} wrong {}", share(&nested), share(&deep), share(&wrong));
         assert!(share(&nested) > 0.25 && share(&deep) > 0.04, "{} {}", share(&nested), share(&deep));
-        assert!((0.1..0.8).contains(&share(&wrong)), "{}", share(&wrong));
+        assert!((0.05..0.8).contains(&share(&wrong)), "{}", share(&wrong));
     }
 }
 

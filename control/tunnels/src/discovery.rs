@@ -253,12 +253,6 @@ impl<N: Negotiator> Tunnels<N> {
         Ok((rule, self.discovery.ted.preview(now, rule, packet)?))
     }
 
-    /// Outbound SAs of discovered tunnels: [`Tunnels::outbound_activity`] wants to hear of their traffic.
-    pub fn discovered_sas(&self) -> impl Iterator<Item = SaId> + '_ {
-        let tunnels = self.discovery.tunnels.keys().filter_map(|rule| self.tunnels.get(rule));
-        tunnels.flat_map(|tunnel| tunnel.pairs.iter().map(|pair| pair.outbound.id))
-    }
-
     /// Packets left by this outbound SA since the last call.
     pub fn outbound_activity(&mut self, now: Duration, sa: SaId) {
         self.note_traffic(now, sa);

@@ -100,9 +100,11 @@ impl<N: Negotiator> Tunnels<N> {
         is_there
     }
 
-    /// Outbound SAs of the traffic that stacks are for: [`Tunnels::outbound_activity`] wants to hear of it.
-    pub fn stack_sas(&self) -> impl Iterator<Item = SaId> + '_ {
-        let tunnels = self.stacks.keys().filter_map(|rule| self.tunnels.get(rule));
+    /// Outbound SAs of discovered tunnels, and of the traffic that stacks are for: both go when they have none, so
+    /// [`Tunnels::outbound_activity`] wants to hear of it.
+    pub fn outbound_sas(&self) -> impl Iterator<Item = SaId> + '_ {
+        let found = self.discovery.rules().filter(|rule| !self.stacks.contains_key(rule));
+        let tunnels = self.stacks.keys().copied().chain(found).filter_map(|rule| self.tunnels.get(&rule));
         tunnels.flat_map(|tunnel| tunnel.pairs.iter().map(|pair| pair.outbound.id))
     }
 
@@ -331,8 +333,11 @@ impl<N: Negotiator> Tunnels<N> {
         let mut ready = vec![rule];
         while let Some(rule) = ready.pop() {
             if self.run_stack(now, rule) {
-                let waits = |(rule, stack): (&RuleId, &Stack)| stack.is_waiting.then_some(*rule);
-                ready.extend(self.stacks.iter().filter_map(waits));
+                // Each once: it says anew whether it waits.
+                let waits = |(rule, stack): (&RuleId, &mut Stack)| {
+                    std::mem::take(&mut stack.is_waiting).then_some(*rule)
+                };
+                ready.extend(self.stacks.iter_mut().filter_map(waits));
             }
         }
     }

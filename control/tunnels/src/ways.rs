@@ -264,6 +264,13 @@ impl<N: Negotiator> Tunnels<N> {
         bases
     }
 
+    /// The tunnel of a level; `None` where it has none.
+    fn tunnel_of(&self, outer: &Outer, local: IpAddr) -> Option<RuleId> {
+        let other = || self.nesting.levels.get(&(outer.rule, local)).copied();
+        let tunnel = if outer.is_own { Some(outer.rule) } else { other() };
+        tunnel.filter(|tunnel| self.tunnels.contains_key(tunnel))
+    }
+
     fn base(&self, ways: &Ways, peer: PeerId, gateway: IpAddr) -> Option<Base> {
         let local = self.local(peer).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         match ways.to(local, gateway) {
@@ -271,15 +278,17 @@ impl<N: Negotiator> Tunnels<N> {
             Ok(way) if way.levels.is_empty() && way.discovers.is_none() => None,
             Ok(way) => {
                 let seen = self.seen_from(local, way);
-                let around =
-                    seen.iter().map(|(outer, local)| self.level(outer.rule, *local)).collect::<Option<_>>();
+                let around = seen.iter().map(|(outer, local)| self.tunnel_of(outer, *local));
+                // There was no identifier left for one of them, or nothing is ever negotiated for it.
+                let Some(around) = around.collect() else {
+                    let rule = way.levels.first().map_or(RuleId(0), |outer| outer.rule);
+                    return Some(Base::Refused(WayError::TooMany { rule, gateway }));
+                };
                 let outermost = seen.last().map_or(Some((local, gateway)), |(outer, _)| {
                     Some((self.local(outer.peer)?, outer.gateway))
                 });
                 let discovers =
                     way.discovers.zip(outermost).map(|(rule, (local, gateway))| (rule, local, gateway));
-                // Without an identifier for a level there is no stack either.
-                let around = around.unwrap_or_default();
                 Some(Base::Inside { around, by: (gateway, way.levels.clone()), discovers })
             }
         }
@@ -328,7 +337,7 @@ impl<N: Negotiator> Tunnels<N> {
             Ok(way) if way.discovers.is_some() => Exit::Shut,
             Ok(way) => {
                 let sas = self.seen_from(local, way).into_iter().map(|(outer, local)| {
-                    let tunnel = self.tunnels.get(&self.level(outer.rule, local)?)?;
+                    let tunnel = self.tunnels.get(&self.tunnel_of(&outer, local)?)?;
                     tunnel.best().map(|at| tunnel.pairs[at].outbound.id)
                 });
                 sas.collect::<Option<Vec<_>>>().map_or(Exit::Shut, Exit::Through)
