@@ -27,6 +27,7 @@ pub(crate) struct Gateway {
     name: String,
     stations: Stations,
     addresses: Vec<IpAddr>,
+    checks_datagrams: bool,
     tunnels: Tunnels,
     handle: Handle,
     workers: Vec<Worker>,
@@ -77,6 +78,7 @@ impl Gateway {
             name: site.name.clone(),
             stations: site.stations,
             addresses: site.forwarding.local.clone(),
+            checks_datagrams: site.checks_datagrams,
             tunnels: Tunnels::new(now, site.tunnels.clone(), Vec::new(), entropies),
             handle,
             workers,
@@ -146,7 +148,7 @@ impl Gateway {
             local: SocketAddr::new(address, destination),
             remote: SocketAddr::new(outer.source, source),
         };
-        ours.then_some((path, payload))
+        (ours && (outer.udp_checksum_holds() || !self.checks_datagrams)).then_some((path, payload))
     }
 
     /// When the gateway wants to be called though nothing arrived.
@@ -214,7 +216,7 @@ impl Gateway {
                     self.note(&command, oracle)?;
                     self.submit(command);
                 }
-                Output::Log(_) => {}
+                Output::Log(n) => { if std::env::var_os("SIMLOG").is_some() { eprintln!("{now:?} {}: {n}", self.name); } }
                 Output::KeepLease(_)
                 | Output::DropLease(_)
                 | Output::AddAddress(_)

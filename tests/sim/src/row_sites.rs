@@ -78,6 +78,7 @@ impl RowPlan {
             name: format!("node {at}"),
             stations: stations(at),
             tunnels: tunnels(at),
+            checks_datagrams: true,
             forwarding: forwarding(self, at),
         };
         (0..self.nodes()).map(site).collect()
