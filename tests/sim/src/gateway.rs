@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use warren_engine::{EnginePort, Handle, Settings, Worker, WorkerParts, build};
+use warren_engine::{EnginePort, Handle, Settings, Tally, Worker, WorkerParts, build};
 use warren_ike::{Entropy, Path};
 use warren_policy::RuleId;
 use warren_port::{Link, MemoryLink, MemoryPort, Umem, UmemConfig};
@@ -55,12 +55,8 @@ impl Gateway {
         let (inside_port, inside) = MemoryPort::pair("inside", Link::Ethernet, QUEUE_PACKETS);
         let (outside_port, outside) = MemoryPort::pair("outside", Link::Ethernet, QUEUE_PACKETS);
         let (tun_port, tun) = MemoryPort::pair("tun", Link::Ip, QUEUE_PACKETS);
-        let umem = UmemConfig {
-            frames: 512,
-            frame_octets: 2048,
-            headroom: HEADROOM_OCTETS,
-            huge_pages: false,
-        };
+        let umem =
+            UmemConfig { frames: 512, frame_octets: 2048, headroom: HEADROOM_OCTETS, huge_pages: false };
         let parts = WorkerParts {
             umem: Umem::new(&umem).expect("a small UMEM can be had"),
             ports: vec![
@@ -216,7 +212,7 @@ impl Gateway {
                     self.note(&command, oracle)?;
                     self.submit(command);
                 }
-                Output::Log(n) => { if std::env::var_os("SIMLOG").is_some() { eprintln!("{now:?} {}: {n}", self.name); } }
+                Output::Log(_) => {}
                 Output::KeepLease(_)
                 | Output::DropLease(_)
                 | Output::AddAddress(_)
@@ -276,6 +272,12 @@ impl Gateway {
             .status()
             .iter()
             .all(|tunnel| matches!(tunnel.state, State::Up { .. } | State::Rekeying { .. }))
+    }
+
+    /// ESP packets opened so far.
+    #[must_use]
+    pub(crate) fn opened(&self) -> u64 {
+        self.handle.counters().of(Tally::Opened)
     }
 
     /// Control, for what an operator does and asks.
