@@ -177,8 +177,7 @@ fn batch_by_us(
     warren_aead::seal(black_box(&mut jobs));
     let sealed = start.elapsed();
     let jobs = (0..).zip(packets.iter_mut());
-    let mut jobs: Vec<_> =
-        jobs.map(|(place, packet)| OpenJob::new(&at(place).1, None, packet)).collect();
+    let mut jobs: Vec<_> = jobs.map(|(place, packet)| OpenJob::new(&at(place).1, None, packet)).collect();
     let start = Instant::now();
     warren_aead::open(black_box(&mut jobs));
     let opened = start.elapsed();

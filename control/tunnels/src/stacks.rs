@@ -328,18 +328,23 @@ impl<N: Negotiator> Tunnels<N> {
         }
     }
 
-    /// Does what the stack wants done until it has to wait, and then the same for all that waited for it.
+    /// Does what the stack wants done until it has to wait, and then the same for all that wait: for it, or for what has
+    /// just become of one of its levels.
     fn advance(&mut self, now: Duration, rule: RuleId) {
-        let mut ready = vec![rule];
+        let mut ready = self.waiting();
+        ready.push(rule);
         while let Some(rule) = ready.pop() {
             if self.run_stack(now, rule) {
-                // Each once: it says anew whether it waits.
-                let waits = |(rule, stack): (&RuleId, &mut Stack)| {
-                    std::mem::take(&mut stack.is_waiting).then_some(*rule)
-                };
-                ready.extend(self.stacks.iter_mut().filter_map(waits));
+                ready.extend(self.waiting());
             }
         }
+    }
+
+    /// Those that wait, each once: it says anew whether it waits.
+    fn waiting(&mut self) -> Vec<RuleId> {
+        let waits =
+            |(rule, stack): (&RuleId, &mut Stack)| std::mem::take(&mut stack.is_waiting).then_some(*rule);
+        self.stacks.iter_mut().filter_map(waits).collect()
     }
 
     /// Whether what others wait for may have changed.

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use warren_engine::{EnginePort, Handle, Settings, Worker, WorkerParts, build};
+use warren_engine::{EnginePort, Handle, Settings, Tally, Worker, WorkerParts, build};
 use warren_ike::{Entropy, Path};
 use warren_policy::RuleId;
 use warren_port::{Link, MemoryLink, MemoryPort, Umem, UmemConfig};
@@ -27,6 +27,7 @@ pub(crate) struct Gateway {
     name: String,
     stations: Stations,
     addresses: Vec<IpAddr>,
+    checks_datagrams: bool,
     tunnels: Tunnels,
     handle: Handle,
     workers: Vec<Worker>,
@@ -54,12 +55,8 @@ impl Gateway {
         let (inside_port, inside) = MemoryPort::pair("inside", Link::Ethernet, QUEUE_PACKETS);
         let (outside_port, outside) = MemoryPort::pair("outside", Link::Ethernet, QUEUE_PACKETS);
         let (tun_port, tun) = MemoryPort::pair("tun", Link::Ip, QUEUE_PACKETS);
-        let umem = UmemConfig {
-            frames: 512,
-            frame_octets: 2048,
-            headroom: HEADROOM_OCTETS,
-            huge_pages: false,
-        };
+        let umem =
+            UmemConfig { frames: 512, frame_octets: 2048, headroom: HEADROOM_OCTETS, huge_pages: false };
         let parts = WorkerParts {
             umem: Umem::new(&umem).expect("a small UMEM can be had"),
             ports: vec![
@@ -77,6 +74,7 @@ impl Gateway {
             name: site.name.clone(),
             stations: site.stations,
             addresses: site.forwarding.local.clone(),
+            checks_datagrams: site.checks_datagrams,
             tunnels: Tunnels::new(now, site.tunnels.clone(), Vec::new(), entropies),
             handle,
             workers,
@@ -146,7 +144,7 @@ impl Gateway {
             local: SocketAddr::new(address, destination),
             remote: SocketAddr::new(outer.source, source),
         };
-        ours.then_some((path, payload))
+        (ours && (outer.udp_checksum_holds() || !self.checks_datagrams)).then_some((path, payload))
     }
 
     /// When the gateway wants to be called though nothing arrived.
@@ -274,6 +272,12 @@ impl Gateway {
             .status()
             .iter()
             .all(|tunnel| matches!(tunnel.state, State::Up { .. } | State::Rekeying { .. }))
+    }
+
+    /// ESP packets opened so far.
+    #[must_use]
+    pub(crate) fn opened(&self) -> u64 {
+        self.handle.counters().of(Tally::Opened)
     }
 
     /// Control, for what an operator does and asks.

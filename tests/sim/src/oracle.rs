@@ -27,6 +27,8 @@ pub enum Violation {
     Stray(String),
     /// A packet arrived that nobody sent, or for the second time.
     WronglyDelivered(String),
+    /// A layer was opened that did not come out of the one that is to be around it.
+    Uncarried(String),
     /// An SA was removed while traffic was bound to it.
     NotCut(String),
     /// The engine has an SA that control knows nothing of.
@@ -127,7 +129,7 @@ impl Oracle {
 }
 
 /// The ESP packet in a datagram, raw or in UDP (RFC 3948 §2.1).
-fn esp_packet<'a>(outer: &Outer<'a>) -> Option<&'a [u8]> {
+pub(crate) fn esp_packet<'a>(outer: &Outer<'a>) -> Option<&'a [u8]> {
     if outer.protocol == ESP {
         return Some(outer.payload);
     }

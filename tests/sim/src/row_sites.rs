@@ -78,6 +78,7 @@ impl RowPlan {
             name: format!("node {at}"),
             stations: stations(at),
             tunnels: tunnels(at),
+            checks_datagrams: true,
             forwarding: forwarding(self, at),
         };
         (0..self.nodes()).map(site).collect()
@@ -214,8 +215,7 @@ pub(crate) fn name_of_way(gateway: usize) -> String {
 
 fn sender(plan: &RowPlan) -> TunnelsConfig {
     let mut draft = Draft::new(plan, 0);
-    let peers: Vec<_> =
-        (1..=plan.depth).map(|at| draft.peer(plan.node(0), (at, plan.node(at)))).collect();
+    let peers: Vec<_> = (1..=plan.depth).map(|at| draft.peer(plan.node(0), (at, plan.node(at)))).collect();
     let here = network(plan.host(1));
     draft.open("site", here, network(plan.host(2)), peers[plan.depth - 1]);
     if let Some(gateway) = plan.second_site {
@@ -223,7 +223,8 @@ fn sender(plan: &RowPlan) -> TunnelsConfig {
     }
     let far = plan.depth + 1;
     if plan.receiver {
-        let (own, receiver) = (AddressRange::single(plan.sender_inside()), AddressRange::single(plan.node(far)));
+        let (own, receiver) =
+            (AddressRange::single(plan.sender_inside()), AddressRange::single(plan.node(far)));
         draft.tunnel("to-receiver", own, receiver, peers[plan.depth - 1]);
     }
     // By the letter the source is the host's at every level; on the wire it is ours.
@@ -267,7 +268,8 @@ fn receiver(plan: &RowPlan) -> TunnelsConfig {
 
 fn forwarding(plan: &RowPlan, at: usize) -> ForwardingTable {
     let own = stations(at);
-    let port = |name: &str, mac, side| PortInfo { name: name.to_owned(), mac: MacAddress(mac), mtu: 1500, side };
+    let port =
+        |name: &str, mac, side| PortInfo { name: name.to_owned(), mac: MacAddress(mac), mtu: 1500, side };
     let length = |address: IpAddr| if address.is_ipv4() { 32 } else { 128 };
     let route = |destination: IpAddr, via, port| Route {
         destination,

@@ -43,6 +43,9 @@ pub(crate) struct Site {
     pub(crate) name: String,
     pub(crate) stations: Stations,
     pub(crate) tunnels: TunnelsConfig,
+    /// Its kernel drops datagrams whose checksum fails. Where it does not, damage to an address is as good as a forger's
+    /// work, and answers go to wherever it says.
+    pub(crate) checks_datagrams: bool,
     pub(crate) forwarding: ForwardingTable,
 }
 
@@ -54,6 +57,7 @@ impl Site {
             name: format!("{end:?} gateway"),
             stations: Stations::of(end),
             tunnels: tunnels_config(plan, end),
+            checks_datagrams: false,
             forwarding: forwarding(plan, end),
         }
     }

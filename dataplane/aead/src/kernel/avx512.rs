@@ -255,10 +255,7 @@ impl Sum {
         Self {
             low: _mm512_xor_si512(self.low, _mm512_clmulepi64_epi128::<0x00>(blocks, powers)),
             high: _mm512_xor_si512(self.high, _mm512_clmulepi64_epi128::<0x11>(blocks, powers)),
-            middle: _mm512_xor_si512(
-                self.middle,
-                _mm512_clmulepi64_epi128::<0x00>(halves, power_halves),
-            ),
+            middle: _mm512_xor_si512(self.middle, _mm512_clmulepi64_epi128::<0x00>(halves, power_halves)),
         }
     }
 
@@ -319,8 +316,7 @@ impl Sum {
         let middle = sum(middle, reduced, _mm512_shuffle_epi32::<0x4e>(self.low));
         let reduced = _mm512_clmulepi64_epi128::<0x00>(middle, polynomial);
         let lanes = sum(self.high, reduced, _mm512_shuffle_epi32::<0x4e>(middle));
-        let halves =
-            _mm256_xor_si256(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64::<1>(lanes));
+        let halves = _mm256_xor_si256(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64::<1>(lanes));
         _mm_xor_si128(_mm256_castsi256_si128(halves), _mm256_extracti128_si256::<1>(halves))
     }
 }
