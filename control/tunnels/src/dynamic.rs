@@ -186,9 +186,8 @@ impl<N: Negotiator> Tunnels<N> {
     pub(crate) fn take_out_of_use(&mut self, now: Duration, rules: &[RuleId]) {
         // What is inside of them goes first, while it still can say so. Another rule may have their identifiers soon.
         let going: HashSet<RuleId> = rules.iter().copied().collect();
-        let concerned = |rule: &RuleId| {
-            going.contains(rule) || self.stack_uses(*rule, &|level| going.contains(&level))
-        };
+        let concerned =
+            |rule: &RuleId| going.contains(rule) || self.stack_uses(*rule, &|level| going.contains(&level));
         let stacks: Vec<RuleId> = self.stacks.keys().copied().filter(concerned).collect();
         self.close_stacks(now, &stacks);
         for rule in rules {
