@@ -8,10 +8,11 @@ use crate::stacks::{News, Stack};
 use crate::tunnel::Tunnel;
 use crate::tunnels::{Output, Tunnels};
 use crate::ways::Exit;
+use std::net::SocketAddr;
 use std::time::Duration;
 use warren_ike::{Down, Failure, Role};
 use warren_policy::{Lifetime, RuleId};
-use warren_seam::{Command, SaId};
+use warren_seam::{Command, Encapsulation, SaId};
 
 impl<N: Negotiator> Tunnels<N> {
     /// Ends every input: takes the negotiator's outputs, and leaves no deadline, no closed pair and no remark about
@@ -55,11 +56,13 @@ impl<N: Negotiator> Tunnels<N> {
         while let Some(output) = self.negotiator.poll_output() {
             self.take(now, output);
         }
+        self.strayed = None;
     }
 
     fn take(&mut self, now: Duration, output: warren_ike::Output) {
         use warren_ike::Output as Ike;
         match output {
+            Ike::Transmit { path, .. } if self.strayed == Some(path.remote.ip()) => self.unsent += 1,
             Ike::Transmit { path, octets } => match self.exit(&path) {
                 Exit::Clear => self.output(Output::Transmit { path, octets }),
                 Exit::Through(stack) => self.output(Output::TransmitThrough { stack, path, octets }),
@@ -90,6 +93,9 @@ impl<N: Negotiator> Tunnels<N> {
             | Ike::ConfigReceived { .. }
             | Ike::ConfigAcknowledged { .. }
             | Ike::ConfigFailed { .. } => self.remarks.push_back(output),
+            Ike::MovePeer { sa, remote, .. } if self.leaves_its_way(sa, remote) => {
+                self.call_back(now, sa, remote);
+            }
             Ike::MovePeer { sa, remote, encapsulation } => {
                 self.move_facts(sa, remote, encapsulation);
                 self.command(Command::MovePeer { sa, remote, encapsulation });
@@ -310,7 +316,19 @@ impl<N: Negotiator> Tunnels<N> {
         }
     }
 
-    fn move_facts(&mut self, sa: SaId, remote: std::net::IpAddr, encapsulation: warren_seam::Encapsulation) {
+    /// A peer behind tunnels spoke from elsewhere. It is answered where its way leads, and not there.
+    fn call_back(&mut self, now: Duration, sa: SaId, strayed: std::net::IpAddr) {
+        self.strayed = Some(strayed);
+        let rule = self.owner(sa);
+        let pair = rule.and_then(|rule| self.tunnels.get_mut(&rule)?.pair_mut(sa));
+        if let Some((remote, Encapsulation::Udp { remote_port, .. })) =
+            pair.map(|pair| (pair.outbound.remote, pair.outbound.encapsulation))
+        {
+            self.negotiator.peer_moved(now, sa, SocketAddr::new(remote, remote_port));
+        }
+    }
+
+    fn move_facts(&mut self, sa: SaId, remote: std::net::IpAddr, encapsulation: Encapsulation) {
         let rule = self.owner(sa);
         let pair = rule.and_then(|rule| self.tunnels.get_mut(&rule)?.pair_mut(sa));
         if let Some(pair) = pair {

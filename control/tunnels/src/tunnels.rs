@@ -109,6 +109,9 @@ pub struct Tunnels<N = Endpoint> {
     pub(crate) news: VecDeque<News>,
     /// Rules whose stacks came to nothing, and why.
     pub(crate) kept_down: BTreeMap<RuleId, KeptDown>,
+    /// Where a peer that is reached through tunnels claims to be: nothing leaves for there as long as the negotiator's outputs
+    /// of now are taken.
+    pub(crate) strayed: Option<IpAddr>,
     /// Datagrams that did not leave because what they had to be inside of was not there.
     pub(crate) unsent: u64,
     /// How long a stack may be without traffic.
@@ -191,6 +194,7 @@ impl<N: Negotiator> Tunnels<N> {
             tearing_down: None,
             news: VecDeque::new(),
             kept_down: BTreeMap::new(),
+            strayed: None,
             unsent: 0,
             stack_idle: config.stack_idle,
             stacks_looked_at: now,
@@ -217,7 +221,9 @@ impl<N: Negotiator> Tunnels<N> {
     pub(crate) fn plan_starts(&mut self, now: Duration) {
         let mut at = now;
         for (rule, tunnel) in &mut self.tunnels {
-            if tunnel.starts_immediately() && tunnel.may_open() && tunnel.pairs.is_empty() {
+            // What has a stack is under way.
+            let is_due = tunnel.may_open() && tunnel.pairs.is_empty() && !self.stacks.contains_key(rule);
+            if tunnel.starts_immediately() && is_due {
                 tunnel.held_until = Some(at);
                 at += START_SPACING;
                 self.touched.push(*rule);
