@@ -74,7 +74,7 @@ pub(crate) struct World {
 /// With the first broken promise.
 pub fn run(seed: Seed) -> Result<Report, Broken> {
     let mut report = run_pair(seed)?;
-    if seed.0 % SEEDS_PER_ROW == 0 {
+    if seed.0.is_multiple_of(SEEDS_PER_ROW) {
         report.add(row::run(seed)?);
     }
     Ok(report)
