@@ -142,6 +142,35 @@ fn an_outer_tunnel_that_its_gateway_deletes_suspends_what_stands_on_it_and_all_i
     }
 }
 
+#[test] // NT-29, NT-32
+fn stacks_that_lose_the_same_level_both_come_back_as_soon_as_it_is_there_again() {
+    let mut chain = with_a_second_site(3);
+    for _ in 0..40 {
+        chain.send(0, there());
+        chain.send(0, to_other());
+        chain.run(Duration::from_millis(50));
+    }
+    let is_done = |chain: &Chain| {
+        let stacks = chain.nodes[0].tunnels.stacks();
+        stacks.len() == 2 && stacks.iter().all(|stack| stack.state == StackState::Done)
+    };
+    assert!(is_done(&chain), "{:#?}", chain.nodes[0].tunnels.stacks());
+    for lost in [1, 2] {
+        let now = chain.now;
+        assert!(chain.nodes[lost].tunnels.down(now, RuleId(0)));
+        chain.drain(lost);
+        assert!(chain.nodes[lost].tunnels.up(now, RuleId(0)));
+        chain.drain(lost);
+        // Traffic, for what the peer's deletion took away for good.
+        for _ in 0..200 {
+            chain.send(0, there());
+            chain.send(0, to_other());
+            chain.run(Duration::from_millis(50));
+        }
+        assert!(is_done(&chain), "{lost}: {:#?}", chain.nodes[0].notices);
+    }
+}
+
 #[test] // NT-31
 fn every_level_is_rekeyed_again_and_again_and_no_packet_is_lost() {
     let mut chain = Chain::of(3);

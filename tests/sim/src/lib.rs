@@ -9,6 +9,16 @@
 //!                 └─────────────── Oracle sees ─────────────┘
 //! ```
 //!
+//! With every third seed also a row of gateways, whose first one's rules nest: a tunnel to each, inside those to the gateways
+//! in front of it. What is between two of them may be nothing but ESP and IKE of the first one and the one behind the link;
+//! they die, are closed and rekey, and in the end nothing is left of anything.
+//!
+//! ```text
+//! host ── sender ── Network ── gateway 1 ── Network ── gateway 2 ── Network ── gateway 3 ── host
+//!            │           └──────────────────────┴───── Oracle ─────────┘            │
+//!            └─ tunnel to 1 (tunnel to 2 (tunnel to 3 (clear text))) ───────────────┘
+//! ```
+//!
 //! Everything drawn by lot follows from one number, so that a failed run can be played again.
 
 mod gateway;

@@ -4,7 +4,7 @@ use clap::Parser;
 use sim::{Report, Seed, run};
 use std::process::ExitCode;
 
-/// Two gateways on a virtual clock and a network with bad weather between them.
+/// Two gateways, and rows of them, on a virtual clock and a network with bad weather between them.
 #[derive(Parser)]
 #[command(version, about)]
 struct Arguments {

@@ -197,6 +197,23 @@ mod tests {
         assert_eq!(oracle.esp_packets(), 2);
     }
 
+    #[test] // NT-12, NT-13
+    fn what_is_not_of_the_two_ends_of_a_link_is_seen() {
+        let mut oracle = Oracle::new(hosts());
+        let ends = ["198.51.100.1".parse().unwrap(), "198.51.100.2".parse().unwrap()];
+        let ike = |from, to| frame(from, to, &[7; 28]);
+        assert_eq!(oracle.see_between(ends, &ike("198.51.100.1:500", "198.51.100.2:500")), Ok(()));
+        assert_eq!(oracle.see_between(ends, &ike("198.51.100.2:500", "198.51.100.1:500")), Ok(()));
+        for (from, to) in [
+            ("198.51.100.1:500", "198.51.100.3:500"),
+            ("198.51.100.3:500", "198.51.100.1:500"),
+            ("198.51.100.1:7", "198.51.100.2:7"),
+        ] {
+            let stray = oracle.see_between(ends, &ike(from, to));
+            assert!(matches!(stray, Err(Violation::Stray(_))), "{from} {to}: {stray:?}");
+        }
+    }
+
     #[test]
     fn esp_under_an_spi_that_nobody_installed_is_seen() {
         let mut oracle = Oracle::new(hosts());

@@ -305,7 +305,9 @@ impl Row {
             self.oracle.see_between(self.plan.ends(link), &frame)?;
             let is_esp = outer(&frame).is_some_and(|packet| esp_packet(&packet).is_some());
             if at > 1 && is_esp && self.lots.next_u32() % 1000 < SHORT_CUTS {
-                self.network.send(self.now, (0, Comes::PastGateways), frame.clone());
+                let mut copy = frame.clone();
+                copy[..6].copy_from_slice(&self.sites[0].stations.outside);
+                self.network.send(self.now, (0, Comes::PastGateways), copy);
             }
             self.network.send(self.now, to, frame);
         }

@@ -28,7 +28,11 @@ const STEPS: &[Step] = &[
     Step { name: "unit", words: "unit, property and house tests", run: unit },
     Step { name: "docs", words: "documentation and its examples", run: docs },
     Step { name: "fuzz", words: "every fuzz target for a bounded time", run: fuzz_targets },
-    Step { name: "sim", words: "two gateways on a virtual clock, a few hundred seeds", run: sim },
+    Step {
+        name: "sim",
+        words: "two gateways, and rows of them, on a virtual clock, a few hundred seeds",
+        run: sim,
+    },
     Step { name: "interop", words: "strongSwan, vpnc and a Linux kernel as peers", run: interop },
     Step { name: "demo", words: "the scenes of the demo, five seconds of traffic each", run: demo },
 ];
