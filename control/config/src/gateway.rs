@@ -7,8 +7,14 @@ use crate::section::Section;
 use std::path::PathBuf;
 
 /// AEAD implementations that can be asked for; `auto` leaves the choice to the daemon.
-const AEADS: &[(&str, Option<&str>)] =
-    &[("auto", None), ("aws-lc", Some("aws-lc")), ("ring", Some("ring")), ("rustcrypto", Some("rustcrypto"))];
+const AEADS: &[(&str, Option<&str>)] = &[
+    ("auto", None),
+    ("vaes-avx512", Some("vaes-avx512")),
+    ("vaes-avx2", Some("vaes-avx2")),
+    ("aws-lc", Some("aws-lc")),
+    ("ring", Some("ring")),
+    ("rustcrypto", Some("rustcrypto")),
+];
 
 /// How a worker waits for packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -97,14 +97,23 @@ struct DataPlane {
     parts: Vec<WorkerParts>,
 }
 
+/// Whose AEAD code runs: the one asked for, else the fastest. A CPU that cannot run what was asked for is an error: who
+/// names one wants no other.
+fn backend(name: Option<&str>) -> Result<Backend, StartError> {
+    let Some(name) = name else { return Ok(Backend::best()) };
+    let backend = name.parse::<Backend>().map_err(|error| StartError::Backend(error.to_string()))?;
+    if !backend.is_available() {
+        return Err(StartError::Backend(format!("this CPU cannot run {backend}")));
+    }
+    Ok(backend)
+}
+
 /// Starts everything. The runtime must be running.
 pub(crate) async fn start(file: PathBuf, mut config: Config, clock: Clock) -> Result<Control, StartError> {
     let signals = Signals::open().map_err(StartError::io("signals"))?;
     warren_aead::self_test()?;
-    let backend = match &config.gateway.aead {
-        None => Backend::best(),
-        Some(name) => name.parse::<Backend>().map_err(|error| StartError::Backend(error.to_string()))?,
-    };
+    let backend = backend(config.gateway.aead.as_deref())?;
+    tracing::info!("AES-GCM by {backend}");
     let netlink = kernel::connect()?;
     if config.automatic_ports {
         config.ports = surroundings::automatic_ports(&config, &netlink, MARK).await?;
@@ -321,5 +330,18 @@ mod tests {
     fn every_number_of_workers_that_a_file_may_name_is_one_the_engine_takes() {
         let (file, engine) = (warren_config::limits::WORKERS_MAX, warren_engine::limits::WORKERS_MAX);
         assert!(usize::from(file) <= engine);
+    }
+
+    #[test]
+    fn aead_code_is_the_one_asked_for_or_an_error_and_else_the_fastest() {
+        assert_eq!(backend(None).unwrap(), Backend::best());
+        for asked in Backend::ALL {
+            let found = backend(Some(&asked.to_string()));
+            match asked.is_available() {
+                true => assert_eq!(found.unwrap(), asked),
+                false => assert!(found.unwrap_err().to_string().contains("this CPU cannot run")),
+            }
+        }
+        assert!(backend(Some("openssl")).is_err());
     }
 }

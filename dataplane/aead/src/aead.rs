@@ -35,6 +35,7 @@ impl Aead {
     pub(crate) fn new(backend: Backend, transform: Transform, key: &[u8]) -> Option<Self> {
         match backend {
             Backend::Avx512 => kernel_key(Level::Avx512, transform, key),
+            Backend::Avx2 => kernel_key(Level::Avx2, transform, key),
             Backend::AwsLc => aws_lc_key(transform, key),
             Backend::Ring => ring_key(transform, key),
             Backend::RustCrypto => rustcrypto_key(transform, key),

@@ -10,6 +10,8 @@ use std::str::FromStr;
 pub enum Backend {
     /// Our own kernel with VAES on registers of 512 bits. AES-GCM only.
     Avx512,
+    /// The same on registers of 256 bits.
+    Avx2,
     /// AWS-LC: assembly for every CPU generation; all transforms.
     AwsLc,
     /// ring: like AWS-LC below 512 octets, slower above; no AES-192. It does not wipe its keys.
@@ -20,7 +22,7 @@ pub enum Backend {
 
 impl Backend {
     /// Every backend, best first.
-    pub const ALL: [Self; 4] = [Self::Avx512, Self::AwsLc, Self::Ring, Self::RustCrypto];
+    pub const ALL: [Self; 5] = [Self::Avx512, Self::Avx2, Self::AwsLc, Self::Ring, Self::RustCrypto];
 
     /// The fastest that this CPU can run.
     #[must_use]
@@ -39,6 +41,7 @@ impl Backend {
     pub fn is_available(self) -> bool {
         match self {
             Self::Avx512 => Level::Avx512.is_available(),
+            Self::Avx2 => Level::Avx2.is_available(),
             Self::AwsLc | Self::Ring | Self::RustCrypto => true,
         }
     }
@@ -49,8 +52,8 @@ impl Backend {
         match (self, transform) {
             (Self::AwsLc, _) | (_, Transform::AesCbcHmac(..)) => true,
             (Self::Ring, Transform::AesGcm16(KeyLength::B192)) => false,
-            (Self::Ring, _) | (Self::Avx512 | Self::RustCrypto, Transform::AesGcm16(_)) => true,
-            (Self::Avx512 | Self::RustCrypto, Transform::ChaCha20Poly1305) => false,
+            (Self::Ring, _) | (Self::Avx512 | Self::Avx2 | Self::RustCrypto, Transform::AesGcm16(_)) => true,
+            (Self::Avx512 | Self::Avx2 | Self::RustCrypto, Transform::ChaCha20Poly1305) => false,
         }
     }
 
@@ -64,6 +67,7 @@ impl Backend {
     const fn word(self) -> &'static str {
         match self {
             Self::Avx512 => "vaes-avx512",
+            Self::Avx2 => "vaes-avx2",
             Self::AwsLc => "aws-lc",
             Self::Ring => "ring",
             Self::RustCrypto => "rustcrypto",
@@ -79,7 +83,7 @@ impl fmt::Display for Backend {
 
 /// Text that names no backend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no AEAD backend; there are vaes-avx512, aws-lc, ring and rustcrypto")]
+#[error("`{0}` is no AEAD backend; there are vaes-avx512, vaes-avx2, aws-lc, ring and rustcrypto")]
 pub struct NotABackend(String);
 
 impl FromStr for Backend {

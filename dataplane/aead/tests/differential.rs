@@ -8,7 +8,7 @@ use aes_gcm::aes::{Aes128, Aes192, Aes256, Block};
 use common::{Keys, laid_out, octets, opened, sealed};
 use proptest::prelude::*;
 use ring::hmac;
-use warren_aead::{Backend, Integrity, OpenJob, SealJob, Transform, Verdict, open, seal};
+use warren_aead::{Backend, Integrity, KeyLength, OpenJob, SealJob, Transform, Verdict, open, seal};
 
 /// Every length up to a frame's, then some up to a jumbo frame's.
 fn text_lengths() -> impl Iterator<Item = usize> {
@@ -43,6 +43,33 @@ fn every_backend_seals_the_same_octets_at_every_length_and_opens_the_others() {
                     "{transform} {length} {backend}"
                 );
                 assert_eq!(packet[transform.text_range(packet.len()).unwrap()], text[..length]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_packet_may_begin_at_any_address_and_nothing_around_it_changes() {
+    let transform = Transform::AesGcm16(KeyLength::B256);
+    let keys = Keys::new(transform, 13);
+    let text = octets(9, 3200);
+    for length in [0, 1, 15, 16, 31, 33, 63, 64, 65, 127, 129, 255, 256, 257, 1439, 1536, 1537, 3100] {
+        let expected = sealed(&keys.sealing(Backend::AwsLc), &text[..length], 5, Some(1));
+        for backend in keys.backends() {
+            let (sealing, opening) = (keys.sealing(backend), keys.opening(backend));
+            let mut buffer = vec![0xa5; length + 32 + 256];
+            let aligned = buffer.as_ptr().align_offset(64);
+            for at in aligned..aligned + 64 {
+                let packet = at..at + length + 32;
+                buffer[packet.clone()].copy_from_slice(&laid_out(transform, &text[..length], 5));
+                seal(&mut [SealJob::new(&sealing, 5, Some(1), &mut buffer[packet.clone()])]);
+                assert_eq!(buffer[packet.clone()], expected, "{backend} {length} {at}");
+                let mut jobs = [OpenJob::new(&opening, Some(1), &mut buffer[packet.clone()])];
+                open(&mut jobs);
+                assert_eq!(jobs[0].verdict, Verdict::Authentic, "{backend} {length} {at}");
+                assert_eq!(buffer[at + 16..at + 16 + length], text[..length], "{backend} {length} {at}");
+                buffer[packet].fill(0xa5);
+                assert!(buffer.iter().all(|&octet| octet == 0xa5), "{backend} {length} {at}");
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Our own AES-GCM (RFC 4106, NIST SP 800-38D), for packets instead of streams: nothing is set up per packet, a text's
-//! last octets are read and written through a mask, and a packet of up to 512 octets is reduced once.
+//! last octets are read and written through a mask, and a packet of up to 1,536 octets is reduced once.
 //!
 //! ```text
-//!   key octets -> expanded -> avx512 | avx2
+//!   key octets -> expanded -> packet, on the registers of avx512 | avx2
 //! ```
 //!
 //! What needs instructions that not every CPU has can be called only through a [`Kernel`], and none is made where they
@@ -10,8 +10,11 @@
 #![allow(unsafe_code, reason = "intrinsics: loads and stores, and calls into code for this CPU only")]
 
 mod associated;
+mod avx2;
 mod avx512;
+mod counters;
 mod expanded;
+mod packet;
 
 pub(crate) use associated::{Associated, Nonce};
 use expanded::Expanded;
@@ -21,6 +24,8 @@ use expanded::Expanded;
 pub(crate) enum Level {
     /// Registers of four blocks.
     Avx512,
+    /// Registers of two blocks.
+    Avx2,
 }
 
 impl Level {
@@ -28,6 +33,7 @@ impl Level {
     pub(crate) fn is_available(self) -> bool {
         match self {
             Self::Avx512 => avx512::is_available(),
+            Self::Avx2 => avx2::is_available(),
         }
     }
 }
@@ -61,6 +67,8 @@ impl Kernel {
         let tag = match self.level {
             // SAFETY: `new` has found the instructions of this level.
             Level::Avx512 => unsafe { avx512::seal(&self.key, nonce, aad, text) },
+            // SAFETY: `new` has found the instructions of this level.
+            Level::Avx2 => unsafe { avx2::seal(&self.key, nonce, aad, text) },
         };
         tag.to_le_bytes()
     }
@@ -71,6 +79,8 @@ impl Kernel {
         let expected = match self.level {
             // SAFETY: `new` has found the instructions of this level.
             Level::Avx512 => unsafe { avx512::open(&self.key, nonce, aad, text) },
+            // SAFETY: `new` has found the instructions of this level.
+            Level::Avx2 => unsafe { avx2::open(&self.key, nonce, aad, text) },
         };
         // All 16 octets at once: the time tells only whether they agree, and that the peer hears anyway.
         let authentic = expected ^ u128::from_le_bytes(tag) == 0;
