@@ -82,7 +82,7 @@ impl fmt::Display for StackEvent {
             Self::Idle => write!(f, "without traffic for long"),
             Self::Gone => write!(f, "gone"),
             Self::KeptDown { pause } => {
-                write!(f, "gone; its traffic is dropped, next try in {:.1} s", pause.as_secs_f32())
+                write!(f, "kept down; its traffic is dropped, next try in {:.1} s", pause.as_secs_f32())
             }
             Self::Refused { reason } => write!(f, "is not built: {reason}"),
         }

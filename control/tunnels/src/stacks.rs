@@ -155,7 +155,8 @@ impl<N: Negotiator> Tunnels<N> {
         let held = |tunnel: &&RuleId| self.tunnels.get(tunnel).is_some_and(|own| own.held_until.is_some());
         if let Some(level) = around.iter().find(held).copied() {
             let failed = (self.name(level), self.tunnels[&level].last_failure.map(Trouble::Failed));
-            return self.keep_down(now, rule, (failed, BACK_OFF_MIN));
+            self.keep_down(now, rule, (failed, BACK_OFF_MIN));
+            return self.log_pause(now, rule);
         }
         let Some((pending, base)) = self.pending_stack(rule, packet) else { return };
         if self.stacks.is_empty() {
@@ -490,8 +491,7 @@ impl<N: Negotiator> Tunnels<N> {
             Some(Reason::Failed(_) | Reason::NoRoom) => {
                 let failed = stack.failed.unwrap_or_else(|| (self.name(rule), None));
                 self.keep_down(now, rule, (failed, BACK_OFF_MIN));
-                let until = self.tunnels.get(&rule).and_then(|tunnel| tunnel.held_until).unwrap_or(now);
-                self.log_stack(rule, StackEvent::KeptDown { pause: until.saturating_sub(now) });
+                self.log_pause(now, rule);
                 self.discovered_over(rule);
             }
             Some(Reason::Closed) | None => {
@@ -543,6 +543,11 @@ impl<N: Negotiator> Tunnels<N> {
                 self.rules.transport.get(*at).map_or_else(String::new, |rule| rule.name.clone())
             }
         }
+    }
+
+    fn log_pause(&mut self, now: Duration, rule: RuleId) {
+        let until = self.tunnels.get(&rule).and_then(|tunnel| tunnel.held_until).unwrap_or(now);
+        self.log_stack(rule, StackEvent::KeptDown { pause: until.saturating_sub(now) });
     }
 
     fn log_stack(&mut self, rule: RuleId, event: StackEvent) {
