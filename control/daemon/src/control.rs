@@ -485,6 +485,7 @@ fn log(notice: &warren_tunnels::Notice) {
         | Notice::Served { .. }
         | Notice::ServedGone { .. }
         | Notice::Ted(_) => tracing::info!("{notice}"),
+        Notice::Unsent { .. } => tracing::debug!("{notice}"),
         Notice::Stack { event, .. } => log_stack(notice, event),
         Notice::Ike(ike) => log_ike(ike),
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 use warren_ike::ted::TedNotice;
-use warren_ike::{Down, Failure, Role};
+use warren_ike::{Down, Failure, Path, Role};
 
 /// What becomes of a stack of tunnels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,11 @@ pub enum Notice {
         stack: String,
         /// What becomes of it.
         event: StackEvent,
+    },
+    /// A datagram of IKE that did not leave: it would not be inside the tunnels that it has to go through (REQUIREMENTS NT-12).
+    Unsent {
+        /// From where to where.
+        path: Path,
     },
     /// Traffic wants the tunnel, or its configuration does.
     Opening {
@@ -234,6 +239,9 @@ impl fmt::Display for Notice {
         match self {
             Self::Ike(notice) => notice.fmt(f),
             Self::Stack { stack, event } => write!(f, "stack {stack}: {event}"),
+            Self::Unsent { path } => {
+                write!(f, "{path}: not sent, it would not be inside the tunnels that it has to go through")
+            }
             Self::Ted(notice) => write!(f, "discovery: {notice}"),
             Self::Opening { tunnel } => write!(f, "tunnel {tunnel}: negotiating"),
             Self::Up { tunnel, role } => write!(f, "tunnel {tunnel}: up, as {role}"),

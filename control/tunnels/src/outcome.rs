@@ -62,11 +62,13 @@ impl<N: Negotiator> Tunnels<N> {
     fn take(&mut self, now: Duration, output: warren_ike::Output) {
         use warren_ike::Output as Ike;
         match output {
-            Ike::Transmit { path, .. } if self.strayed == Some(path.remote.ip()) => self.unsent += 1,
+            Ike::Transmit { path, .. } if self.strayed == Some(path.remote.ip()) => {
+                self.log(Notice::Unsent { path });
+            }
             Ike::Transmit { path, octets } => match self.exit(&path) {
                 Exit::Clear => self.output(Output::Transmit { path, octets }),
                 Exit::Through(stack) => self.output(Output::TransmitThrough { stack, path, octets }),
-                Exit::Shut => self.unsent += 1,
+                Exit::Shut => self.log(Notice::Unsent { path }),
             },
             Ike::InstallInbound(sa) => {
                 let seen = (SaFacts::of_inbound(&sa), self.moment());

@@ -112,8 +112,6 @@ pub struct Tunnels<N = Endpoint> {
     /// Where a peer that is reached through tunnels claims to be: nothing leaves for there as long as the negotiator's outputs
     /// of now are taken.
     pub(crate) strayed: Option<IpAddr>,
-    /// Datagrams that did not leave because what they had to be inside of was not there.
-    pub(crate) unsent: u64,
     /// How long a stack may be without traffic.
     pub(crate) stack_idle: Duration,
     /// When stacks are looked at for idleness.
@@ -195,7 +193,6 @@ impl<N: Negotiator> Tunnels<N> {
             news: VecDeque::new(),
             kept_down: BTreeMap::new(),
             strayed: None,
-            unsent: 0,
             stack_idle: config.stack_idle,
             stacks_looked_at: now,
             moments: 0,
@@ -381,12 +378,6 @@ impl<N: Negotiator> Tunnels<N> {
     /// Inbound SAs of all pairs.
     pub fn inbound_sas(&self) -> impl Iterator<Item = SaId> + '_ {
         self.tunnels.values().flat_map(|tunnel| tunnel.pairs.iter().map(|pair| pair.inbound.id))
-    }
-
-    /// Datagrams of IKE that did not leave because the tunnels that they had to be inside of were not there.
-    #[must_use]
-    pub const fn unsent(&self) -> u64 {
-        self.unsent
     }
 
     /// Whether the SA is part of a pair, about to be, or left for packets in flight.

@@ -94,24 +94,12 @@ impl<N: Negotiator> Tunnels<N> {
         &self.nesting.ways
     }
 
-    /// As what a packet is looked up once it is inside a tunnel.
-    #[must_use]
-    pub const fn rematch(&self) -> Rematching {
-        self.nesting.rematch
-    }
-
     /// The identifier that the SAs of a tunnel around others carry: that of a rule, as seen from that address of ours.
     #[must_use]
     pub fn level(&self, rule: RuleId, local: IpAddr) -> Option<RuleId> {
         // Where the rule's own tunnel carries it there is no other.
         let own = || self.tunnels.contains_key(&rule).then_some(rule);
         self.nesting.levels.get(&(rule, local)).copied().or_else(own)
-    }
-
-    /// The rule whose tunnel it is, for one that is there only for what is inside of it.
-    #[must_use]
-    pub fn rule_of_level(&self, level: RuleId) -> Option<RuleId> {
-        self.nesting.levels.iter().find(|(_, own)| **own == level).map(|((rule, _), _)| *rule)
     }
 
     /// Our address towards a peer.
