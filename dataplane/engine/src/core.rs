@@ -3,6 +3,7 @@
 use crate::bindings::Bindings;
 use crate::counters::{Tally, WorkerCounters};
 use crate::drop_reason::DropReason;
+use crate::fast_path::FastPath;
 use crate::fib::Fib;
 use crate::flow_cache::FlowCache;
 use crate::handoff::{Post, Work};
@@ -137,6 +138,8 @@ pub(crate) struct Core {
     pub(crate) bindings: Box<Bindings>,
     /// Verdicts of flows seen lately.
     pub(crate) flows: FlowCache,
+    /// What is known of flows.
+    pub(crate) fast: FastPath,
     /// The frames.
     pub(crate) umem: Umem,
     /// The ports.
@@ -176,6 +179,7 @@ impl Core {
             sad: Sad::default(),
             bindings: Box::default(),
             flows: FlowCache::new(settings.hash_seed),
+            fast: FastPath::new(settings.hash_seed.rotate_left(32)),
             umem,
             berths: Vec::new(),
             tun: None,

@@ -25,6 +25,8 @@ pub struct Settings {
     pub outer_fragmentation: OuterFragmentation,
     /// Keys the flow cache's hash; unknown to whoever sends packets (REQUIREMENTS F-32).
     pub hash_seed: u64,
+    /// Flows of plain packets take the short way; without it every packet goes through all stages.
+    pub fast_path: bool,
     /// Workers without work turn on instead of sleeping: lowest latency, one core each.
     pub busy: bool,
 }
@@ -36,6 +38,7 @@ impl Default for Settings {
             mss_clamp: true,
             outer_fragmentation: OuterFragmentation::default(),
             hash_seed: 0,
+            fast_path: true,
             busy: false,
         }
     }

@@ -167,6 +167,7 @@ impl Worker {
                 let gone = std::mem::replace(&mut core.bindings, bindings);
                 core.generation = generation;
                 core.flows.invalidate();
+                core.fast.invalidate();
                 // What waits in clear was judged by the old rules.
                 core.parking.retry_clear(&mut self.lanes.judge);
                 self.retire(Retired::Rules(old, gone));
@@ -176,6 +177,7 @@ impl Worker {
                 core.bindings.measure_all(&core.sad, &core.fib);
                 let fib = Arc::clone(&core.fib);
                 core.sad.all_inbound_mut().for_each(|sa| measure(sa, &fib));
+                core.fast.invalidate();
                 core.parking.retry(&mut self.lanes.forward);
                 self.retire(Retired::Fib(old));
             }
@@ -199,6 +201,7 @@ impl Worker {
             }
             Order::Discovery(discovery) => {
                 let old = core.lookout.look_for(discovery);
+                core.fast.invalidate();
                 self.retire(Retired::Discovery(old));
             }
             Order::Inject(injected) => {
@@ -217,6 +220,8 @@ impl Worker {
             Order::MovePeer(id, remote, encapsulation) => {
                 if core.sad.move_peer(id, remote, encapsulation) {
                     core.bindings.refresh(id, &core.sad, &core.fib);
+                } else if let Some(sa) = core.sad.inbound_by_id_mut(id) {
+                    sa.expect(&core.fib);
                 }
             }
             Order::Remove(id) => self.remove(id),
@@ -247,6 +252,7 @@ impl Worker {
 }
 
 fn measure(sa: &mut Inbound, fib: &crate::fib::Fib) {
+    sa.expect(fib);
     sa.mtu = sa.shape.inner_max(fib.mtu_towards(sa.shape.remote).unwrap_or(MTU_UNKNOWN).into());
 }
 
