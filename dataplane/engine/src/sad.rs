@@ -434,7 +434,7 @@ impl Sad {
     /// Whether ESP may stand behind this UDP port of ours.
     #[must_use]
     pub(crate) fn listens(&self, port: u16) -> bool {
-        port == crate::limits::NAT_TRAVERSAL_PORT || self.ports.iter().any(|&(own, _)| own == port)
+        port == NAT_TRAVERSAL_PORT || self.ports.iter().any(|&(own, _)| own == port)
     }
 
     fn listen(&mut self, encapsulation: Encapsulation) {

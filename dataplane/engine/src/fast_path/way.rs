@@ -4,6 +4,7 @@
 use super::plan::Egress;
 use crate::core::Berth;
 use crate::fib::Fib;
+use crate::limits::STACK_DEPTH_MAX;
 use crate::mtu::Shape;
 use crate::packet::{esp, ethernet, ipv4, ipv6, protocol, udp};
 use crate::sad::{Outbound, SaIndex, Sad};
@@ -14,8 +15,7 @@ use warren_seam::{Encapsulation, SaMode, Spi};
 
 /// Octets of a header made ready: the longest is that of Ethernet, IPv6 and ESP with its IV.
 pub(super) const HEADERS_OCTETS: usize = 80;
-/// Hop limit of every tunnel, as in the stages.
-use crate::stages::outer::TTL;
+use crate::stages::outer::{TTL, flow_label};
 
 /// How a rule's packets are protected, or that they need the stages.
 #[derive(Default)]
@@ -69,18 +69,18 @@ impl Way {
 
     /// Whether it has to be made (again).
     #[inline]
-    pub(super) fn is_stale(&self) -> bool {
+    pub(crate) fn is_stale(&self) -> bool {
         self.state == State::Stale
     }
 
     /// Whether the fast path can do it.
     #[inline]
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.state == State::Ready
     }
 
     /// Makes it for these SAs, innermost first.
-    pub(super) fn make(&mut self, stack: &[SaIndex], room: usize, sad: &Sad, fib: &Fib, berths: &[Berth]) {
+    pub(crate) fn make(&mut self, stack: &[SaIndex], room: usize, sad: &Sad, fib: &Fib, berths: &[Berth]) {
         self.levels.clear();
         self.state = match self.try_make(stack, room, sad, fib, berths) {
             Some(()) => State::Ready,
@@ -96,6 +96,9 @@ impl Way {
         fib: &Fib,
         berths: &[Berth],
     ) -> Option<()> {
+        if stack.len() > STACK_DEPTH_MAX {
+            return None;
+        }
         let outermost = sad.outbound(*stack.last()?)?;
         let egress = Egress::towards(outermost.shape.remote, fib, berths)?;
         let mut carried: Option<FiveTuple> = None;
@@ -201,7 +204,7 @@ fn push_ip(headers: &mut Vec<u8>, shape: &Shape, spi: Spi) -> Option<()> {
             headers.resize(at + ipv6::HEADER_OCTETS, 0);
             let header = ipv6::Header {
                 traffic_class: 0,
-                flow_label: crate::stages::outer::flow_label(spi),
+                flow_label: flow_label(spi),
                 payload_octets: 0,
                 next_header: number,
                 hop_limit: TTL,
