@@ -1,6 +1,6 @@
 //! ESP to us, level by level: what comes out is another packet to find a plan for, or ESP to us again.
 
-use super::detour;
+use super::Slow;
 use super::flows::{Door, FlowKey};
 use super::packet::{self, Packet};
 use crate::core::Core;
@@ -8,7 +8,7 @@ use crate::drop_reason::DropReason;
 use crate::limits::STACK_DEPTH_MAX;
 use crate::packet::esp::{self, Trailer};
 use crate::packet::{ipv4, protocol};
-use crate::slot::{Lanes, Origin};
+use crate::slot::Origin;
 use crate::stages::{decap, open};
 use std::net::SocketAddr;
 use warren_aead::{OpenJob, Verdict};
@@ -20,30 +20,25 @@ const HEAD_OCTETS: usize = esp::HEADER_OCTETS + 8;
 const ICV_OCTETS: usize = 16;
 
 /// Takes ESP off everything that is plainly ours.
-pub(super) fn run(core: &mut Core, lanes: &mut Lanes) {
+pub(super) fn run(core: &mut Core) {
     for _ in 0..STACK_DEPTH_MAX {
         if core.fast.esp.is_empty() {
             break;
         }
         let mut packets = std::mem::take(&mut core.fast.esp);
-        lookup(core, lanes, &mut packets);
+        lookup(core, &mut packets);
         open(core, &mut packets);
-        unwrap(core, lanes, &mut packets);
+        unwrap(core, &mut packets);
         core.fast.esp = std::mem::replace(&mut core.fast.inner, packets);
     }
     // Deeper than any stack may be: the stages refuse it.
     let mut deep = std::mem::take(&mut core.fast.esp);
-    deep.drain(..).for_each(|packet| detour(core, lanes, packet));
+    deep.drain(..).for_each(|packet| core.fast.detour(packet));
     core.fast.esp = deep;
-    if !lanes.esp.is_empty() {
-        // What could not be unwrapped here has been opened and accepted.
-        decap::decap(core, &mut lanes.esp);
-        decap::verify(core, lanes);
-    }
 }
 
 /// Keeps what an SA of ours is made for, and whose number may be new.
-fn lookup(core: &mut Core, lanes: &mut Lanes, packets: &mut Vec<Packet>) {
+fn lookup(core: &mut Core, packets: &mut Vec<Packet>) {
     let mut kept = std::mem::take(&mut core.fast.inner);
     for mut packet in packets.drain(..) {
         match find(core, &mut packet) {
@@ -52,7 +47,7 @@ fn lookup(core: &mut Core, lanes: &mut Lanes, packets: &mut Vec<Packet>) {
                 core.fast.flows.prefetch(&packet.key);
                 core.fast.plain.push(packet);
             }
-            Found::Doubtful => detour(core, lanes, packet),
+            Found::Doubtful => core.fast.detour(packet),
         }
     }
     core.fast.inner = std::mem::replace(packets, kept);
@@ -122,7 +117,7 @@ fn judge(core: &mut Core, packet: &Packet, verdict: Verdict) -> Result<(), DropR
 }
 
 /// Takes the outer headers off. What is not a plain packet inside goes on in the stages, behind `accept`.
-fn unwrap(core: &mut Core, lanes: &mut Lanes, packets: &mut Vec<Packet>) {
+fn unwrap(core: &mut Core, packets: &mut Vec<Packet>) {
     for mut packet in packets.drain(..) {
         if unwrap_one(core, &mut packet) {
             if packet.may_be_esp() {
@@ -133,10 +128,7 @@ fn unwrap(core: &mut Core, lanes: &mut Lanes, packets: &mut Vec<Packet>) {
             }
             continue;
         }
-        match packet.into_slot() {
-            Ok(slot) => lanes.esp.push(slot),
-            Err((frame, reason)) => core.discard_frame(frame, reason),
-        }
+        core.fast.slow.push((packet.at, Slow::Opened(packet)));
     }
 }
 

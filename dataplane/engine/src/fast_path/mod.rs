@@ -31,12 +31,22 @@ pub(crate) use way::Way;
 use crate::core::Core;
 use crate::limits::BATCH_MAX;
 use crate::slot::{Lanes, Origin, Slot};
-use crate::stages::{discovery, receive};
+use crate::stages::{decap, discovery, receive};
 use flows::FlowTable;
 use packet::Packet;
 use plan::Egresses;
 use warren_aead::{OpenJob, SealJob};
 use warren_port::{Frame, Link};
+
+/// A packet that the stages have to see.
+enum Slow {
+    /// As it came from the port.
+    Frame(Frame),
+    /// Read, and perhaps out of an SA.
+    Packet(Packet),
+    /// Opened and accepted, and not a plain packet inside.
+    Opened(Packet),
+}
 
 /// What the fast path of one worker knows, and vectors that are reused.
 pub(crate) struct FastPath {
@@ -50,6 +60,8 @@ pub(crate) struct FastPath {
     inner: Vec<Packet>,
     seal_jobs: Vec<SealJob<'static>>,
     open_jobs: Vec<OpenJob<'static>>,
+    /// What the stages have to see, each with its place in the batch.
+    slow: Vec<(u16, Slow)>,
     /// Flows of which a packet has gone the slow way in this batch: the rest must not overtake it.
     detours: Vec<FlowKey>,
 }
@@ -66,6 +78,7 @@ impl FastPath {
             inner: Vec::with_capacity(BATCH_MAX),
             seal_jobs: Vec::with_capacity(BATCH_MAX),
             open_jobs: Vec::with_capacity(BATCH_MAX),
+            slow: Vec::with_capacity(BATCH_MAX),
             detours: Vec::with_capacity(BATCH_MAX),
         }
     }
@@ -77,43 +90,81 @@ impl FastPath {
     }
 }
 
-/// Takes a batch as far as it can go without the stages; what they have to see is in their lanes afterwards.
+/// Takes a batch as far as it can go without the stages; what they have to see is in their lanes afterwards, in the order in
+/// which it came.
 pub(crate) fn run(core: &mut Core, lanes: &mut Lanes, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
-    read(core, lanes, frames, link, origin);
-    inbound::run(core, lanes);
-    outbound::run(core, lanes);
+    read(core, frames, link, origin);
+    inbound::run(core);
+    outbound::run(core);
+    if !core.fast.slow.is_empty() {
+        leave(core, lanes, link, origin);
+    }
     core.fast.detours.clear();
 }
 
-fn read(core: &mut Core, lanes: &mut Lanes, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
+fn read(core: &mut Core, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
     let mac = origin.port().and_then(|port| core.fib.port(port)).map(|info| info.mac);
-    for frame in frames.drain(..) {
+    for (at, frame) in (0..).zip(frames.drain(..)) {
         let Some(mac) = mac else {
-            receive::admit(core, lanes, frame, link, origin);
+            core.fast.slow.push((at, Slow::Frame(frame)));
             continue;
         };
-        match Packet::read(frame, link, mac, origin) {
+        match Packet::read(frame, at, link, mac, origin) {
             Ok(packet) if packet.may_be_esp() => core.fast.esp.push(packet),
             Ok(packet) => {
                 core.fast.flows.prefetch(&packet.key);
                 core.fast.plain.push(packet);
             }
-            Err(frame) => receive::admit(core, lanes, frame, link, origin),
+            Err(frame) => core.fast.slow.push((at, Slow::Frame(frame))),
         }
     }
 }
 
-/// The stages see to this packet, and to what follows it of its flow in this batch.
-fn detour(core: &mut Core, lanes: &mut Lanes, packet: Packet) {
-    if !core.fast.detours.contains(&packet.key) {
-        core.fast.detours.push(packet.key);
+impl FastPath {
+    /// The stages see to this packet.
+    fn detour(&mut self, packet: Packet) {
+        self.slow.push((packet.at, Slow::Packet(packet)));
     }
-    match packet.into_slot() {
-        Ok(slot) if matches!(slot.origin, Origin::Sa(_)) => lanes.arrived.push(slot),
-        Ok(Slot { frame, summary, origin, .. }) => match discovery::look(core, &frame, &summary, origin) {
-            None => lanes.arrived.push(Slot::new(frame, summary, origin)),
-            Some(sight) => discovery::take(core, lanes, (frame, summary, origin), sight),
-        },
-        Err((frame, reason)) => core.discard_frame(frame, reason),
+}
+
+fn leave(core: &mut Core, lanes: &mut Lanes, link: Link, origin: Origin) {
+    let mut slow = std::mem::take(&mut core.fast.slow);
+    slow.sort_by_key(|&(at, _)| at);
+    for (_, slow) in slow.drain(..) {
+        if !matches!(slow, Slow::Opened(_)) {
+            unwrap(core, lanes);
+        }
+        match slow {
+            Slow::Frame(frame) => receive::admit(core, lanes, frame, link, origin),
+            Slow::Packet(packet) => match packet.into_slot() {
+                Ok(slot) => arrive(core, lanes, slot),
+                Err((frame, reason)) => core.discard_frame(frame, reason),
+            },
+            Slow::Opened(packet) => match packet.into_slot() {
+                Ok(slot) => lanes.esp.push(slot),
+                Err((frame, reason)) => core.discard_frame(frame, reason),
+            },
+        }
+    }
+    unwrap(core, lanes);
+    core.fast.slow = slow;
+}
+
+/// What has been opened and accepted goes on behind that.
+fn unwrap(core: &mut Core, lanes: &mut Lanes) {
+    if !lanes.esp.is_empty() {
+        decap::decap(core, &mut lanes.esp);
+        decap::verify(core, lanes);
+    }
+}
+
+fn arrive(core: &mut Core, lanes: &mut Lanes, slot: Slot) {
+    let sight = match slot.origin {
+        Origin::Sa(_) => None,
+        _ => discovery::look(core, &slot.frame, &slot.summary, slot.origin),
+    };
+    match sight {
+        None => lanes.arrived.push(slot),
+        Some(sight) => discovery::take(core, lanes, (slot.frame, slot.summary, slot.origin), sight),
     }
 }

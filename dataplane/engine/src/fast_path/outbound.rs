@@ -1,6 +1,5 @@
 //! From a flow's plan to the port: number, wrap and seal level by level, or forward as it is.
 
-use super::detour;
 use super::packet::Packet;
 use super::plan::{self, Plan};
 use super::way::{HEADERS_OCTETS, Level};
@@ -10,15 +9,14 @@ use crate::drop_reason::DropReason;
 use crate::limits::TRANSMIT_QUEUE_MAX;
 use crate::packet::{esp, ipv4, ipv6, protocol, udp};
 use crate::settings::OuterFragmentation;
-use crate::slot::Lanes;
 use crate::stages::encap;
 use warren_aead::SealJob;
 
 /// Takes the packets whose headers have been read to the queues of their ports.
-pub(super) fn run(core: &mut Core, lanes: &mut Lanes) {
+pub(super) fn run(core: &mut Core) {
     let mut packets = std::mem::take(&mut core.fast.plain);
     if !packets.is_empty() {
-        let levels = find(core, lanes, &mut packets);
+        let levels = find(core, &mut packets);
         for level in 0..levels {
             number(core, &mut packets, level);
             seal(core, &mut packets, level);
@@ -29,7 +27,7 @@ pub(super) fn run(core: &mut Core, lanes: &mut Lanes) {
 }
 
 /// Finds each packet's plan, and leaves to the stages what has none. Returns how many levels the deepest has.
-fn find(core: &mut Core, lanes: &mut Lanes, packets: &mut Vec<Packet>) -> usize {
+fn find(core: &mut Core, packets: &mut Vec<Packet>) -> usize {
     let (mut levels, mut made, mut others) = (0, 0, 0);
     for packet in packets.iter_mut() {
         packet.plan = look_up(core, packet, &mut made);
@@ -46,7 +44,7 @@ fn find(core: &mut Core, lanes: &mut Lanes, packets: &mut Vec<Packet>) -> usize 
         for packet in packets.extract_if(.., |packet| matches!(packet.plan, Plan::Slow | Plan::Refused)) {
             match packet.plan {
                 Plan::Refused => core.discard_frame(packet.frame, DropReason::SelectorMismatch),
-                _ => detour(core, lanes, packet),
+                _ => core.fast.detour(packet),
             }
         }
     }

@@ -17,6 +17,8 @@ pub(super) struct Packet {
     pub(super) key: FlowKey,
     pub(super) origin: Origin,
     pub(super) head: Head,
+    /// Its place in the batch.
+    pub(super) at: u16,
     /// Levels of ESP taken off so far.
     pub(super) depth: u8,
     /// The rule of the SA that it has just come out of; once it has a plan, the one that protects it.
@@ -57,7 +59,13 @@ const TCP_FLAGS_AT: usize = ipv4::HEADER_OCTETS + 13;
 impl Packet {
     /// Takes the link header off a frame and reads the packet. What is not plain comes back as it was.
     #[inline]
-    pub(super) fn read(mut frame: Frame, link: Link, mac: MacAddress, origin: Origin) -> Result<Self, Frame> {
+    pub(super) fn read(
+        mut frame: Frame,
+        at: u16,
+        link: Link,
+        mac: MacAddress,
+        origin: Origin,
+    ) -> Result<Self, Frame> {
         let link_octets = match link {
             Link::Ethernet => {
                 let plain = frame.bytes().first_chunk::<{ ethernet::HEADER_OCTETS }>();
@@ -83,6 +91,7 @@ impl Packet {
             key,
             origin,
             head,
+            at,
             depth: 0,
             rule: RuleId(0),
             sa: 0,
