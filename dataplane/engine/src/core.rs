@@ -9,6 +9,7 @@ use crate::flow_cache::FlowCache;
 use crate::handoff::{Post, Work};
 use crate::limits::{BATCH_MAX, ICMP_BURST, ICMP_PER_SECOND, LANE_MAX, TRANSMIT_QUEUE_MAX};
 use crate::lookout::Lookout;
+use crate::meter::Stamp;
 use crate::order::Report;
 use crate::parking::Parking;
 use crate::rate::TokenBucket;
@@ -122,6 +123,8 @@ impl Default for Workbench {
 pub(crate) struct Core {
     /// The time of this turn.
     pub(crate) now: Duration,
+    /// The same for the meters of SAs.
+    pub(crate) stamp: Stamp,
     /// What the operator chose.
     pub(crate) settings: Settings,
     /// The rules.
@@ -172,6 +175,7 @@ impl Core {
     pub(crate) fn new(umem: Umem, settings: Settings, colleagues: Colleagues, events: EventOutlet) -> Self {
         Self {
             now: Duration::ZERO,
+            stamp: Stamp::default(),
             spd: Arc::default(),
             generation: 0,
             applied: 0,

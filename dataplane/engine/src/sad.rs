@@ -6,7 +6,7 @@
 use crate::fast_path::{Door, FlowKey};
 use crate::fib::Fib;
 use crate::limits::NAT_TRAVERSAL_PORT;
-use crate::meter::Meter;
+use crate::meter::{Meter, Stamp};
 use crate::mtu::Shape;
 use crate::packet::{Summary, isakmp, protocol};
 use crate::replay::ReplayWindow;
@@ -207,6 +207,22 @@ impl Sealer {
         }
         self.sequence += 1;
         Some(self.sequence)
+    }
+
+    /// The next number, for a packet with so many octets inside, and what it adds to what the SA has done.
+    #[inline]
+    pub(crate) fn number(&mut self, octets: usize, stamp: Stamp) -> Option<u64> {
+        let sequence = self.next_sequence()?;
+        self.usage.add(octets);
+        self.usage.meter.pass(octets, sequence, stamp);
+        Some(sequence)
+    }
+
+    /// What has to be reported of it now.
+    #[inline]
+    pub(crate) fn due(&mut self) -> Option<Limit> {
+        let (soft, hard) = (self.is_soft(), self.is_hard());
+        self.usage.due(soft, hard)
     }
 
     /// Whether three quarters of the numbers are used.

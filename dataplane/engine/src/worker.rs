@@ -4,6 +4,7 @@ use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::handoff::{Parcel, Work};
 use crate::limits::{BATCH_MAX, COMMANDS_PER_TURN_MAX, IDLE_TURNS_MAX, MTU_UNKNOWN, SLEEP_MAX, SLEEP_UNSENT};
+use crate::meter::Stamp;
 use crate::order::{Order, Retired};
 use crate::passage::PassageId;
 use crate::port_board::PortBoard;
@@ -44,7 +45,7 @@ impl Worker {
 
     /// One turn at the time `now`: commands, packets, timers. Returns whether anything moved.
     pub fn poll(&mut self, now: Duration) -> bool {
-        self.core.now = now;
+        (self.core.now, self.core.stamp) = (now, Stamp::of(now));
         let mut moved = self.apply_orders();
         moved |= self.adopt();
         for at in 0..self.core.berths.len() {

@@ -115,6 +115,10 @@ const FREE: Flow =
 #[repr(align(64))]
 struct Set([Flow; FAST_FLOW_WAYS]);
 
+/// Where a flow is kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place(u32);
+
 /// One worker's flows.
 pub(super) struct FlowTable {
     hash: FixedState,
@@ -145,33 +149,31 @@ impl FlowTable {
         }
     }
 
-    /// Asks for the memory of a flow that will be looked for soon.
+    /// Where a flow is kept, if it is. Its memory is asked for: it will be looked at soon.
     #[inline]
-    pub(super) fn prefetch(&self, key: &FlowKey) {
-        let set = &self.sets[self.place(key)];
-        set.0.iter().step_by(2).for_each(prefetch);
+    pub(super) fn locate(&self, key: &FlowKey) -> Place {
+        let place = self.hash.hash_one(key) as usize % FAST_FLOW_SETS;
+        self.sets[place].0.iter().step_by(2).for_each(prefetch);
+        Place(place as u32)
     }
 
     /// What is known of a flow.
     #[inline]
-    pub(super) fn find(&mut self, key: &FlowKey) -> Option<&mut Flow> {
-        let (place, generation) = (self.place(key), self.generation);
-        self.sets[place].0.iter_mut().find(|flow| flow.key == *key && flow.generation == generation)
+    pub(super) fn find(&mut self, place: Place, key: &FlowKey) -> Option<&mut Flow> {
+        let generation = self.generation;
+        let set = self.sets.get_mut(place.0 as usize)?;
+        set.0.iter_mut().find(|flow| flow.key == *key && flow.generation == generation)
     }
 
     /// Remembers a plan, at the expense of a free flow or of a random one.
-    pub(super) fn insert(&mut self, key: FlowKey, plan: Plan) -> &mut Flow {
-        let (place, generation) = (self.place(&key), self.generation);
-        let free = self.sets[place].0.iter().position(|flow| flow.generation != generation);
+    pub(super) fn insert(&mut self, place: Place, key: FlowKey, plan: Plan) -> &mut Flow {
+        let generation = self.generation;
+        let set = &self.sets[place.0 as usize];
+        let free = set.0.iter().position(|flow| flow.generation != generation);
         let way = free.unwrap_or_else(|| self.draw());
-        let flow = &mut self.sets[place].0[way];
+        let flow = &mut self.sets[place.0 as usize].0[way];
         *flow = Flow { key, generation, plan, came_by: 0, goes_by: 0 };
         flow
-    }
-
-    #[inline]
-    fn place(&self, key: &FlowKey) -> usize {
-        self.hash.hash_one(key) as usize % FAST_FLOW_SETS
     }
 
     /// xorshift64 (Marsaglia 2003).
@@ -193,6 +195,16 @@ mod tests {
         FlowKey::new(u64::from(number) << 32 | 0x0a00_0001, Some(0x0035_1388), 17, door)
     }
 
+    fn insert(table: &mut FlowTable, key: FlowKey, plan: Plan) {
+        let place = table.locate(&key);
+        table.insert(place, key, plan);
+    }
+
+    fn plan_of(table: &mut FlowTable, key: FlowKey) -> Option<Plan> {
+        let place = table.locate(&key);
+        table.find(place, &key).map(|flow| flow.plan)
+    }
+
     #[test]
     fn a_key_says_what_the_rules_ask() {
         let tuple = key(0xc000_0201, Door::Inside).tuple();
@@ -207,15 +219,12 @@ mod tests {
     #[test]
     fn doors_and_generations_are_kept_apart() {
         let mut table = FlowTable::new(7);
-        table.insert(key(1, Door::Inside), Plan::Clear(EgressIndex(3)));
-        assert_eq!(
-            table.find(&key(1, Door::Inside)).map(|flow| flow.plan),
-            Some(Plan::Clear(EgressIndex(3)))
-        );
-        assert!(table.find(&key(1, Door::Sa)).is_none());
+        insert(&mut table, key(1, Door::Inside), Plan::Clear(EgressIndex(3)));
+        assert_eq!(plan_of(&mut table, key(1, Door::Inside)), Some(Plan::Clear(EgressIndex(3))));
+        assert!(plan_of(&mut table, key(1, Door::Sa)).is_none());
         assert!(key(1, Door::Sa).is_headed_like(&key(1, Door::Inside)));
         table.invalidate();
-        assert!(table.find(&key(1, Door::Inside)).is_none());
+        assert!(plan_of(&mut table, key(1, Door::Inside)).is_none());
     }
 
     #[test] // F-32
@@ -224,10 +233,10 @@ mod tests {
         let plan = |number| Plan::Protect(RuleId(number));
         let flood = 4 * (FAST_FLOW_SETS * FAST_FLOW_WAYS) as u32;
         for number in 0..flood {
-            table.insert(key(number, Door::Inside), plan(number));
+            insert(&mut table, key(number, Door::Inside), plan(number));
         }
         let known = (0..flood).filter(|&number| {
-            let found = table.find(&key(number, Door::Inside)).map(|flow| flow.plan);
+            let found = plan_of(&mut table, key(number, Door::Inside));
             assert!(found.is_none_or(|found| found == plan(number)));
             found.is_some()
         });

@@ -43,10 +43,7 @@ fn lookup(core: &mut Core, packets: &mut Vec<Packet>) {
     for mut packet in packets.drain(..) {
         match find(core, &mut packet) {
             Found::Ours => kept.push(packet),
-            Found::Transit => {
-                core.fast.flows.prefetch(&packet.key);
-                core.fast.plain.push(packet);
-            }
+            Found::Transit => core.fast.seek(packet),
             Found::Doubtful => core.fast.detour(packet),
         }
     }
@@ -123,8 +120,7 @@ fn unwrap(core: &mut Core, packets: &mut Vec<Packet>) {
             if packet.may_be_esp() {
                 core.fast.inner.push(packet);
             } else {
-                core.fast.flows.prefetch(&packet.key);
-                core.fast.plain.push(packet);
+                core.fast.seek(packet);
             }
             continue;
         }

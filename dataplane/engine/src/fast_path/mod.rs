@@ -111,16 +111,20 @@ fn read(core: &mut Core, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
         };
         match Packet::read(frame, at, link, mac, origin) {
             Ok(packet) if packet.may_be_esp() => core.fast.esp.push(packet),
-            Ok(packet) => {
-                core.fast.flows.prefetch(&packet.key);
-                core.fast.plain.push(packet);
-            }
+            Ok(packet) => core.fast.seek(packet),
             Err(frame) => core.fast.slow.push((at, Slow::Frame(frame))),
         }
     }
 }
 
 impl FastPath {
+    /// The packet will need its plan.
+    #[inline]
+    fn seek(&mut self, mut packet: Packet) {
+        packet.place = self.flows.locate(&packet.key);
+        self.plain.push(packet);
+    }
+
     /// The stages see to this packet.
     fn detour(&mut self, packet: Packet) {
         self.slow.push((packet.at, Slow::Packet(packet)));

@@ -2,7 +2,7 @@
 
 use super::packet::Packet;
 use super::plan::{self, Plan};
-use super::way::{HEADERS_OCTETS, Level};
+use super::way::{HEADERS_OCTETS, Level, Way};
 use crate::core::Core;
 use crate::counters::Tally;
 use crate::drop_reason::DropReason;
@@ -11,6 +11,7 @@ use crate::packet::{esp, ipv4, ipv6, protocol, udp};
 use crate::settings::OuterFragmentation;
 use crate::stages::encap;
 use warren_aead::SealJob;
+use warren_policy::RuleId;
 
 /// Takes the packets whose headers have been read to the queues of their ports.
 pub(super) fn run(core: &mut Core) {
@@ -34,7 +35,7 @@ fn find(core: &mut Core, packets: &mut Vec<Packet>) -> usize {
         match packet.plan {
             Plan::Protect(rule) => {
                 packet.rule = rule;
-                levels = levels.max(core.bindings.way(rule).map_or(0, |way| way.levels.len()));
+                levels = levels.max(core.bindings.way(rule).map_or(0, Way::levels));
             }
             Plan::Clear(_) => {}
             Plan::Slow | Plan::Refused => others += 1,
@@ -57,13 +58,13 @@ fn look_up(core: &mut Core, packet: &Packet, made: &mut usize) -> Plan {
     if !core.fast.detours.is_empty() && core.fast.detours.contains(&packet.key) {
         return Plan::Slow;
     }
-    if core.fast.flows.find(&packet.key).is_none() {
-        let plan = plan::make(core, &packet.key, packet.origin);
-        core.fast.flows.insert(packet.key, plan);
-        *made += usize::from(plan != Plan::Slow);
-    }
     let Core { fast, sad, bindings, fib, berths, settings, .. } = core;
-    let Some(flow) = fast.flows.find(&packet.key) else { return Plan::Slow };
+    let Some(flow) = fast.flows.find(packet.place, &packet.key) else {
+        let plan = plan::make(core, &packet.key, packet.origin);
+        core.fast.flows.insert(packet.place, packet.key, plan);
+        *made += usize::from(plan != Plan::Slow);
+        return look_up(core, packet, made);
+    };
     if flow.came_by != packet.came_by {
         let opener = sad.opener(packet.sa);
         if !opener.is_some_and(|opener| opener.selector.contains(&packet.key.tuple())) {
@@ -77,13 +78,13 @@ fn look_up(core: &mut Core, packet: &Packet, made: &mut usize) -> Plan {
         Plan::Protect(rule) => {
             let Some(way) = bindings.ready_way(rule, sad, fib, berths) else { return Plan::Slow };
             if flow.goes_by != way.serial {
-                let sealer = way.levels.first().and_then(|level| sad.sealer(level.sa));
+                let sealer = way.level(0).and_then(|level| sad.sealer(level.sa));
                 if !sealer.is_some_and(|sealer| sealer.selector.contains(&packet.key.tuple())) {
                     return Plan::Slow;
                 }
                 flow.goes_by = way.serial;
             }
-            way.levels.iter().for_each(|level| sad.prefetch_sealer(level.sa));
+            way.prefetch(sad);
             way.room
         }
     };
@@ -117,72 +118,79 @@ fn number(core: &mut Core, packets: &mut Vec<Packet>, level: usize) {
     }
 }
 
+/// RFC 1812 §5.3.1, with the checksum kept right (RFC 1624): the time to live is the upper octet of its word.
+#[inline]
 fn pay_hop(packet: &mut Packet) {
-    if packet.origin.is_transit() {
-        ipv4::decrement_ttl(packet.frame.bytes_mut());
+    if packet.origin.is_transit()
+        && let Some(header) = packet.frame.bytes_mut().first_chunk_mut::<{ ipv4::HEADER_OCTETS }>()
+    {
+        header[8] = header[8].wrapping_sub(1);
+        let sum = u32::from(u16::from_be_bytes([header[10], header[11]])) + 0x100;
+        header[10..12].copy_from_slice(&((sum + (sum >> 16)) as u16).to_be_bytes());
     }
 }
 
-/// Trailers of every length of padding for 4-octet alignment, with room for the ICV behind them.
-static TRAILERS: [[u8; TAIL_OCTETS]; 4] = {
-    let mut trailers = [[0; TAIL_OCTETS]; 4];
+/// What is written behind a text: padding for 4-octet alignment, trailer, and room for the ICV. For IPv4 and IPv6 inside, and
+/// for every length of padding; not put together for each packet, because a copy of what has just been written waits for it.
+static TAILS: [[[u8; TAIL_OCTETS]; 4]; 2] = [tails(protocol::IPV4), tails(protocol::IPV6)];
+
+const fn tails(next_header: u8) -> [[u8; TAIL_OCTETS]; 4] {
+    let mut tails = [[0; TAIL_OCTETS]; 4];
     let mut pad = 0;
     while pad < 4 {
         let mut at = 0;
         while at < pad {
-            trailers[pad][at] = at as u8 + 1;
+            tails[pad][at] = at as u8 + 1;
             at += 1;
         }
-        trailers[pad][pad] = pad as u8;
+        tails[pad][pad] = pad as u8;
+        tails[pad][pad + 1] = next_header;
         pad += 1;
     }
-    trailers
-};
+    tails
+}
 
 /// Octets written behind a text: padding, trailer and ICV, rounded up.
 const TAIL_OCTETS: usize = 24;
 /// Octets of the ICV of every AEAD of RFC 4106 and RFC 7634.
 const ICV_OCTETS: usize = 16;
 
-fn wrap(
-    core: &mut Core,
-    packet: &mut Packet,
-    rule: warren_policy::RuleId,
-    at: usize,
-) -> Result<(), DropReason> {
-    let Some(level) = core.bindings.way(rule).and_then(|way| way.levels.get(at)) else { return Ok(()) };
-    let inner = packet.frame.len();
-    let sa = level.sa;
+fn wrap(core: &mut Core, packet: &mut Packet, rule: RuleId, at: usize) -> Result<(), DropReason> {
+    let Core { bindings, sad, settings, .. } = core;
+    let Some(level) = bindings.way(rule).and_then(|way| way.level(at)) else { return Ok(()) };
     // Checked before a number is spent on it.
     if packet.frame.headroom() < HEADERS_OCTETS || packet.frame.tailroom() < TAIL_OCTETS {
         return Err(DropReason::NoRoom);
     }
-    let sequence = encap::take_number(core, sa, inner)?;
-    let Some(level) = core.bindings.way(rule).and_then(|way| way.levels.get(at)) else { return Ok(()) };
-    let inner_is_ipv6 = at > 0 && packet.is_ipv6;
+    let sealer = sad.sealer_mut(level.sa).ok_or(DropReason::NoSa)?;
+    let inner = packet.frame.len();
+    let sequence = sealer.number(inner, core.stamp);
+    packet.sequence = sequence.unwrap_or_default();
+    packet.sa = level.sa;
+    packet.esp_at = level.esp_at.into();
     let pad = (inner + esp::TRAILER_OCTETS).wrapping_neg() % 4;
-    let mut tail = TRAILERS[pad];
-    tail[pad + 1] = if inner_is_ipv6 { protocol::IPV6 } else { protocol::IPV4 };
-    let wrapped = packet.frame.append(&tail, pad + esp::TRAILER_OCTETS + ICV_OCTETS)
+    let tail = &TAILS[usize::from(at > 0 && packet.is_ipv6)][pad];
+    let wrapped = packet.frame.append(tail, pad + esp::TRAILER_OCTETS + ICV_OCTETS)
         && packet.frame.prepend(&level.headers, level.octets.into());
     if !wrapped {
         return Err(DropReason::NoRoom);
     }
-    packet.sequence = sequence;
-    packet.sa = sa;
-    packet.esp_at = level.esp_at.into();
-    let dont_fragment = match core.settings.outer_fragmentation {
-        OuterFragmentation::CopyDontFragment => packet.head.dont_fragment,
-        OuterFragmentation::SetDontFragment => true,
-        OuterFragmentation::ClearDontFragment => false,
-    } || level.is_ipv6;
-    packet.head.dont_fragment = dont_fragment;
+    packet.head.dont_fragment = level.is_ipv6
+        || match settings.outer_fragmentation {
+            OuterFragmentation::CopyDontFragment => packet.head.dont_fragment,
+            OuterFragmentation::SetDontFragment => true,
+            OuterFragmentation::ClearDontFragment => false,
+        };
     packet.is_ipv6 = level.is_ipv6;
     if !level.is_ipv6 {
         core.ipv4_id = core.ipv4_id.wrapping_add(1);
     }
     fill_in(packet, level, core.ipv4_id);
-    Ok(())
+    let limit = sealer.due();
+    if let Some(limit) = limit {
+        encap::report_limit(core, packet.sa, limit);
+    }
+    sequence.map(|_| ()).ok_or(DropReason::SaExpired)
 }
 
 /// What differs from packet to packet: lengths, identification, DF, traffic class, checksum, and the sequence number.
@@ -225,7 +233,7 @@ fn seal(core: &mut Core, packets: &mut [Packet], level: usize) {
     let mut jobs = SealJob::recycle(std::mem::take(&mut core.fast.seal_jobs));
     for packet in packets.iter_mut() {
         let Plan::Protect(rule) = packet.plan else { continue };
-        if core.bindings.way(rule).is_none_or(|way| way.levels.len() <= level) {
+        if core.bindings.way(rule).is_none_or(|way| way.levels() <= level) {
             continue;
         }
         let Some(sealer) = core.sad.sealer(packet.sa) else { continue };

@@ -1,6 +1,6 @@
 //! A packet on the fast path: what one look at its headers has told.
 
-use super::flows::{Door, FlowKey};
+use super::flows::{Door, FlowKey, Place};
 use super::plan::Plan;
 use crate::drop_reason::DropReason;
 use crate::limits::NAT_TRAVERSAL_PORT;
@@ -15,6 +15,8 @@ use warren_seam::{MacAddress, Side};
 pub(super) struct Packet {
     pub(super) frame: Frame,
     pub(super) key: FlowKey,
+    /// Where its flow is kept.
+    pub(super) place: Place,
     pub(super) origin: Origin,
     pub(super) head: Head,
     /// Its place in the batch.
@@ -89,6 +91,7 @@ impl Packet {
         Ok(Self {
             frame,
             key,
+            place: Place::default(),
             origin,
             head,
             at,

@@ -27,8 +27,10 @@ pub(crate) struct Way {
     pub(super) serial: u32,
     /// The port it leaves by.
     pub(super) berth: usize,
-    /// Innermost first.
-    pub(super) levels: Vec<Level>,
+    /// The innermost level, which nearly all have alone.
+    first: Option<Level>,
+    /// Those around it, from the inside out.
+    around: Vec<Level>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,9 +81,31 @@ impl Way {
         self.state == State::Ready
     }
 
+    /// How many levels it has.
+    #[inline]
+    pub(super) fn levels(&self) -> usize {
+        self.around.len() + usize::from(self.first.is_some())
+    }
+
+    /// One of its levels, from the inside out.
+    #[inline]
+    pub(super) fn level(&self, at: usize) -> Option<&Level> {
+        match at {
+            0 => self.first.as_ref(),
+            _ => self.around.get(at - 1),
+        }
+    }
+
+    /// Asks for the memory of its SAs.
+    #[inline]
+    pub(super) fn prefetch(&self, sad: &Sad) {
+        self.first.iter().chain(&self.around).for_each(|level| sad.prefetch_sealer(level.sa));
+    }
+
     /// Makes it for these SAs, innermost first.
     pub(crate) fn make(&mut self, stack: &[SaIndex], room: usize, sad: &Sad, fib: &Fib, berths: &[Berth]) {
-        self.levels.clear();
+        self.first = None;
+        self.around.clear();
         self.state = match self.try_make(stack, room, sad, fib, berths) {
             Some(()) => State::Ready,
             None => State::Slow,
@@ -110,7 +134,11 @@ impl Way {
                 return None;
             }
             let link = if at + 1 == stack.len() { egress.link() } else { &[] };
-            self.levels.push(Level::new(sa, index, link)?);
+            let level = Level::new(sa, index, link)?;
+            match self.first {
+                None => self.first = Some(level),
+                Some(_) => self.around.push(level),
+            }
             carried = Some(seen_from_outside(&sa.shape));
         }
         self.serial = sad.outbound(*stack.first()?)?.serial;

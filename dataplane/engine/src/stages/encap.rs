@@ -79,21 +79,17 @@ pub(crate) fn encap(core: &mut Core, lane: &mut Vec<Slot>) {
 /// about the SA is.
 #[inline]
 pub(crate) fn take_number(core: &mut Core, index: SaIndex, inner: usize) -> Result<u64, DropReason> {
-    let now = core.now;
     let sealer = core.sad.sealer_mut(index).ok_or(DropReason::NoSa)?;
-    let sequence = sealer.next_sequence();
-    if let Some(sequence) = sequence {
-        sealer.usage.add(inner);
-        sealer.usage.meter.pass(inner, sequence, now);
-    }
-    if let Some(limit) = sealer.usage.due(sealer.is_soft(), sealer.is_hard()) {
+    let sequence = sealer.number(inner, core.stamp);
+    if let Some(limit) = sealer.due() {
         report_limit(core, index, limit);
     }
     sequence.ok_or(DropReason::SaExpired)
 }
 
+/// Tells control; what does not get through is due again with the next packet.
 #[cold]
-fn report_limit(core: &mut Core, index: SaIndex, limit: Limit) {
+pub(crate) fn report_limit(core: &mut Core, index: SaIndex, limit: Limit) {
     let Some(id) = core.sad.outbound(index).map(|sa| sa.id) else { return };
     if !core.report(limit_event(limit, id))
         && let Some(sealer) = core.sad.sealer_mut(index)

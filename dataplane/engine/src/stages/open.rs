@@ -62,7 +62,7 @@ pub(crate) fn accept_number(
     esp_octets: usize,
     from: SocketAddr,
 ) -> Result<(), DropReason> {
-    let now = core.now;
+    let stamp = core.stamp;
     let sa = core.sad.inbound_mut(index).expect("lookup found it in this turn");
     let (id, shape) = (sa.id, sa.shape);
     let opener = sa.opener.as_deref_mut().expect("lookup keeps only packets of our own SAs");
@@ -76,7 +76,7 @@ pub(crate) fn accept_number(
     }
     let payload = esp_octets - shape.transform.overhead_octets();
     opener.usage.add(payload);
-    opener.usage.meter.pass(payload, opener.window.highest(), now);
+    opener.usage.meter.pass(payload, opener.window.highest(), stamp);
     let limit = opener.usage.due(false, false);
     let first = !std::mem::replace(&mut opener.first_reported, true);
     // Only the newest packet says where the peer is: an old one that was held back on the way must not.
