@@ -6,7 +6,7 @@ use super::prefetch::prefetch;
 use crate::limits::{FAST_FLOW_SETS, FAST_FLOW_WAYS};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use warren_policy::FiveTuple;
 
 /// From which door a packet came, which decides how it is judged.
@@ -41,6 +41,18 @@ impl FlowKey {
             None => 0,
         };
         Self { addresses, rest: ports | (protocol as u64) << 8 | door as u64 }
+    }
+
+    /// Of what the rules look at; `None` for IPv6.
+    #[must_use]
+    pub(crate) fn of(tuple: &FiveTuple, door: Door) -> Option<Self> {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (tuple.source, tuple.destination) else {
+            return None;
+        };
+        let addresses = u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits());
+        let ports = tuple.source_port.zip(tuple.destination_port);
+        let ports = ports.map(|(source, destination)| u32::from(source) << 16 | u32::from(destination));
+        Some(Self::new(addresses, ports, tuple.protocol, door))
     }
 
     /// The same addresses, protocol and ports.
@@ -211,6 +223,7 @@ mod tests {
         assert_eq!(tuple.source, Ipv4Addr::new(192, 0, 2, 1));
         assert_eq!(tuple.destination, Ipv4Addr::new(10, 0, 0, 1));
         assert_eq!((tuple.protocol, tuple.source_port, tuple.destination_port), (17, Some(53), Some(5000)));
+        assert_eq!(FlowKey::of(&tuple, Door::Inside), Some(key(0xc000_0201, Door::Inside)));
         let bare = FlowKey::new(7, None, 50, Door::Outside).tuple();
         assert_eq!((bare.protocol, bare.source_port, bare.destination_port), (50, None, None));
         assert_ne!(FlowKey::new(7, Some(0), 50, Door::Inside), FlowKey::new(7, None, 50, Door::Inside));

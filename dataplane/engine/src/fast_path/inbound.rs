@@ -3,11 +3,12 @@
 use super::Slow;
 use super::flows::{Door, FlowKey};
 use super::packet::{self, Packet};
+use crate::accounting::Stage;
 use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::limits::STACK_DEPTH_MAX;
 use crate::packet::esp::{self, Trailer};
-use crate::packet::{ipv4, protocol};
+use crate::packet::{Summary, ipv4, protocol};
 use crate::slot::Origin;
 use crate::stages::{decap, open};
 use std::net::SocketAddr;
@@ -28,7 +29,9 @@ pub(super) fn run(core: &mut Core) {
         let mut packets = std::mem::take(&mut core.fast.esp);
         lookup(core, &mut packets);
         open(core, &mut packets);
+        let opened = packets.len();
         unwrap(core, &mut packets);
+        core.accounts.lap(Stage::FastOpen, opened);
         core.fast.esp = std::mem::replace(&mut core.fast.inner, packets);
     }
     // Deeper than any stack may be: the stages refuse it.
@@ -124,8 +127,15 @@ fn unwrap(core: &mut Core, packets: &mut Vec<Packet>) {
             }
             continue;
         }
+        core.fast.detours.extend(inner_flow(&packet));
         core.fast.slow.push((packet.at, Slow::Opened(packet)));
     }
+}
+
+/// The flow of what an opened packet holds, where it can be seen.
+fn inner_flow(packet: &Packet) -> Option<FlowKey> {
+    let text = packet.frame.bytes().get(usize::from(packet.esp_at) + HEAD_OCTETS..)?;
+    FlowKey::of(&Summary::of(text).ok()?.tuple, Door::Sa)
 }
 
 /// Whether it was done; else nothing is changed.

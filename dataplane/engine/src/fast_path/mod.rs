@@ -28,6 +28,7 @@ mod way;
 pub(crate) use flows::{Door, FlowKey};
 pub(crate) use way::Way;
 
+use crate::accounting::Stage;
 use crate::core::Core;
 use crate::limits::BATCH_MAX;
 use crate::slot::{Lanes, Origin, Slot};
@@ -52,6 +53,8 @@ enum Slow {
 pub(crate) struct FastPath {
     flows: FlowTable,
     egresses: Egresses,
+    /// How many plans there ever were.
+    plans_made: u64,
     /// Packets whose plan is looked for, in the order in which they came.
     plain: Vec<Packet>,
     /// ESP to us.
@@ -73,6 +76,7 @@ impl FastPath {
         Self {
             flows: FlowTable::new(seed),
             egresses: Egresses::default(),
+            plans_made: 0,
             plain: Vec::with_capacity(BATCH_MAX),
             esp: Vec::with_capacity(BATCH_MAX),
             inner: Vec::with_capacity(BATCH_MAX),
@@ -93,7 +97,9 @@ impl FastPath {
 /// Takes a batch as far as it can go without the stages; what they have to see is in their lanes afterwards, in the order in
 /// which it came.
 pub(crate) fn run(core: &mut Core, lanes: &mut Lanes, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
+    let count = frames.len();
     read(core, frames, link, origin);
+    core.accounts.lap(Stage::FastRead, count);
     inbound::run(core);
     outbound::run(core);
     if !core.fast.slow.is_empty() {
@@ -112,7 +118,10 @@ fn read(core: &mut Core, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
         match Packet::read(frame, at, link, mac, origin) {
             Ok(packet) if packet.may_be_esp() => core.fast.esp.push(packet),
             Ok(packet) => core.fast.seek(packet),
-            Err(frame) => core.fast.slow.push((at, Slow::Frame(frame))),
+            Err(frame) => {
+                core.fast.detours.extend(packet::flow_of(&frame, link, origin));
+                core.fast.slow.push((at, Slow::Frame(frame)));
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::packet::Packet;
 use super::plan::{self, Plan};
 use super::way::{HEADERS_OCTETS, Level, Way};
+use crate::accounting::Stage;
 use crate::core::Core;
 use crate::counters::Tally;
 use crate::drop_reason::DropReason;
@@ -18,11 +19,16 @@ pub(super) fn run(core: &mut Core) {
     let mut packets = std::mem::take(&mut core.fast.plain);
     if !packets.is_empty() {
         let levels = find(core, &mut packets);
+        core.accounts.lap(Stage::FastFind, packets.len());
         for level in 0..levels {
             number(core, &mut packets, level);
-            seal(core, &mut packets, level);
+            core.accounts.lap(Stage::FastNumber, packets.len());
+            let sealed = seal(core, &mut packets, level);
+            core.accounts.lap(Stage::FastSeal, sealed);
         }
+        let sent = packets.len();
         send(core, &mut packets);
+        core.accounts.lap(Stage::FastSend, sent);
     }
     core.fast.plain = packets;
 }
@@ -31,13 +37,17 @@ pub(super) fn run(core: &mut Core) {
 fn find(core: &mut Core, packets: &mut Vec<Packet>) -> usize {
     let (mut levels, mut made, mut others) = (0, 0, 0);
     for packet in packets.iter_mut() {
-        packet.plan = look_up(core, packet, &mut made);
+        let before = core.fast.plans_made;
+        packet.plan = look_up(core, packet);
+        // The stages count their own look-ups.
+        let counts = usize::from(core.fast.plans_made != before);
         match packet.plan {
             Plan::Protect(rule) => {
+                made += counts;
                 packet.rule = rule;
                 levels = levels.max(core.bindings.way(rule).map_or(0, Way::levels));
             }
-            Plan::Clear(_) => {}
+            Plan::Clear(_) => made += counts,
             Plan::Slow | Plan::Refused => others += 1,
         }
     }
@@ -54,7 +64,7 @@ fn find(core: &mut Core, packets: &mut Vec<Packet>) -> usize {
     levels
 }
 
-fn look_up(core: &mut Core, packet: &Packet, made: &mut usize) -> Plan {
+fn look_up(core: &mut Core, packet: &Packet) -> Plan {
     if !core.fast.detours.is_empty() && core.fast.detours.contains(&packet.key) {
         return Plan::Slow;
     }
@@ -62,8 +72,8 @@ fn look_up(core: &mut Core, packet: &Packet, made: &mut usize) -> Plan {
     let Some(flow) = fast.flows.find(packet.place, &packet.key) else {
         let plan = plan::make(core, &packet.key, packet.origin);
         core.fast.flows.insert(packet.place, packet.key, plan);
-        *made += usize::from(plan != Plan::Slow);
-        return look_up(core, packet, made);
+        core.fast.plans_made = core.fast.plans_made.wrapping_add(1);
+        return look_up(core, packet);
     };
     if flow.came_by != packet.came_by {
         let opener = sad.opener(packet.sa);
@@ -169,7 +179,7 @@ fn wrap(core: &mut Core, packet: &mut Packet, rule: RuleId, at: usize) -> Result
     packet.sa = level.sa;
     packet.esp_at = level.esp_at.into();
     let pad = (inner + esp::TRAILER_OCTETS).wrapping_neg() % 4;
-    let tail = &TAILS[usize::from(at > 0 && packet.is_ipv6)][pad];
+    let tail = &TAILS[usize::from(packet.is_ipv6)][pad];
     let wrapped = packet.frame.append(tail, pad + esp::TRAILER_OCTETS + ICV_OCTETS)
         && packet.frame.prepend(&level.headers, level.octets.into());
     if !wrapped {
@@ -185,6 +195,7 @@ fn wrap(core: &mut Core, packet: &mut Packet, rule: RuleId, at: usize) -> Result
     if !level.is_ipv6 {
         core.ipv4_id = core.ipv4_id.wrapping_add(1);
     }
+    packet.level += 1;
     fill_in(packet, level, core.ipv4_id);
     let limit = sealer.due();
     if let Some(limit) = limit {
@@ -228,8 +239,8 @@ fn fill_in(packet: &mut Packet, level: &Level, id: u16) {
     header[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// The AEAD over all packets that have such a level.
-fn seal(core: &mut Core, packets: &mut [Packet], level: usize) {
+/// The AEAD over all packets that have such a level. Returns how many they were.
+fn seal(core: &mut Core, packets: &mut [Packet], level: usize) -> usize {
     let mut jobs = SealJob::recycle(std::mem::take(&mut core.fast.seal_jobs));
     for packet in packets.iter_mut() {
         let Plan::Protect(rule) = packet.plan else { continue };
@@ -242,12 +253,19 @@ fn seal(core: &mut Core, packets: &mut [Packet], level: usize) {
         jobs.push(SealJob::new(&sealer.key, packet.sequence, esn_high, &mut packet.frame.bytes_mut()[at..]));
     }
     warren_aead::seal(&mut jobs);
-    core.counters.add(Tally::Sealed, jobs.len());
+    let sealed = jobs.len();
+    core.counters.add(Tally::Sealed, sealed);
     core.fast.seal_jobs = SealJob::recycle(jobs);
+    sealed
 }
 
 /// Into the queues of the ports, in the order in which they came.
 fn send(core: &mut Core, packets: &mut Vec<Packet>) {
+    if core.accounts.is_sampled() {
+        for packet in packets.iter() {
+            core.accounts.levels(packet.level.into(), packet.depth.into(), 1);
+        }
+    }
     let mut clear = 0;
     for mut packet in packets.drain(..) {
         let berth = match packet.plan {

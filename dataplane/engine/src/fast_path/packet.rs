@@ -23,6 +23,8 @@ pub(super) struct Packet {
     pub(super) at: u16,
     /// Levels of ESP taken off so far.
     pub(super) depth: u8,
+    /// Levels of ESP put on so far.
+    pub(super) level: u8,
     /// The rule of the SA that it has just come out of; once it has a plan, the one that protects it.
     pub(super) rule: RuleId,
     /// The SA at work on it, or the last that was.
@@ -78,11 +80,7 @@ impl Packet {
             }
             Link::Ip => 0,
         };
-        let door = match origin {
-            Origin::Port(_, Side::Inside) => Door::Inside,
-            _ => Door::Outside,
-        };
-        let Some((key, head)) = read(&frame.bytes()[link_octets..], door) else { return Err(frame) };
+        let Some((key, head)) = read(&frame.bytes()[link_octets..], door(origin)) else { return Err(frame) };
         if !frame.pop_front(link_octets) {
             return Err(frame);
         }
@@ -96,6 +94,7 @@ impl Packet {
             head,
             at,
             depth: 0,
+            level: 0,
             rule: RuleId(0),
             sa: 0,
             came_by: 0,
@@ -159,6 +158,21 @@ impl Packet {
         (slot.sequence, slot.esp_at) = (self.sequence, self.esp_at);
         slot
     }
+}
+
+const fn door(origin: Origin) -> Door {
+    match origin {
+        Origin::Port(_, Side::Inside) => Door::Inside,
+        _ => Door::Outside,
+    }
+}
+
+/// The flow of a packet that is not plain, with options or a first fragment, where it can be seen: its plain packets must not
+/// overtake it.
+pub(super) fn flow_of(frame: &Frame, link: Link, origin: Origin) -> Option<FlowKey> {
+    let link_octets = if link == Link::Ethernet { ethernet::HEADER_OCTETS } else { 0 };
+    let summary = Summary::of(frame.bytes().get(link_octets..)?).ok()?;
+    FlowKey::of(&summary.tuple, door(origin))
 }
 
 /// Reads a whole IPv4 packet without options at the front of `octets`; `None` for everything else, right or wrong.

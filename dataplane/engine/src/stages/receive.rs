@@ -22,6 +22,7 @@ pub(crate) fn from_port(core: &mut Core, at: usize, lanes: &mut Lanes) -> usize 
     let (link, index) = (berth.link(), berth.index);
     let received = berth.port.receive(&mut core.umem, &mut frames, BATCH_MAX);
     core.counters.add(Tally::Received, received);
+    core.accounts.received(received);
     let index = index.unwrap_or(PortIndex(u16::MAX));
     let origin = Origin::Port(index, core.fib.side(index));
     if core.settings.fast_path {
@@ -40,6 +41,7 @@ pub(crate) fn from_tun(core: &mut Core, lanes: &mut Lanes) -> usize {
     let link = berth.link();
     let received = berth.port.receive(&mut core.umem, &mut frames, BATCH_MAX);
     core.counters.add(Tally::Received, received);
+    core.accounts.received(received);
     for frame in frames.drain(..) {
         admit(core, lanes, frame, link, Origin::Tun);
     }
