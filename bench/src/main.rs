@@ -1,6 +1,7 @@
 //! Benchmarks. Each writes one JSON object per line to standard output, or to the file that `--json` names, so that runs can
 //! be kept and compared; what a person wants to read goes to standard error.
 
+mod accounting;
 mod aead;
 mod af_xdp;
 mod intersection;
@@ -35,6 +36,8 @@ struct Arguments {
 enum Benchmark {
     /// The whole path on one core: cycles per packet for packets that are sealed and packets that are opened.
     WholePath(whole_path::Arguments),
+    /// What it costs to measure where the cycles go.
+    Accounting(accounting::Arguments),
     /// Sealing and opening alone, by each backend, beside one seal by ring.
     Aead(aead::Arguments),
     /// Packets per second through AF_XDP sockets over veth, in namespaces of its own (needs root).
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
 fn run(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
     match benchmark {
         Benchmark::WholePath(arguments) => whole_path::run(arguments, report),
+        Benchmark::Accounting(arguments) => accounting::run(arguments, report),
         Benchmark::Aead(arguments) => aead::run(arguments, report),
         Benchmark::AfXdp(arguments) => af_xdp::run(arguments, report),
         Benchmark::ProbeFlood(arguments) => probe_flood::run(arguments, report),

@@ -25,6 +25,11 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// A gateway that those commands make, with packets coming by one port and leaving by the other.
     pub(crate) fn new(dir: Direction, commands: Vec<Command>) -> Result<Self, String> {
+        Self::with(dir, commands, &Settings::default())
+    }
+
+    /// The same with settings of the operator's.
+    pub(crate) fn with(dir: Direction, commands: Vec<Command>, settings: &Settings) -> Result<Self, String> {
         let (generator, umem, from, to) = Generator::new()?;
         let (near, far) = match dir {
             Direction::Encrypt => (INSIDE, OUTSIDE),
@@ -35,8 +40,7 @@ impl Gateway {
             EnginePort { index: far, port: Box::new(to) },
         ];
         let parts = WorkerParts { umem, ports, tun: None };
-        let (handle, workers) =
-            build(vec![parts], &Settings::default()).map_err(|error| error.to_string())?;
+        let (handle, workers) = build(vec![parts], settings).map_err(|error| error.to_string())?;
         let worker = workers.into_iter().next().ok_or("an engine without a worker")?;
         let mut gateway = Self { generator, handle, worker, started: Instant::now(), given: 0, came: 0 };
         gateway.command(commands)?;

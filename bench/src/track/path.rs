@@ -1,5 +1,6 @@
 //! One direction through one gateway: endless traffic that is ready before the clock runs, and the proof that it arrives.
 
+use warren_engine::Settings;
 use warren_engine::limits::BATCH_MAX;
 use warren_engine::packet::ethernet;
 
@@ -36,12 +37,17 @@ struct Sealed {
 
 impl Path {
     pub(crate) fn new(site: Site, dir: Direction, size: Size) -> Result<Self, String> {
+        Self::with(site, dir, size, &Settings::default())
+    }
+
+    /// The same through a gateway with settings of the operator's.
+    pub(crate) fn with(site: Site, dir: Direction, size: Size, settings: &Settings) -> Result<Self, String> {
         let site = site.checked()?;
         let peer = match dir {
             Direction::Encrypt => None,
             Direction::Decrypt => Some(site.commands(TESTED.peer())?),
         };
-        Self::between(site, dir, size, (site.commands(TESTED)?, peer))
+        Self::between(site, dir, size, (site.commands(TESTED)?, peer), settings)
     }
 
     /// The same with gateways that are perhaps not what the site says.
@@ -50,6 +56,7 @@ impl Path {
         dir: Direction,
         size: Size,
         (ours, peers): (Vec<warren_seam::Command>, Option<Vec<warren_seam::Command>>),
+        settings: &Settings,
     ) -> Result<Self, String> {
         let from = if dir == Direction::Encrypt { TESTED } else { TESTED.peer() };
         let sealed = peers.map(|commands| {
@@ -60,7 +67,7 @@ impl Path {
             site,
             dir,
             traffic: Traffic::new(from, site.sas, size),
-            gateway: Gateway::new(dir, ours)?,
+            gateway: Gateway::with(dir, ours, settings)?,
             sealed: sealed.transpose()?,
             next: 0,
         })
@@ -71,9 +78,14 @@ impl Path {
         self.traffic.flows()
     }
 
-    /// One batch: made ready, then turned once by the clock. Returns cycles. The packets are counted, not looked at.
+    /// A full batch: made ready, then turned once by the clock. Returns cycles. The packets are counted, not looked at.
     pub(crate) fn batch(&mut self) -> Result<u64, String> {
-        self.prepare()?;
+        self.batch_of(BATCH_MAX)
+    }
+
+    /// The same with so many packets, at most a batch.
+    pub(crate) fn batch_of(&mut self, packets: usize) -> Result<u64, String> {
+        self.prepare(packets)?;
         let elapsed = self.gateway.turn();
         self.gateway.collect(|_| ());
         Ok(elapsed)
@@ -93,7 +105,7 @@ impl Path {
         let mut seen = vec![false; (last - first) as usize];
         let mut wrong = None;
         for _ in 0..batches {
-            self.prepare()?;
+            self.prepare(BATCH_MAX)?;
             self.gateway.turn();
             let Self { traffic, gateway, dir, .. } = self;
             let mut see = |frame: &[u8]| {
@@ -112,9 +124,9 @@ impl Path {
         }
     }
 
-    fn prepare(&mut self) -> Result<(), String> {
+    fn prepare(&mut self, packets: usize) -> Result<(), String> {
         let Self { traffic, gateway, sealed, next, .. } = self;
-        for _ in 0..BATCH_MAX {
+        for _ in 0..packets {
             match sealed {
                 None => gateway.prepare(|frame| traffic.write(*next, frame))?,
                 Some(sealed) => {
@@ -210,7 +222,7 @@ mod tests {
         dir: Direction,
         gateways: (Vec<Command>, Option<Vec<Command>>),
     ) -> Result<(), String> {
-        Path::between(site, dir, Size::Octets(64), gateways)?.prove(PACKETS)
+        Path::between(site, dir, Size::Octets(64), gateways, &Settings::default())?.prove(PACKETS)
     }
 
     #[test] // NT-21
@@ -287,8 +299,14 @@ mod tests {
     fn batches_that_were_timed_and_got_lost_are_noticed() {
         let (mut ours, peers) = ours_and_peers(Site::PLAIN, Direction::Encrypt);
         ours.retain(|command| !matches!(command, Command::Bind { .. }));
-        let mut path =
-            Path::between(Site::PLAIN, Direction::Encrypt, Size::Octets(64), (ours, peers)).unwrap();
+        let mut path = Path::between(
+            Site::PLAIN,
+            Direction::Encrypt,
+            Size::Octets(64),
+            (ours, peers),
+            &Settings::default(),
+        )
+        .unwrap();
         let lost = (0..20).try_for_each(|_| path.batch().map(|_| ())).and_then(|()| path.settle());
         assert!(lost.unwrap_err().contains("came out"));
     }
