@@ -59,8 +59,8 @@ mod tests {
 
     #[test]
     fn every_stage_and_every_size_of_a_batch_has_a_row() {
-        let mut snapshot =
-            StageSnapshot { turns: 9, idle_turns: 4, idle_cycles: 70, ..StageSnapshot::default() };
+        let mut snapshot = StageSnapshot::default();
+        (snapshot.turns, snapshot.idle_turns, snapshot.idle_cycles) = (9, 4, 70);
         (snapshot.batches[0], snapshot.batches[6]) = (3, 5);
         (snapshot.put_on[2], snapshot.taken_off[0]) = (11, 12);
         let told = accounts(&snapshot);
