@@ -34,7 +34,7 @@ pub(super) enum Plan {
 #[derive(Clone, Copy)]
 pub(super) struct Egress {
     /// The port's place among ours.
-    pub(super) berth: usize,
+    pub(super) berth: u16,
     /// Largest IP packet in octets.
     pub(super) mtu: usize,
     /// The link header, at the end of the array.
@@ -53,7 +53,8 @@ impl Egress {
         let hop = fib.route(destination)?;
         let berth = berths.iter().position(|berth| berth.index == Some(hop.port))?;
         let info = fib.port(hop.port)?;
-        let mut egress = Self { berth, mtu: info.mtu.into(), header: [0; 16], octets: 0, port: hop.port };
+        let mut egress =
+            Self { berth: berth as u16, mtu: info.mtu.into(), header: [0; 16], octets: 0, port: hop.port };
         if berths[berth].link() == Link::Ethernet {
             let mac = fib.neighbour(hop.port, hop.via.unwrap_or(destination))?;
             let ether_type = if destination.is_ipv6() { ethernet::IPV6 } else { ethernet::IPV4 };
