@@ -48,7 +48,14 @@ pub(crate) struct Arguments {
     packets: Option<u32>,
     /// Fewer cases and shorter rounds.
     #[arg(long)]
-    pub(crate) quick: bool,
+    quick: bool,
+}
+
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) fn of_suite(quick: bool) -> Self {
+        Self { quick, ..Self::default() }
+    }
 }
 
 /// One case.

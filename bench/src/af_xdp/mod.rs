@@ -60,6 +60,14 @@ pub(crate) struct Arguments {
     generic: bool,
 }
 
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) fn of_suite(quick: bool) -> Self {
+        let (rounds, seconds) = if quick { (3, 0.5) } else { (5, 2.0) };
+        Self { sizes: vec![64, 1500], loops: Vec::new(), rounds, seconds, batch: 64, generic: false }
+    }
+}
+
 /// One line of the result: all rounds of one loop at one size.
 #[derive(Debug, Serialize)]
 struct Row {

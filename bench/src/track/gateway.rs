@@ -8,7 +8,7 @@ use warren_seam::Command;
 
 use super::Generator;
 use super::limits::TURNS_TO_DRAIN;
-use super::site::{INSIDE, OUTSIDE};
+use super::site::{self, INSIDE, OUTSIDE, Own};
 use crate::rows::Direction;
 
 /// The engine and its generator.
@@ -104,6 +104,13 @@ impl Gateway {
             true => Ok(()),
             false => Err(format!("the work was not done: {}", self.fate())),
         }
+    }
+
+    /// How many of the first level's SAs of those pairs are installed.
+    pub(crate) fn counts_sas(&self, pairs: impl Iterator<Item = u32>) -> usize {
+        let ids =
+            pairs.flat_map(|pair| [site::sa_id(Own::First, 1, pair), site::inbound_id(Own::Second, 1, pair)]);
+        ids.filter(|&id| self.handle.sa_counters(id).is_some()).count()
     }
 
     /// What became of the packets, in words.

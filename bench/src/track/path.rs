@@ -73,10 +73,23 @@ impl Path {
 
     /// One batch: made ready, then turned once by the clock. Returns cycles. The packets are counted, not looked at.
     pub(crate) fn batch(&mut self) -> Result<u64, String> {
-        self.prepare()?;
-        let elapsed = self.gateway.turn();
-        self.gateway.collect(|_| ());
+        self.prepare(BATCH_MAX)?;
+        let elapsed = self.turn();
+        self.collect();
         Ok(elapsed)
+    }
+
+    /// One turn by the clock, of what is ready. Returns cycles.
+    #[inline]
+    pub(crate) fn turn(&mut self) -> u64 {
+        self.gateway.turn()
+    }
+
+    /// How many packets came out since this was last asked.
+    pub(crate) fn collect(&mut self) -> usize {
+        let mut came = 0;
+        self.gateway.collect(|_| came += 1);
+        came
     }
 
     /// Whether everything so far has come out.
@@ -93,7 +106,7 @@ impl Path {
         let mut seen = vec![false; (last - first) as usize];
         let mut wrong = None;
         for _ in 0..batches {
-            self.prepare()?;
+            self.prepare(BATCH_MAX)?;
             self.gateway.turn();
             let Self { traffic, gateway, dir, .. } = self;
             let mut see = |frame: &[u8]| {
@@ -112,9 +125,10 @@ impl Path {
         }
     }
 
-    fn prepare(&mut self) -> Result<(), String> {
+    /// Makes the next packets ready.
+    pub(crate) fn prepare(&mut self, packets: usize) -> Result<(), String> {
         let Self { traffic, gateway, sealed, next, .. } = self;
-        for _ in 0..BATCH_MAX {
+        for _ in 0..packets {
             match sealed {
                 None => gateway.prepare(|frame| traffic.write(*next, frame))?,
                 Some(sealed) => {
