@@ -7,6 +7,8 @@ mod intersection;
 mod latency;
 mod memory;
 mod nested;
+mod page;
+mod plots;
 mod probe_flood;
 mod report;
 mod ring_seal;
@@ -39,6 +41,9 @@ struct Suite {
     /// Write the lines to this file instead of standard output.
     #[arg(long, value_name = "FILE", global = true)]
     json: Option<PathBuf>,
+    /// Renew the tables and pictures in docs/ for which there are rows.
+    #[arg(long, conflicts_with = "quick")]
+    docs: bool,
     #[command(flatten)]
     choice: suite::Choice,
 }
@@ -78,7 +83,14 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), String> {
     let mut report = Report::new(arguments.suite.json.as_deref())?;
     match &arguments.benchmark {
-        None => suite::run(&arguments.suite.choice, &mut report),
+        None => {
+            let outcome = suite::run(&arguments.suite.choice, &mut report);
+            // What was measured is worth keeping although a part failed; that is said after.
+            if arguments.suite.docs {
+                page::write(report.rows())?;
+            }
+            outcome
+        }
         Some(benchmark) => one(benchmark, &mut report),
     }
 }
