@@ -15,6 +15,7 @@ mod ring_seal;
 mod rounds;
 mod rows;
 mod scaling;
+mod stages;
 mod suite;
 mod track;
 mod whole_path;
@@ -56,6 +57,8 @@ enum Benchmark {
     Aead(aead::Arguments),
     /// How long a packet is in the gateway at half of its full rate.
     Latency(latency::Arguments),
+    /// Where the cycles of the whole path go, and what it costs to know.
+    Stages(stages::Arguments),
     /// What several cores do together, with and without handing packets over.
     Scaling(scaling::Arguments),
     /// What SAs take in memory.
@@ -100,6 +103,7 @@ fn one(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
         Benchmark::WholePath(arguments) => whole_path::run(arguments, report),
         Benchmark::Aead(arguments) => aead::run(arguments, report),
         Benchmark::Latency(arguments) => latency::run(arguments, report),
+        Benchmark::Stages(arguments) => stages::run(arguments, report),
         Benchmark::Scaling(arguments) => scaling::run(arguments, report),
         Benchmark::Memory(arguments) => memory::run(arguments, report),
         Benchmark::AfXdp(arguments) => af_xdp::run(arguments, report),

@@ -1,6 +1,7 @@
 //! What SAs take in memory: the process's resident set before and after many pairs are installed in an engine of one worker.
 
 use clap::Args;
+use warren_engine::Settings;
 use warren_engine::limits::BATCH_MAX;
 
 use crate::report::Report;
@@ -39,7 +40,11 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Stri
     // First of all that it works, and so that code, tables of a fixed size and the allocator's first blocks are there.
     Path::new(Site { sas: 16, ..site }, Direction::Encrypt, Size::Octets(64))?
         .prove(16 * BATCH_MAX as u64)?;
-    let mut gateway = Gateway::new(Direction::Encrypt, Site { sas: 1, ..site }.commands(Own::First)?)?;
+    let mut gateway = Gateway::new(
+        Direction::Encrypt,
+        Site { sas: 1, ..site }.commands(Own::First)?,
+        &Settings::default(),
+    )?;
     let before = resident_octets()?;
     for index in 1..=pairs {
         // One after the other, so that what the commands take is given back and taken again.

@@ -265,6 +265,7 @@ mod tests {
         for name in [
             "machine",
             "whole-path",
+            "stages",
             "aead",
             "rules",
             "scaling",

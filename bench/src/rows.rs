@@ -280,7 +280,7 @@ impl fmt::Display for Row {
         if self.noisy {
             write!(
                 f,
-                " [noisy: the rounds lie {:.0} % apart, so this figure is not to be quoted]",
+                " [noisy: the rounds lie {:.0} % apart or others had the core, so this is not to be quoted]",
                 self.spread * 100.0
             )?;
         }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use rustix::process::geteuid;
 
 use crate::report::{Report, remark};
-use crate::{aead, af_xdp, intersection, latency, memory, nested, probe_flood, scaling, whole_path};
+use crate::{aead, af_xdp, intersection, latency, memory, nested, probe_flood, scaling, stages, whole_path};
 
 /// Parts, in the order in which they run: what needs a quiet machine least comes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -15,6 +15,8 @@ pub(crate) enum Part {
     Aead,
     /// The whole path on one core.
     WholePath,
+    /// Where its cycles go, and what it costs to know.
+    Stages,
     /// Several cores.
     Scaling,
     /// Under half of the full rate.
@@ -72,6 +74,7 @@ fn one(part: Part, quick: bool, report: &mut Report) -> Result<(), String> {
     match part {
         Part::Aead => aead::run(&aead::Arguments::of_suite(quick), report),
         Part::WholePath => whole_path::run(&whole_path::Arguments::of_suite(quick), report),
+        Part::Stages => stages::run(&stages::Arguments::of_suite(quick), report),
         Part::Scaling => scaling::run(&scaling::Arguments::of_suite(quick), report),
         Part::Latency => latency::run(&latency::Arguments::of_suite(quick), report),
         Part::Memory => memory::run(&memory::Arguments::of_suite(quick), report),

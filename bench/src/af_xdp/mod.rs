@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 use warren_aead::Backend;
 
 use crate::report::{Report, remark};
-use crate::rounds::Rounds;
+use crate::rounds::{Rounds, median};
 use crate::rows::{Row, Size};
 use measure::{Measured, measure};
 use topology::Topology;
@@ -125,7 +125,10 @@ fn report(
         let rate = each(measured, |one| one.pps);
         let share = bare.map(|bare| rate.ratio_to(&each(bare, |one| one.pps)).median());
         let floor = floor(kind, size);
+        let core: Vec<_> = measured.iter().map(|one| one.pps * one.cpu_ns_per_packet / 1e9).collect();
+        let row = Row::of("af-xdp", &rate);
         out.add(Row {
+            noisy: row.noisy || median(&core) < CORE_SHARE_MIN,
             variant: Some(kind.word().to_owned()),
             alg: (kind == Loop::Protected).then(|| "aes128gcm16".to_owned()),
             size: Some(Size::Octets(size as u16)),
@@ -137,7 +140,7 @@ fn report(
             within: share.zip(floor).map(|(share, floor)| share >= floor),
             backend: (kind == Loop::Protected).then(|| Backend::best().to_string()),
             note: Some(note(arguments, measured, bare)),
-            ..Row::of("af-xdp", &rate)
+            ..row
         })?;
     }
     let work: Rounds = bare.into_iter().flatten().filter_map(|one| one.ring_cycles).collect();
@@ -153,6 +156,9 @@ fn report(
     }
     Ok(())
 }
+
+/// Where the measured thread had less of its core, the rate is not what the core can do.
+const CORE_SHARE_MIN: f64 = 0.9;
 
 /// What our own process may spend on the rings for each packet that is forwarded.
 const RING_WORK_CYCLES_MAX: f64 = 20.0;

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use warren_engine::{CounterSnapshot, EnginePort, Handle, Refused, Settings, Worker, WorkerParts, build};
+use warren_engine::{
+    CounterSnapshot, EnginePort, Handle, Refused, Settings, StageSnapshot, Worker, WorkerParts, build,
+};
 use warren_port::cycles;
 use warren_seam::Command;
 
@@ -24,7 +26,7 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// A gateway that those commands make, with packets coming by one port and leaving by the other.
-    pub(crate) fn new(dir: Direction, commands: Vec<Command>) -> Result<Self, String> {
+    pub(crate) fn new(dir: Direction, commands: Vec<Command>, settings: &Settings) -> Result<Self, String> {
         let (generator, umem, from, to) = Generator::new()?;
         let (near, far) = match dir {
             Direction::Encrypt => (INSIDE, OUTSIDE),
@@ -35,8 +37,7 @@ impl Gateway {
             EnginePort { index: far, port: Box::new(to) },
         ];
         let parts = WorkerParts { umem, ports, tun: None };
-        let (handle, workers) =
-            build(vec![parts], &Settings::default()).map_err(|error| error.to_string())?;
+        let (handle, workers) = build(vec![parts], settings).map_err(|error| error.to_string())?;
         let worker = workers.into_iter().next().ok_or("an engine without a worker")?;
         let mut gateway = Self { generator, handle, worker, started: Instant::now(), given: 0, came: 0 };
         gateway.command(commands)?;
@@ -119,6 +120,11 @@ impl Gateway {
         let drops = drops.drops().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>();
         let drops = if drops.is_empty() { "none dropped".to_owned() } else { drops.join(", ") };
         format!("{} packets went in, {} came out, {drops}", self.given, self.came)
+    }
+
+    /// What the stages have cost so far, in turns that were measured.
+    pub(crate) fn stages(&self) -> StageSnapshot {
+        self.handle.stages()
     }
 
     pub(crate) fn counters(&self) -> CounterSnapshot {

@@ -1,7 +1,10 @@
 //! One direction through one gateway: endless traffic that is ready before the clock runs, and the proof that it arrives.
 
+use warren_engine::{Settings, StageSnapshot};
+
 use warren_engine::limits::BATCH_MAX;
 use warren_engine::packet::ethernet;
+use warren_seam::Command;
 
 use super::gateway::Gateway;
 use super::judge::Judge;
@@ -36,31 +39,35 @@ struct Sealed {
 
 impl Path {
     pub(crate) fn new(site: Site, dir: Direction, size: Size) -> Result<Self, String> {
+        Self::with(site, dir, size, &Settings::default())
+    }
+
+    /// With settings of the gateway under test; the other one has the usual ones.
+    pub(crate) fn with(site: Site, dir: Direction, size: Size, settings: &Settings) -> Result<Self, String> {
         let site = site.checked()?;
         let peer = match dir {
             Direction::Encrypt => None,
             Direction::Decrypt => Some(site.commands(TESTED.peer())?),
         };
-        Self::between(site, dir, size, (site.commands(TESTED)?, peer))
+        Self::between((site, dir, size), (site.commands(TESTED)?, peer), settings)
     }
 
     /// The same with gateways that are perhaps not what the site says.
     fn between(
-        site: Site,
-        dir: Direction,
-        size: Size,
-        (ours, peers): (Vec<warren_seam::Command>, Option<Vec<warren_seam::Command>>),
+        (site, dir, size): (Site, Direction, Size),
+        (ours, peers): (Vec<Command>, Option<Vec<Command>>),
+        settings: &Settings,
     ) -> Result<Self, String> {
         let from = if dir == Direction::Encrypt { TESTED } else { TESTED.peer() };
         let sealed = peers.map(|commands| {
-            let peer = Gateway::new(Direction::Encrypt, commands)?;
+            let peer = Gateway::new(Direction::Encrypt, commands, &Settings::default())?;
             Ok::<_, String>(Sealed { peer, octets: Vec::new(), ends: Vec::new(), next: 0, given: 0 })
         });
         Ok(Self {
             site,
             dir,
             traffic: Traffic::new(from, site.sas, size),
-            gateway: Gateway::new(dir, ours)?,
+            gateway: Gateway::new(dir, ours, settings)?,
             sealed: sealed.transpose()?,
             next: 0,
         })
@@ -83,6 +90,11 @@ impl Path {
     #[inline]
     pub(crate) fn turn(&mut self) -> u64 {
         self.gateway.turn()
+    }
+
+    /// What the stages have cost so far, in turns that were measured.
+    pub(crate) fn stages(&self) -> StageSnapshot {
+        self.gateway.stages()
     }
 
     /// How many packets came out since this was last asked.
@@ -210,7 +222,6 @@ mod tests {
     use super::*;
     use crate::rows::Mix;
     use warren_policy::{EspTransform, KeyBits, TransportAction};
-    use warren_seam::Command;
 
     const PACKETS: u64 = 256;
 
@@ -224,7 +235,7 @@ mod tests {
         dir: Direction,
         gateways: (Vec<Command>, Option<Vec<Command>>),
     ) -> Result<(), String> {
-        Path::between(site, dir, Size::Octets(64), gateways)?.prove(PACKETS)
+        Path::between((site, dir, Size::Octets(64)), gateways, &Settings::default())?.prove(PACKETS)
     }
 
     #[test] // NT-21
@@ -301,8 +312,12 @@ mod tests {
     fn batches_that_were_timed_and_got_lost_are_noticed() {
         let (mut ours, peers) = ours_and_peers(Site::PLAIN, Direction::Encrypt);
         ours.retain(|command| !matches!(command, Command::Bind { .. }));
-        let mut path =
-            Path::between(Site::PLAIN, Direction::Encrypt, Size::Octets(64), (ours, peers)).unwrap();
+        let mut path = Path::between(
+            (Site::PLAIN, Direction::Encrypt, Size::Octets(64)),
+            (ours, peers),
+            &Settings::default(),
+        )
+        .unwrap();
         let lost = (0..20).try_for_each(|_| path.batch().map(|_| ())).and_then(|()| path.settle());
         assert!(lost.unwrap_err().contains("came out"));
     }
