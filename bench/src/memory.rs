@@ -1,7 +1,6 @@
 //! What SAs take in memory: the process's resident set before and after many pairs are installed in an engine of one worker.
 
 use clap::Args;
-use warren_engine::Settings;
 use warren_engine::limits::BATCH_MAX;
 
 use crate::report::Report;
@@ -40,11 +39,7 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Stri
     // First of all that it works, and so that code, tables of a fixed size and the allocator's first blocks are there.
     Path::new(Site { sas: 16, ..site }, Direction::Encrypt, Size::Octets(64))?
         .prove(16 * BATCH_MAX as u64)?;
-    let mut gateway = Gateway::new(
-        Direction::Encrypt,
-        Site { sas: 1, ..site }.commands(Own::First)?,
-        &Settings::default(),
-    )?;
+    let mut gateway = Gateway::new(Direction::Encrypt, Site { sas: 1, ..site }.commands(Own::First)?)?;
     let before = resident_octets()?;
     for index in 1..=pairs {
         // One after the other, so that what the commands take is given back and taken again.
@@ -99,7 +94,7 @@ mod tests {
     #[test]
     fn sas_that_are_not_there_are_refused() {
         let commands = Site::PLAIN.commands(Own::First).unwrap();
-        let gateway = Gateway::new(Direction::Encrypt, commands, &Settings::default()).unwrap();
+        let gateway = Gateway::new(Direction::Encrypt, commands).unwrap();
         assert!(are_installed(&gateway, 1).unwrap_err().contains("0 SAs"));
     }
 

@@ -15,7 +15,7 @@ pub(crate) enum Part {
     Aead,
     /// The whole path on one core.
     WholePath,
-    /// Where its cycles go, and what it costs to know.
+    /// Where its cycles go.
     Stages,
     /// Several cores.
     Scaling,

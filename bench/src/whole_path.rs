@@ -123,8 +123,8 @@ fn measure(case: Case, effort: Effort, settings: &Settings) -> Result<Row, Strin
         if round >= ROUNDS_MIN && start.elapsed() > CASE_MAX {
             break;
         }
-        whole.push(samples(batches, BATCHES, || path.batch())?);
-        generator.push(samples(batches, BATCHES, || bare.batch())?);
+        whole.push(samples(batches, || path.batch())?);
+        generator.push(samples(batches, || bare.batch())?);
         seal.push(ring.round(batches.min(RING_BATCHES_MAX))?);
         path.settle()?;
     }
@@ -152,18 +152,14 @@ fn measure(case: Case, effort: Effort, settings: &Settings) -> Result<Row, Strin
 const RING_BATCHES_MAX: usize = 512;
 
 /// Cycles per packet: the lower quartile of samples of some batches each.
-pub(crate) fn samples(
-    batches: usize,
-    each: usize,
-    mut batch: impl FnMut() -> Result<u64, String>,
-) -> Result<f64, String> {
-    let mut figures = Vec::with_capacity(batches / each + 1);
-    for _ in 0..batches.div_ceil(each) {
+fn samples(batches: usize, mut batch: impl FnMut() -> Result<u64, String>) -> Result<f64, String> {
+    let mut figures = Vec::with_capacity(batches / BATCHES + 1);
+    for _ in 0..batches.div_ceil(BATCHES) {
         let mut sum = 0;
-        for _ in 0..each {
+        for _ in 0..BATCHES {
             sum += batch()?;
         }
-        figures.push(sum as f64 / (each * BATCH_MAX) as f64);
+        figures.push(sum as f64 / (BATCHES * BATCH_MAX) as f64);
     }
     Ok(lower_quartile(&figures))
 }
