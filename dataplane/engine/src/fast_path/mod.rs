@@ -33,7 +33,7 @@ use crate::core::Core;
 use crate::limits::BATCH_MAX;
 use crate::slot::{Lanes, Origin, Slot};
 use crate::stages::{decap, discovery, receive};
-use flows::FlowTable;
+use flows::{FlowTable, Place};
 use packet::Packet;
 use plan::Egresses;
 use prefetch::prefetch;
@@ -112,6 +112,7 @@ pub(crate) fn run(core: &mut Core, lanes: &mut Lanes, frames: &mut Vec<Frame>, l
 fn read(core: &mut Core, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
     let mac = origin.port().and_then(|port| core.fib.port(port)).map(|info| info.mac);
     let (door, link_octets) = (packet::door(origin), packet::link_octets(link));
+    let mut plain = std::mem::take(&mut core.fast.plain);
     frames.iter().for_each(|frame| frame.bytes().first().into_iter().for_each(prefetch));
     for (at, mut frame) in (0..).zip(frames.drain(..)) {
         let packet = mac.and_then(|mac| packet::behind_link(frame.bytes(), link, mac));
@@ -119,8 +120,12 @@ fn read(core: &mut Core, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
             Some((key, head)) if frame.pop_front(link_octets) => {
                 // What Ethernet padded must not be encrypted or checked as if it were part of the packet.
                 frame.truncate(head.octets.into());
-                let packet = Packet::new(frame, at, key, head);
-                if packet.may_be_esp() { core.fast.esp.push(packet) } else { core.fast.seek(packet) }
+                if Packet::is_perhaps_esp(&key) {
+                    core.fast.esp.push(Packet::new(frame, at, key, head, Place::default()));
+                } else {
+                    let place = core.fast.flows.locate(&key);
+                    plain.push(Packet::new(frame, at, key, head, place));
+                }
             }
             _ => {
                 core.fast.detours.extend(packet::flow_of(&frame, link, origin));
@@ -128,6 +133,7 @@ fn read(core: &mut Core, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
             }
         }
     }
+    core.fast.plain = plain;
 }
 
 impl FastPath {

@@ -1,5 +1,6 @@
 //! From a flow's plan to the port: number, wrap and seal level by level, or forward as it is.
 
+use super::flows::FlowIndex;
 use super::packet::Packet;
 use super::plan::{self, Plan};
 use super::way::{HEADERS_OCTETS, Level};
@@ -71,11 +72,12 @@ fn look_up(core: &mut Core, packet: &mut Packet, origin: Origin) -> Plan {
     if !core.fast.detours.is_empty() && core.fast.detours.contains(&packet.key) {
         return Plan::Slow;
     }
-    let Core { fast, sad, bindings, fib, berths, settings, .. } = core;
-    let Some(flow) = fast.flows.find(packet.place, &packet.key) else {
-        make_plan(core, packet, origin);
-        return look_up(core, packet, origin);
+    let at = match core.fast.flows.find(packet.place, &packet.key) {
+        Some(at) => at,
+        None => make_plan(core, packet, origin),
     };
+    let Core { fast, sad, bindings, fib, berths, settings, .. } = core;
+    let flow = fast.flows.at(at);
     if flow.came_by != packet.came_by {
         let opener = sad.opener(packet.sa);
         if !opener.is_some_and(|opener| opener.selector.contains(&packet.key.tuple())) {
@@ -83,7 +85,8 @@ fn look_up(core: &mut Core, packet: &mut Packet, origin: Origin) -> Plan {
         }
         flow.came_by = packet.came_by;
     }
-    let room = match flow.plan {
+    let plan = flow.plan();
+    let room = match plan {
         Plan::Slow | Plan::Refused => return Plan::Slow,
         Plan::Clear(egress) => {
             let Some(egress) = fast.egresses.get(egress) else { return Plan::Slow };
@@ -111,14 +114,14 @@ fn look_up(core: &mut Core, packet: &mut Packet, origin: Origin) -> Plan {
         fast.detours.push(packet.key);
         return Plan::Slow;
     }
-    flow.plan
+    plan
 }
 
 #[cold]
-fn make_plan(core: &mut Core, packet: &Packet, origin: Origin) {
+fn make_plan(core: &mut Core, packet: &Packet, origin: Origin) -> FlowIndex {
     let plan = plan::make(core, &packet.key, packet.origin(origin));
-    core.fast.flows.insert(packet.place, packet.key, plan);
     core.fast.plans_made = core.fast.plans_made.wrapping_add(1);
+    core.fast.flows.insert(packet.place, packet.key, plan)
 }
 
 /// Gives a number to every packet that has such a level, in their order, and wraps it.
@@ -283,7 +286,7 @@ fn send(core: &mut Core, packets: &mut Vec<Packet>) {
         };
         match core.berths.get_mut(usize::from(packet.berth)) {
             Some(berth) if addressed && berth.queue.len() < TRANSMIT_QUEUE_MAX => {
-                berth.queue.push(packet.frame)
+                berth.queue.push(packet.frame);
             }
             Some(_) if addressed => core.discard_frame(packet.frame, DropReason::TransmitFull),
             _ => core.discard_frame(packet.frame, DropReason::NoRoom),

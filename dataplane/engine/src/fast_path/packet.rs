@@ -66,13 +66,13 @@ const TCP_FLAGS_AT: usize = ipv4::HEADER_OCTETS + 13;
 impl Packet {
     /// A packet that has just been read, at this place in its batch.
     #[inline]
-    pub(super) fn new(frame: Frame, at: u16, key: FlowKey, head: Head) -> Self {
+    pub(super) fn new(frame: Frame, at: u16, key: FlowKey, head: Head, place: Place) -> Self {
         Self {
             frame,
             key,
             sequence: 0,
             plan: Plan::Slow,
-            place: Place::default(),
+            place,
             rule: RuleId(0),
             sa: 0,
             came_by: 0,
