@@ -1,0 +1,191 @@
+//! What the kernel knows: an interface's own addresses, and the next hop's Ethernet address.
+//!
+//! `ip -json` is asked, in the network namespace of the calling thread: it is wherever namespaces are, and it is not asked
+//! while anything is measured.
+
+use std::net::{IpAddr, UdpSocket};
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::limits::{NEIGHBOUR_LOOK, NEIGHBOUR_WAIT};
+
+/// An interface as the kernel knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Queues that it receives by.
+    pub receive_queues: u32,
+}
+
+/// Why the kernel's knowledge is not enough.
+#[derive(Debug, thiserror::Error)]
+pub enum NextHopError {
+    /// `ip` failed, or said what we do not understand.
+    #[error("ip {question}: {said}")]
+    Ip {
+        /// What was asked.
+        question: String,
+        /// What came back.
+        said: String,
+    },
+    /// Nobody answers.
+    #[error("nobody at {0} says its Ethernet address; is the next hop up? Else say it with --mac")]
+    Silent(IpAddr),
+}
+
+/// Six octets with colons between.
+///
+/// # Errors
+/// When it is no Ethernet address, with the text.
+pub fn parse_mac(text: &str) -> Result<[u8; 6], String> {
+    let mut mac = [0; 6];
+    let mut parts = text.split(':');
+    for octet in &mut mac {
+        let part = parts.next().filter(|part| part.len() == 2);
+        let value = part.and_then(|part| u8::from_str_radix(part, 16).ok());
+        *octet = value.ok_or_else(|| format!("`{text}` is no Ethernet address"))?;
+    }
+    if parts.next().is_some() {
+        return Err(format!("`{text}` is no Ethernet address"));
+    }
+    Ok(mac)
+}
+
+/// Asks for an interface.
+///
+/// # Errors
+/// When there is none of this name, or it has no Ethernet address.
+pub fn interface(name: &str) -> Result<Interface, NextHopError> {
+    let question = ["-details", "address", "show", "dev", name];
+    let answer = ip(&question)?;
+    read_interface(&answer).ok_or_else(|| not_understood(&question, &answer))
+}
+
+fn read_interface(answer: &Value) -> Option<Interface> {
+    let link = answer.get(0)?;
+    let mac = parse_mac(link.get("address")?.as_str()?).ok()?;
+    let local = |entry: &Value| entry.get("local")?.as_str()?.parse().ok();
+    let addresses = link.get("addr_info").and_then(Value::as_array).into_iter().flatten().filter_map(local);
+    let queues =
+        link.get("num_rx_queues").and_then(Value::as_u64).and_then(|queues| u32::try_from(queues).ok());
+    Some(Interface { mac, addresses: addresses.collect(), receive_queues: queues.unwrap_or(1).max(1) })
+}
+
+/// The Ethernet address of the next hop towards `destination` through `interface`. If it is not known yet, the kernel is made
+/// to ask for it by one datagram to the next hop (port 9, discard).
+///
+/// # Errors
+/// When there is no route, or nobody answers.
+pub fn next_hop(interface: &str, destination: IpAddr) -> Result<[u8; 6], NextHopError> {
+    let question = ["route", "get", &destination.to_string(), "oif", interface].map(str::to_owned);
+    let question: Vec<&str> = question.iter().map(String::as_str).collect();
+    let answer = ip(&question)?;
+    let hop = read_hop(&answer, destination).ok_or_else(|| not_understood(&question, &answer))?;
+    let begun = Instant::now();
+    let mut is_asked = false;
+    loop {
+        let answer = ip(&["neighbour", "show", &hop.to_string(), "dev", interface])?;
+        if let Some(mac) = read_neighbour(&answer) {
+            return Ok(mac);
+        }
+        if !is_asked {
+            is_asked = true;
+            let any = if hop.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+            // That it cannot be sent is seen when nobody answers.
+            let _ = UdpSocket::bind(any).and_then(|socket| socket.send_to(&[], (hop, 9)));
+        }
+        if begun.elapsed() > NEIGHBOUR_WAIT {
+            return Err(NextHopError::Silent(hop));
+        }
+        std::thread::sleep(NEIGHBOUR_LOOK);
+    }
+}
+
+fn read_hop(answer: &Value, destination: IpAddr) -> Option<IpAddr> {
+    let route = answer.get(0)?;
+    let gateway = route.get("gateway").or_else(|| route.get("via")?.get("host"));
+    gateway.map_or(Some(destination), |gateway| gateway.as_str()?.parse().ok())
+}
+
+fn read_neighbour(answer: &Value) -> Option<[u8; 6]> {
+    let entries = answer.as_array()?.iter();
+    let usable = |entry: &&Value| {
+        let states = entry.get("state").and_then(Value::as_array).into_iter().flatten();
+        !states.filter_map(Value::as_str).any(|state| matches!(state, "FAILED" | "INCOMPLETE"))
+    };
+    entries.filter(usable).find_map(|entry| parse_mac(entry.get("lladdr")?.as_str()?).ok())
+}
+
+fn ip(question: &[&str]) -> Result<Value, NextHopError> {
+    let failed = |said: String| NextHopError::Ip { question: question.join(" "), said };
+    let output =
+        Command::new("ip").arg("-json").args(question).output().map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    // Nothing to say is written as nothing.
+    if output.stdout.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Value::Array(Vec::new()));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
+}
+
+fn not_understood(question: &[&str], answer: &Value) -> NextHopError {
+    NextHopError::Ip {
+        question: question.join(" "),
+        said: format!("what came back is not understood: {answer}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ethernet_addresses_have_six_octets() {
+        assert_eq!(parse_mac("02:00:0a:ff:00:01"), Ok([2, 0, 10, 255, 0, 1]));
+        for text in [
+            "",
+            "02:00:00:00:00",
+            "02:00:00:00:00:01:02",
+            "2:0:0:0:0:1",
+            "02-00-00-00-00-01",
+            "0g:00:00:00:00:01",
+        ] {
+            assert!(parse_mac(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn answers_of_the_kernel_are_understood() {
+        let link = json!([{"address": "02:00:00:00:00:01", "num_rx_queues": 4,
+            "addr_info": [{"local": "10.1.0.1", "prefixlen": 24}, {"local": "fe80::1"}]}]);
+        let expected = Interface {
+            mac: [2, 0, 0, 0, 0, 1],
+            addresses: vec!["10.1.0.1".parse().unwrap(), "fe80::1".parse().unwrap()],
+            receive_queues: 4,
+        };
+        assert_eq!(read_interface(&link), Some(expected));
+        assert_eq!(read_interface(&json!([{"addr_info": []}])), None);
+
+        let to: IpAddr = "10.9.9.9".parse().unwrap();
+        assert_eq!(read_hop(&json!([{"dst": "10.9.9.9", "dev": "v0"}]), to), Some(to));
+        let hop = Some("10.1.0.254".parse().unwrap());
+        assert_eq!(read_hop(&json!([{"dst": "10.9.9.9", "gateway": "10.1.0.254"}]), to), hop);
+        let via = json!([{"dst": "10.9.9.9", "via": {"family": "inet6", "host": "fe80::2"}}]);
+        assert_eq!(read_hop(&via, to), Some("fe80::2".parse().unwrap()));
+        assert_eq!(read_hop(&json!([]), to), None);
+
+        let known = json!([{"dst": "10.1.0.254", "lladdr": "02:00:00:00:00:02", "state": ["STALE"]}]);
+        assert_eq!(read_neighbour(&known), Some([2, 0, 0, 0, 0, 2]));
+        let failed = json!([{"dst": "10.1.0.254", "lladdr": "02:00:00:00:00:02", "state": ["FAILED"]}]);
+        assert_eq!(read_neighbour(&failed), None);
+        assert_eq!(read_neighbour(&json!([])), None);
+    }
+}
