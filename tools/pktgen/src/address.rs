@@ -145,7 +145,7 @@ impl FromStr for AddressSet {
         for block in blocks {
             match merged.last_mut() {
                 Some(last) if block.first <= last.last.saturating_add(1) => {
-                    last.last = last.last.max(block.last)
+                    last.last = last.last.max(block.last);
                 }
                 _ => merged.push(block),
             }

@@ -23,6 +23,7 @@ pub mod next_hop;
 pub mod numbers;
 mod rate;
 mod replay;
+pub mod report;
 mod run;
 mod search;
 mod sink;

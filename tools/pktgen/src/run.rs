@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
+use warren_port::limits::RING_ENTRIES_MAX;
 
 use crate::clock::monotonic_ns;
 use crate::generator::{Generator, Sent, Source};
@@ -116,8 +117,12 @@ pub fn catch(mut sink: Sink, station: &mut Station, gentle: bool, until: impl Fn
             pause(gentle);
         }
     }
-    // What came between the last look and the end of the drain.
-    while sink.turn_on(station) > 0 {}
+    // What came between the last look and the end: no more than the longest ring holds, for the packets may never end.
+    for _ in 0..RING_ENTRIES_MAX as usize / BATCH_MAX {
+        if sink.turn_on(station) == 0 {
+            break;
+        }
+    }
     sink.finish()
 }
 

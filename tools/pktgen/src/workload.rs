@@ -174,10 +174,10 @@ impl Class {
 /// How many of the flows hit, and how many miss: at least one of each kind that is sent.
 fn shares(flows: u32, miss_percent: u8) -> Result<(u32, u32), WorkloadError> {
     match miss_percent {
+        _ if flows == 0 => Err(FlowError::Count.into()),
         0 => Ok((flows, 0)),
         100 => Ok((0, flows)),
         101.. => Err(WorkloadError::Share),
-        _ if flows == 0 => Err(FlowError::Count.into()),
         _ if flows == 1 => Err(WorkloadError::OneFlow),
         percent => {
             let misses = (u64::from(flows) * u64::from(percent) / 100).clamp(1, u64::from(flows) - 1) as u32;

@@ -1,0 +1,195 @@
+//! Interfaces into stations, and what a workload needs to know of them.
+
+use std::net::IpAddr;
+
+use warren_bpf::{Attach, XdpAttach};
+use warren_pktgen::next_hop::{Interface, interface, next_hop};
+use warren_pktgen::{
+    AddressSet, Endpoints, Ethernet, Opening as StationOpening, Ports, Sizes, Station, Workload,
+    WorkloadConfig, frame_octets_min, monotonic_ns,
+};
+
+use crate::arguments::{self, AttachMode, Opening, Out};
+use crate::output::remark;
+
+/// The interfaces of one command.
+pub(crate) struct Interfaces {
+    pub(crate) ports: Ports,
+    /// How the ports work.
+    pub(crate) modes: Vec<String>,
+    out: Interface,
+    /// That packets come by, unless its addresses are taken, too.
+    kept: Vec<IpAddr>,
+}
+
+impl Interfaces {
+    /// Opens one interface, two, or one for both ways.
+    pub(crate) fn open(out: &str, into: Option<&str>, opening: &Opening) -> Result<Self, String> {
+        let known = known(out)?;
+        let (ports, modes) = match into {
+            None => {
+                let station = station(out, &known, &[opening.out_queue], opening)?;
+                let modes = vec![mode(&station)];
+                (Ports::Out(station), modes)
+            }
+            Some(into) if into == out => {
+                let station =
+                    station(out, &known, &first(opening.out_queue, queues(&known, opening)), opening)?;
+                let modes = vec![mode(&station)];
+                (Ports::Both(station), modes)
+            }
+            Some(into) => {
+                let far = self::known(into)?;
+                let near_station = station(out, &known, &[opening.out_queue], opening)?;
+                let far_station = station(into, &far, &queues(&far, opening), opening)?;
+                let modes = vec![mode(&near_station), mode(&far_station)];
+                (Ports::Apart(near_station, far_station), modes)
+            }
+        };
+        let kept = match into {
+            Some(into) if !opening.take_local => self::known(into)?.addresses,
+            _ => Vec::new(),
+        };
+        Ok(Self { ports, modes, out: known, kept })
+    }
+
+    /// What `arguments` describe, sent by the interface that was opened.
+    pub(crate) fn workload(
+        &self,
+        out: &Out,
+        arguments: &arguments::Workload,
+        sizes: &Sizes,
+        stream: u16,
+    ) -> Result<Workload, String> {
+        let from = match &arguments.from {
+            Some(from) => from.clone(),
+            None => own_address(&self.out, &arguments.to, &out.interface)?,
+        };
+        let first = arguments.to.nth(0).ok_or("there is no destination")?;
+        let ethernet = self.ethernet(out, first)?;
+        // A mixture says how sizes relate; a single size is meant as it is and refused where it cannot be.
+        let least = frame_octets_min(arguments.to.is_ipv6());
+        let sizes = if sizes.is_single() { sizes.clone() } else { sizes.clone().at_least(least) };
+        let endpoints = Endpoints {
+            from,
+            to: arguments.to.clone(),
+            source_ports: arguments.source_ports,
+            destination_ports: arguments.destination_ports,
+        };
+        let config = WorkloadConfig {
+            endpoints,
+            flows: arguments.flows,
+            sizes,
+            rules: arguments.rules.clone(),
+            miss_percent: arguments.miss,
+            ethernet,
+            stream,
+        };
+        let workload = Workload::new(&config).map_err(|error| error.to_string())?;
+        if let Some(flow) = workload.flows().find(|flow| self.kept.contains(&flow.destination)) {
+            return Err(format!(
+                "{} is the receiving interface's own address: the kernel gets packets to it (--take-local takes them)",
+                flow.destination
+            ));
+        }
+        Ok(workload)
+    }
+
+    /// The Ethernet addresses of packets to `destination`.
+    pub(crate) fn ethernet(&self, out: &Out, destination: IpAddr) -> Result<Ethernet, String> {
+        let destination = match out.mac {
+            Some(mac) => mac,
+            None => next_hop(&out.interface, destination).map_err(|error| error.to_string())?,
+        };
+        Ok(Ethernet { source: self.out.mac, destination })
+    }
+
+    /// Ethernet addresses where the next hop was said.
+    pub(crate) fn ethernet_if_said(&self, out: &Out) -> Option<Ethernet> {
+        out.mac.map(|destination| Ethernet { source: self.out.mac, destination })
+    }
+}
+
+/// Opens the interface of a sink alone.
+pub(crate) fn open_sink(name: &str, opening: &Opening) -> Result<(Station, Vec<String>), String> {
+    let known = known(name)?;
+    let station = station(name, &known, &queues(&known, opening), opening)?;
+    let modes = vec![mode(&station)];
+    Ok((station, modes))
+}
+
+/// A number for this run that the last one hardly had.
+pub(crate) fn fresh_stream() -> u16 {
+    let now = monotonic_ns();
+    // Every millisecond another one, and another for each process.
+    (now / 1_000_000) as u16 ^ std::process::id() as u16
+}
+
+fn known(name: &str) -> Result<Interface, String> {
+    interface(name).map_err(|error| error.to_string())
+}
+
+fn mode(station: &Station) -> String {
+    format!("{}: {}", station.port.name(), station.port.mode())
+}
+
+fn queues(known: &Interface, opening: &Opening) -> Vec<u32> {
+    if opening.queues.is_empty() { (0..known.receive_queues).collect() } else { opening.queues.clone() }
+}
+
+/// `queue` in front of the others: packets leave by the first.
+fn first(queue: u32, queues: Vec<u32>) -> Vec<u32> {
+    std::iter::once(queue).chain(queues.into_iter().filter(|other| *other != queue)).collect()
+}
+
+fn station(name: &str, known: &Interface, queues: &[u32], opening: &Opening) -> Result<Station, String> {
+    let attach = match opening.attach {
+        AttachMode::Best => Attach::Best,
+        AttachMode::Native => Attach::Only(XdpAttach::Native),
+        AttachMode::Generic => Attach::Only(XdpAttach::Generic),
+    };
+    let wanted = StationOpening {
+        interface: name.to_owned(),
+        queues: queues.to_vec(),
+        attach,
+        takes_local: opening.take_local,
+        ring_entries: opening.ring,
+    };
+    let station = Station::open(&wanted, known).map_err(|error| format!("{name}: {error}"))?;
+    remark(&mode(&station));
+    Ok(station)
+}
+
+fn own_address(known: &Interface, to: &AddressSet, name: &str) -> Result<AddressSet, String> {
+    let is_usable = |address: &&IpAddr| {
+        let is_link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+        address.is_ipv6() == to.is_ipv6() && !is_link_local
+    };
+    let own = known.addresses.iter().find(is_usable);
+    let own = own.ok_or_else(|| format!("{name} has no address to send from; say one with --from"))?;
+    own.to_string().parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_without_said_sources_uses_its_own_address_of_the_right_family() {
+        let addresses = ["fe80::1", "10.1.0.1", "2001:db8::1"].map(|text| text.parse().unwrap());
+        let known = Interface { mac: [2; 6], addresses: addresses.into(), receive_queues: 1 };
+        let own = |to: &str| {
+            own_address(&known, &to.parse().unwrap(), "v0").map(|set| set.nth(0).unwrap().to_string())
+        };
+        assert_eq!(own("10.2.0.0/16"), Ok("10.1.0.1".to_owned()));
+        assert_eq!(own("2001:db8:2::/64"), Ok("2001:db8::1".to_owned()));
+        let none = Interface { addresses: vec!["fe80::1".parse().unwrap()], ..known };
+        assert!(own_address(&none, &"2001:db8::2".parse().unwrap(), "v0").unwrap_err().contains("--from"));
+    }
+
+    #[test]
+    fn packets_leave_by_the_queue_that_was_said() {
+        assert_eq!(first(2, vec![0, 1, 2, 3]), [2, 0, 1, 3]);
+        assert_eq!(first(0, vec![0]), [0]);
+    }
+}
