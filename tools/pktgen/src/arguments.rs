@@ -178,7 +178,7 @@ pub(crate) struct Replay {
 #[derive(Debug, Args)]
 pub(crate) struct Out {
     /// Interface to send by
-    #[arg(long = "out", value_name = "INTERFACE")]
+    #[arg(long = "out", id = "out-interface", value_name = "INTERFACE")]
     pub(crate) interface: String,
     /// Ethernet address of the next hop; without it the kernel's neighbour table is asked
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
@@ -189,7 +189,7 @@ pub(crate) struct Out {
 #[derive(Debug, Args)]
 pub(crate) struct In {
     /// Interface to receive by
-    #[arg(long = "in", value_name = "INTERFACE")]
+    #[arg(long = "in", id = "in-interface", value_name = "INTERFACE")]
     pub(crate) interface: String,
 }
 

@@ -114,6 +114,9 @@ impl<S: Source> Generator<S> {
 
     /// Ends it at `now_ns`: frames that no port took go back and do not count.
     pub fn finish(mut self, now_ns: u64, umem: &mut Umem) -> Sent {
+        if self.left > 0 && self.source.next_octets().is_some() {
+            self.pacer.lapse(now_ns.min(self.end_ns));
+        }
         self.waiting.drain(..).for_each(|frame| umem.release(frame));
         self.sent.elapsed_ns = now_ns - self.started_ns;
         self.sent.forfeited = self.pacer.forfeited(self.source.smallest());

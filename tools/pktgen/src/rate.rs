@@ -53,14 +53,21 @@ impl Pacer {
         if self.due > present {
             return None;
         }
+        self.lapse(now_ns);
+        let due_ns = self.next_ns();
+        self.due += self.cost(octets);
+        Some(due_ns)
+    }
+
+    /// Forfeits what is older than a batch at `now_ns`, for who asked for no frame since.
+    pub fn lapse(&mut self, now_ns: u64) {
+        let Some(rate) = self.rate.per_second() else { return };
+        let present = u128::from(now_ns.saturating_sub(self.origin_ns)) * rate;
         let earliest = present.saturating_sub(self.credit);
         if self.due < earliest {
             self.forfeited += earliest - self.due;
             self.due = earliest;
         }
-        let due_ns = self.next_ns();
-        self.due += self.cost(octets);
-        Some(due_ns)
     }
 
     /// When the next frame is due.

@@ -1,6 +1,8 @@
 //! A whole run through ports in memory and a device that mistreats packets on purpose; what the sink says is compared with
 //! what the device did.
+#![allow(clippy::unwrap_used)] // Everything here is a test, also what is called by one.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -57,20 +59,24 @@ fn config(rate: Rate, count: u64) -> RunConfig {
     }
 }
 
-/// Runs `count` packets of `flows` flows through a device; the numbers of the packets in the order in which they came out.
-fn through(fate: impl Fn(u64) -> Fate + Sync, flows: u32, count: u64, rate: Rate) -> (Ran, Vec<u64>) {
+/// A packet that came out of the device: addresses and ports, and its number in its flow.
+type Left = (Vec<u8>, u64);
+
+/// Runs `count` packets of `flows` flows through a device; the packets in the order in which they came out.
+fn through(fate: impl Fn(u64) -> Fate + Sync, flows: u32, count: u64, rate: Rate) -> (Ran, Vec<Left>) {
     let ((out, from), (into, to)) = (station("out"), station("in"));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let device = scope.spawn(|| {
-            let (mut number, mut left): (u64, Vec<u64>) = (0, Vec::new());
-            let mut held: Vec<(u64, u64, Vec<u8>)> = Vec::new();
-            let mut pass = |number: u64, packet: &[u8], left: &mut Vec<u64>| {
+            let (mut number, mut left): (u64, Vec<Left>) = (0, Vec::new());
+            let mut held: Vec<(u64, Vec<u8>)> = Vec::new();
+            let pass = |packet: &[u8], left: &mut Vec<Left>| {
                 // A full queue is the sink's slowness and none of the device's deeds.
                 while !to.send(packet) {
                     std::thread::sleep(Duration::from_micros(50));
                 }
-                left.push(number);
+                let sequence = u64::from_be_bytes(packet[46..54].try_into().unwrap());
+                left.push((packet[26..38].to_vec(), sequence));
             };
             while !stop.load(Ordering::Relaxed) {
                 let Some(mut packet) = from.receive() else {
@@ -78,19 +84,19 @@ fn through(fate: impl Fn(u64) -> Fate + Sync, flows: u32, count: u64, rate: Rate
                     continue;
                 };
                 match fate(number) {
-                    Fate::Pass => pass(number, &packet, &mut left),
+                    Fate::Pass => pass(&packet, &mut left),
                     Fate::Lose => {}
-                    Fate::Twice => (0..2).for_each(|_| pass(number, &packet, &mut left)),
+                    Fate::Twice => (0..2).for_each(|_| pass(&packet, &mut left)),
                     Fate::Break => {
                         packet[50] ^= 1;
                         assert!(to.send(&packet));
                     }
-                    Fate::Delay(by) => held.push((number + by, number, packet)),
+                    Fate::Delay(by) => held.push((number + by, packet)),
                 }
-                held.retain(|(until, number_held, packet)| {
+                held.retain(|(until, packet)| {
                     let is_due = *until <= number;
                     if is_due {
-                        pass(*number_held, packet, &mut left);
+                        pass(packet, &mut left);
                     }
                     !is_due
                 });
@@ -105,22 +111,20 @@ fn through(fate: impl Fn(u64) -> Fate + Sync, flows: u32, count: u64, rate: Rate
     })
 }
 
-/// First copies that come behind a larger number of their flow; the packets of all flows come in turn.
-fn reordered(left: &[u64], flows: u64) -> (u64, u64) {
+/// First copies that come behind a larger number of their flow, and the largest extent.
+fn reordered(left: &[Left]) -> (u64, u64) {
     let (mut late, mut extent) = (0, 0);
-    for flow in 0..flows {
-        let of_flow: Vec<u64> = left.iter().copied().filter(|number| number % flows == flow).collect();
-        let mut came: Vec<u64> = Vec::new();
-        for number in of_flow {
-            if came.contains(&number) {
-                continue;
-            }
-            if let Some(earliest) = came.iter().position(|other| *other > number) {
-                late += 1;
-                extent = extent.max((came.len() - earliest) as u64);
-            }
-            came.push(number);
+    let mut flows: HashMap<&[u8], Vec<u64>> = HashMap::new();
+    for (flow, number) in left {
+        let came = flows.entry(flow).or_default();
+        if came.contains(number) {
+            continue;
         }
+        if let Some(earliest) = came.iter().position(|other| other > number) {
+            late += 1;
+            extent = extent.max((came.len() - earliest) as u64);
+        }
+        came.push(*number);
     }
     (late, extent)
 }
@@ -159,7 +163,7 @@ fn losses_copies_and_disorder_are_counted_as_they_were_done() {
         let counts = caught.counts;
         assert_eq!((counts.arrived, counts.damaged), (different.len() as u64, broken));
         assert_eq!(counts.duplicates, (left.len() - different.len()) as u64);
-        assert_eq!((counts.reordered, counts.extent_max), reordered(&left, u64::from(flows)));
+        assert_eq!((counts.reordered, counts.extent_max), reordered(&left));
         assert!(counts.reordered > 20 && counts.duplicates > 20 && broken > 20);
         // All but what came last in its flow is seen as missing by the sink alone.
         let lost = count - counts.arrived;
@@ -212,11 +216,6 @@ fn a_port_that_takes_nothing_more_costs_the_rate_and_not_the_count() {
     let rate = RunConfig { span: Duration::from_millis(400), ..config(Rate::Packets(20_000), u64::MAX) };
     let ran = run(&mut Ports::Out(out), workload(1), &rate).unwrap();
     assert_eq!(ran.sent.frames, 4_096);
-    assert!(ran.sent.forfeited > 0 || ran.sent.elapsed_ns > 400_000_000);
-    // 8000 were due, 4096 went, 64 wait in the generator's hands, and one batch may still be caught up with.
-    assert!(
-        (3_700..4_000).contains(&ran.sent.forfeited) || ran.sent.elapsed_ns > 420_000_000,
-        "{}",
-        ran.sent.forfeited
-    );
+    // 8000 were due and 4096 went. 64 wait in the generator's hands, and as many may still be caught up with.
+    assert!((3_700..4_000).contains(&ran.sent.forfeited), "{}", ran.sent.forfeited);
 }
