@@ -249,8 +249,8 @@ pub(crate) struct Opening {
     /// Take packets to the receiving interface's own addresses, too: the machine cannot be reached by it meanwhile
     #[arg(long)]
     pub(crate) take_local: bool,
-    /// Entries of each ring, a power of two
-    #[arg(long, value_name = "ENTRIES", default_value = "2048", value_parser = clap::value_parser!(u32).range(64..=32_768))]
+    /// Entries of the rings that packets come by, a power of two; longer ones bear a sink that is interrupted for longer
+    #[arg(long, value_name = "ENTRIES", default_value = "4096", value_parser = clap::value_parser!(u32).range(64..=32_768))]
     pub(crate) ring: u32,
     /// Cores for the generator and the sink, as in 2,3
     #[arg(long, value_name = "CORE,CORE", value_parser = cores)]

@@ -12,6 +12,10 @@ use warren_pktgen::{
 use crate::arguments::{self, AttachMode, Opening, Out};
 use crate::output::remark;
 
+/// Entries of the ring that packets leave by, if none come back by that interface: a long one would make packets wait, with
+/// their stamps on, for a device that is full.
+const OUT_RING: u32 = 512;
+
 /// The interfaces of one command.
 pub(crate) struct Interfaces {
     pub(crate) ports: Ports,
@@ -28,20 +32,20 @@ impl Interfaces {
         let known = known(out)?;
         let (ports, modes) = match into {
             None => {
-                let station = station(out, &known, &[opening.out_queue], opening)?;
+                let station = station(out, &known, &[opening.out_queue], OUT_RING, opening)?;
                 let modes = vec![mode(&station)];
                 (Ports::Out(station), modes)
             }
             Some(into) if into == out => {
-                let station =
-                    station(out, &known, &first(opening.out_queue, queues(&known, opening)), opening)?;
+                let queues = first(opening.out_queue, queues(&known, opening));
+                let station = station(out, &known, &queues, opening.ring, opening)?;
                 let modes = vec![mode(&station)];
                 (Ports::Both(station), modes)
             }
             Some(into) => {
                 let far = self::known(into)?;
-                let near_station = station(out, &known, &[opening.out_queue], opening)?;
-                let far_station = station(into, &far, &queues(&far, opening), opening)?;
+                let near_station = station(out, &known, &[opening.out_queue], OUT_RING, opening)?;
+                let far_station = station(into, &far, &queues(&far, opening), opening.ring, opening)?;
                 let modes = vec![mode(&near_station), mode(&far_station)];
                 (Ports::Apart(near_station, far_station), modes)
             }
@@ -113,7 +117,7 @@ impl Interfaces {
 /// Opens the interface of a sink alone.
 pub(crate) fn open_sink(name: &str, opening: &Opening) -> Result<(Station, Vec<String>), String> {
     let known = known(name)?;
-    let station = station(name, &known, &queues(&known, opening), opening)?;
+    let station = station(name, &known, &queues(&known, opening), opening.ring, opening)?;
     let modes = vec![mode(&station)];
     Ok((station, modes))
 }
@@ -142,7 +146,13 @@ fn first(queue: u32, queues: Vec<u32>) -> Vec<u32> {
     std::iter::once(queue).chain(queues.into_iter().filter(|other| *other != queue)).collect()
 }
 
-fn station(name: &str, known: &Interface, queues: &[u32], opening: &Opening) -> Result<Station, String> {
+fn station(
+    name: &str,
+    known: &Interface,
+    queues: &[u32],
+    ring_entries: u32,
+    opening: &Opening,
+) -> Result<Station, String> {
     let attach = match opening.attach {
         AttachMode::Best => Attach::Best,
         AttachMode::Native => Attach::Only(XdpAttach::Native),
@@ -153,7 +163,7 @@ fn station(name: &str, known: &Interface, queues: &[u32], opening: &Opening) -> 
         queues: queues.to_vec(),
         attach,
         takes_local: opening.take_local,
-        ring_entries: opening.ring,
+        ring_entries,
     };
     let station = Station::open(&wanted, known).map_err(|error| format!("{name}: {error}"))?;
     remark(&mode(&station));

@@ -4,6 +4,7 @@
 //! while anything is measured.
 
 use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -63,17 +64,39 @@ pub fn parse_mac(text: &str) -> Result<[u8; 6], String> {
 pub fn interface(name: &str) -> Result<Interface, NextHopError> {
     let question = ["-details", "address", "show", "dev", name];
     let answer = ip(&question)?;
-    read_interface(&answer).ok_or_else(|| not_understood(&question, &answer))
+    let (index, mut interface) = read_interface(&answer).ok_or_else(|| not_understood(&question, &answer))?;
+    if let Some(active) = active_queues(Path::new("/sys/class/net"), name, index) {
+        interface.receive_queues = active;
+    }
+    Ok(interface)
 }
 
-fn read_interface(answer: &Value) -> Option<Interface> {
+/// `ip` tells how many queues a device was made with; `/sys` how many it uses. `None` when `/sys` shows another namespace's
+/// interfaces.
+fn active_queues(sys: &Path, name: &str, index: u64) -> Option<u32> {
+    let device = sys.join(name);
+    let shown = std::fs::read_to_string(device.join("ifindex")).ok()?;
+    if shown.trim().parse::<u64>().ok()? != index {
+        return None;
+    }
+    let queues = std::fs::read_dir(device.join("queues")).ok()?.filter_map(Result::ok);
+    let count = queues.filter(|queue| queue.file_name().to_string_lossy().starts_with("rx-")).count();
+    u32::try_from(count).ok().filter(|count| *count > 0)
+}
+
+/// With its index.
+fn read_interface(answer: &Value) -> Option<(u64, Interface)> {
     let link = answer.get(0)?;
+    let index = link.get("ifindex")?.as_u64()?;
     let mac = parse_mac(link.get("address")?.as_str()?).ok()?;
     let local = |entry: &Value| entry.get("local")?.as_str()?.parse().ok();
     let addresses = link.get("addr_info").and_then(Value::as_array).into_iter().flatten().filter_map(local);
     let queues =
         link.get("num_rx_queues").and_then(Value::as_u64).and_then(|queues| u32::try_from(queues).ok());
-    Some(Interface { mac, addresses: addresses.collect(), receive_queues: queues.unwrap_or(1).max(1) })
+    Some((
+        index,
+        Interface { mac, addresses: addresses.collect(), receive_queues: queues.unwrap_or(1).max(1) },
+    ))
 }
 
 /// The Ethernet address of the next hop towards `destination` through `interface`. If it is not known yet, the kernel is made
@@ -163,16 +186,28 @@ mod tests {
     }
 
     #[test]
+    fn queues_in_use_are_counted_unless_another_interface_is_shown() {
+        let sys = tempfile::tempdir().unwrap();
+        for queue in ["rx-0", "rx-1", "rx-2", "tx-0"] {
+            std::fs::create_dir_all(sys.path().join("eth7/queues").join(queue)).unwrap();
+        }
+        std::fs::write(sys.path().join("eth7/ifindex"), "12\n").unwrap();
+        assert_eq!(active_queues(sys.path(), "eth7", 12), Some(3));
+        assert_eq!(active_queues(sys.path(), "eth7", 13), None);
+        assert_eq!(active_queues(sys.path(), "eth8", 12), None);
+    }
+
+    #[test]
     fn answers_of_the_kernel_are_understood() {
-        let link = json!([{"address": "02:00:00:00:00:01", "num_rx_queues": 4,
+        let link = json!([{"ifindex": 7, "address": "02:00:00:00:00:01", "num_rx_queues": 4,
             "addr_info": [{"local": "10.1.0.1", "prefixlen": 24}, {"local": "fe80::1"}]}]);
         let expected = Interface {
             mac: [2, 0, 0, 0, 0, 1],
             addresses: vec!["10.1.0.1".parse().unwrap(), "fe80::1".parse().unwrap()],
             receive_queues: 4,
         };
-        assert_eq!(read_interface(&link), Some(expected));
-        assert_eq!(read_interface(&json!([{"addr_info": []}])), None);
+        assert_eq!(read_interface(&link), Some((7, expected)));
+        assert_eq!(read_interface(&json!([{"ifindex": 7, "addr_info": []}])), None);
 
         let to: IpAddr = "10.9.9.9".parse().unwrap();
         assert_eq!(read_hop(&json!([{"dst": "10.9.9.9", "dev": "v0"}]), to), Some(to));

@@ -81,6 +81,8 @@ pub struct CaughtRow {
     /// Of those that were sent, as far as that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost_share: Option<f64>,
+    /// Packets that the sink itself had no room for; they are among the lost, and no fault of the device.
+    pub overrun: u64,
     /// Packets that came again.
     pub duplicates: u64,
     /// Packets that came after a later one of their flow (RFC 4737 §3.3).
@@ -260,6 +262,7 @@ impl CaughtRow {
             received_bit_s: per_second(counts.octets * 8),
             lost,
             lost_share: of_all.map(|all| lost as f64 / all as f64),
+            overrun: caught.overrun,
             duplicates: counts.duplicates,
             reordered: counts.reordered,
             reordered_share: (counts.arrived > 0).then(|| counts.reordered as f64 / counts.arrived as f64),
@@ -282,6 +285,12 @@ impl CaughtRow {
         }
         let share = self.lost_share.map(|share| format!(" ({:.4} %)", share * 100.0)).unwrap_or_default();
         let mut lines = vec![line, format!("lost      {}{share}", self.lost)];
+        if self.overrun > 0 {
+            lines.push(format!(
+                "TOO SLOW  the sink itself had no room for {} packets: so much of the loss is not the device's (--ring, --cores)",
+                self.overrun
+            ));
+        }
         if !is_matched {
             lines.push(
                 "          counted only: packets of a capture carry no stamps to match them by".to_owned(),
@@ -388,6 +397,17 @@ mod tests {
         let ran = Ran { sent: sent(0, 0), caught: None };
         assert!(Row::of(about(true), Rate::Unlimited, &ran).unwrap_err().contains("nothing was sent"));
         assert!(Row::of_sink(about(true), &Sink::new(Expect::All).finish()).is_err());
+    }
+
+    #[test]
+    fn what_the_sink_itself_lost_is_said() {
+        let mut sink = Sink::new(Expect::All);
+        sink.take(5, &[0; 60]);
+        let caught = Caught { overrun: 7, ..sink.finish() };
+        let row =
+            Row::of(about(false), Rate::Unlimited, &Ran { sent: sent(10, 0), caught: Some(caught) }).unwrap();
+        assert_eq!(row.caught.as_ref().map(|half| (half.lost, half.overrun)), Some((9, 7)));
+        assert!(row.lines().iter().any(|line| line.starts_with("TOO SLOW") && line.contains('7')));
     }
 
     #[test]

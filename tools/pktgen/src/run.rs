@@ -69,17 +69,19 @@ pub fn run<S: Source>(ports: &mut Ports, source: S, config: &RunConfig) -> Resul
     match ports {
         Ports::Out(out) => {
             pin(config.cores.map(|cores| cores.0))?;
-            Ok(Ran { sent: generate(source, config, out, |_, _| {}), caught: None })
+            Ok(Ran { sent: generate(source, config, out, |_| {}), caught: None })
         }
         Ports::Both(both) => {
             pin(config.cores.map(|cores| cores.0))?;
             let mut sink = Sink::new(config.expect);
-            let sent = generate(source, config, both, |now, station| {
-                sink.turn(now, &mut station.umem, &mut *station.port);
+            let before = both.port.counters().receive_dropped;
+            let sent = generate(source, config, both, |station| {
+                sink.turn(monotonic_ns, &mut station.umem, &mut *station.port);
             });
             let progress = sink.progress();
             drain(config, sent.frames, &progress, || sink.turn_on(both));
-            Ok(Ran { sent, caught: Some(sink.finish()) })
+            let overrun = both.port.counters().receive_dropped - before;
+            Ok(Ran { sent, caught: Some(Caught { overrun, ..sink.finish() }) })
         }
         Ports::Apart(out, into) => apart(out, into, source, config),
     }
@@ -99,8 +101,7 @@ fn apart<S: Source>(
             pin(config.cores.map(|cores| cores.1))?;
             Ok::<_, String>(catch(sink, into, config.gentle, |_| stop.load(Ordering::Relaxed)))
         });
-        let sent = pin(config.cores.map(|cores| cores.0))
-            .map(|()| generate(source, config, out, |_, station| refuse_all(station)));
+        let sent = pin(config.cores.map(|cores| cores.0)).map(|()| generate(source, config, out, refuse_all));
         if let Ok(sent) = &sent {
             drain(config, sent.frames, &progress, || 0);
         }
@@ -112,6 +113,7 @@ fn apart<S: Source>(
 
 /// Catches on one port until `until` says so of the time and the sums.
 pub fn catch(mut sink: Sink, station: &mut Station, gentle: bool, until: impl Fn(&Sink) -> bool) -> Caught {
+    let before = station.port.counters().receive_dropped;
     while !until(&sink) {
         if sink.turn_on(station) == 0 {
             pause(gentle);
@@ -123,12 +125,12 @@ pub fn catch(mut sink: Sink, station: &mut Station, gentle: bool, until: impl Fn
             break;
         }
     }
-    sink.finish()
+    Caught { overrun: station.port.counters().receive_dropped - before, ..sink.finish() }
 }
 
 impl Sink {
     fn turn_on(&mut self, station: &mut Station) -> usize {
-        self.turn(monotonic_ns(), &mut station.umem, &mut *station.port)
+        self.turn(monotonic_ns, &mut station.umem, &mut *station.port)
     }
 }
 
@@ -137,7 +139,7 @@ fn generate<S: Source>(
     source: S,
     config: &RunConfig,
     station: &mut Station,
-    mut beside: impl FnMut(u64, &mut Station),
+    mut beside: impl FnMut(&mut Station),
 ) -> Sent {
     let begin = monotonic_ns();
     let end = begin + config.span.as_nanos() as u64;
@@ -145,18 +147,19 @@ fn generate<S: Source>(
     let mut now = begin;
     while !generator.is_done(now) {
         let moved = generator.turn(now, &mut station.umem, &mut *station.port);
-        beside(now, station);
+        beside(station);
         if !moved {
             pause(config.gentle);
         }
         now = monotonic_ns();
     }
-    let sent = generator.finish(now, &mut station.umem);
+    // Sent is what has left the port, so the time until then belongs to it.
     let flush_end = now + FLUSH_WAIT.as_nanos() as u64;
-    while station.port.unsent() > 0 && monotonic_ns() < flush_end {
+    while station.port.unsent() > 0 && now < flush_end {
         station.port.transmit(&mut station.umem, &mut Vec::new());
+        now = monotonic_ns();
     }
-    sent
+    generator.finish(now, &mut station.umem)
 }
 
 /// What comes to a port that only sends: neighbours asking, mostly. It must not fill the memory.

@@ -44,6 +44,19 @@ pub struct Outcome {
     pub sent: u64,
     /// Packets that did not come back.
     pub lost: u64,
+    /// Of those, packets that our own sink had no room for.
+    pub overrun: u64,
+}
+
+impl Outcome {
+    /// What it says of the device: `None` when the trial was none, because we could not send or take what was wanted.
+    #[must_use]
+    pub fn verdict(&self) -> Option<bool> {
+        if self.lost > self.overrun {
+            return Some(false);
+        }
+        (self.kept_rate && self.sent > 0 && self.lost == 0).then_some(true)
+    }
 }
 
 /// Why the search ended.
@@ -52,8 +65,8 @@ pub struct Outcome {
 pub enum Ending {
     /// A rate that passes, and one above it, no further than the resolution, that does not.
     Found,
-    /// Everything that the generator can send passes: the device may do more.
-    GeneratorLimit,
+    /// Above what passes, we cannot send or take the packets ourselves: the device may do more.
+    PktgenLimit,
     /// The highest rate that was to be tried passes.
     RateMax,
     /// The trials were used up before the resolution was reached.
@@ -62,17 +75,24 @@ pub enum Ending {
     NothingPasses,
 }
 
+/// Why a rate is too high.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    /// The device loses packets.
+    Device,
+    /// We cannot try it.
+    Ours,
+}
+
 /// A search under way.
 #[derive(Debug, Clone)]
 pub struct Search {
     config: SearchConfig,
-    /// Rates that passed, rising, all below `failed`.
+    /// Rates that passed, rising, none above `failed`.
     passed: Vec<f64>,
     failed: f64,
-    /// Whether something between the highest rate that passed and `failed` is known to fail; else `failed` is only the end.
-    has_failed: bool,
-    /// What the generator could do when it could not do what it was asked.
-    generator_limit: Option<f64>,
+    /// Why `failed` is one; `None` as long as it is only the highest rate to try.
+    bound: Option<Bound>,
     confirmed: Option<f64>,
     trials: u32,
     repeated: u32,
@@ -88,8 +108,7 @@ impl Search {
             config,
             passed: Vec::new(),
             failed,
-            has_failed: false,
-            generator_limit: None,
+            bound: None,
             confirmed: None,
             trials: 0,
             repeated: 0,
@@ -104,7 +123,7 @@ impl Search {
             return None;
         }
         let highest = self.passed.last().copied();
-        if highest.is_none() && !self.has_failed {
+        if highest.is_none() && self.bound.is_none() {
             return Some(Trial { rate: self.failed, is_full: false });
         }
         match highest {
@@ -116,15 +135,16 @@ impl Search {
     /// Tells what came out of the trial that [`next_trial`](Self::next_trial) wanted.
     pub fn enter(&mut self, trial: Trial, outcome: &Outcome) {
         self.trials += 1;
-        let passed = outcome.sent > 0 && outcome.lost == 0;
-        if passed {
-            self.repeated = 0;
-            self.enter_passed(trial, outcome);
-        } else if self.repeated < self.config.repeats {
-            self.repeated += 1;
-        } else {
-            self.repeated = 0;
-            self.enter_failed(trial, outcome);
+        match outcome.verdict() {
+            Some(true) => {
+                self.repeated = 0;
+                self.enter_passed(trial);
+            }
+            _ if self.repeated < self.config.repeats => self.repeated += 1,
+            verdict => {
+                self.repeated = 0;
+                self.enter_failed(trial, if verdict.is_none() { Bound::Ours } else { Bound::Device });
+            }
         }
         let is_out = self.trials >= self.config.trials_max.min(TRIALS_MAX);
         if self.ending.is_none() && is_out {
@@ -132,53 +152,38 @@ impl Search {
         }
     }
 
-    fn enter_passed(&mut self, trial: Trial, outcome: &Outcome) {
-        // What was not sent was not passed either.
-        let rate = if outcome.kept_rate { trial.rate } else { trial.rate.min(outcome.sent_pps) };
-        if !outcome.kept_rate {
-            self.generator_limit = Some(rate);
-        }
+    fn enter_passed(&mut self, trial: Trial) {
         if trial.is_full {
-            self.confirmed = Some(rate);
-            self.ending = Some(self.ending_of(rate));
+            self.confirm(trial.rate);
             return;
         }
-        self.passed.push(rate);
-        self.passed.sort_by(f64::total_cmp);
-        if !outcome.kept_rate {
-            // Above what the generator can do nothing can be tried.
-            self.failed = rate;
-        }
-        if self.is_close(rate) && !self.config.confirms {
-            self.confirmed = Some(rate);
-            self.ending = Some(self.ending_of(rate));
+        self.passed.push(trial.rate);
+        if self.is_close(trial.rate) && !self.config.confirms {
+            self.confirm(trial.rate);
         }
     }
 
-    fn enter_failed(&mut self, trial: Trial, outcome: &Outcome) {
-        let rate = if outcome.kept_rate { trial.rate } else { trial.rate.min(outcome.sent_pps.max(1.0)) };
-        self.has_failed = true;
-        self.generator_limit = None;
-        self.failed = rate;
-        self.passed.retain(|passed| *passed < rate);
+    fn enter_failed(&mut self, trial: Trial, bound: Bound) {
+        self.bound = Some(bound);
+        self.failed = trial.rate;
+        self.passed.retain(|passed| *passed < trial.rate);
         match self.passed.last().copied() {
-            None if rate <= self.step() => self.ending = Some(Ending::NothingPasses),
-            Some(highest) if self.is_close(highest) && !self.config.confirms => {
-                self.confirmed = Some(highest);
-                self.ending = Some(Ending::Found);
+            None if trial.rate <= self.step() => {
+                self.ending =
+                    Some(if bound == Bound::Ours { Ending::PktgenLimit } else { Ending::NothingPasses });
             }
+            Some(highest) if self.is_close(highest) && !self.config.confirms => self.confirm(highest),
             _ => {}
         }
     }
 
-    fn ending_of(&self, rate: f64) -> Ending {
-        if self.generator_limit.is_some() {
-            Ending::GeneratorLimit
-        } else if rate >= self.config.rate_max {
-            Ending::RateMax
-        } else {
-            Ending::Found
-        }
+    fn confirm(&mut self, rate: f64) {
+        self.confirmed = Some(rate);
+        self.ending = Some(match self.bound {
+            None => Ending::RateMax,
+            Some(Bound::Device) => Ending::Found,
+            Some(Bound::Ours) => Ending::PktgenLimit,
+        });
     }
 
     fn is_close(&self, rate: f64) -> bool {
@@ -228,6 +233,7 @@ mod tests {
     struct Device {
         capacity: f64,
         generator: f64,
+        sink: f64,
         /// Trials that lose a packet whatever the rate.
         unlucky: Vec<bool>,
         trials: Vec<(Trial, Outcome)>,
@@ -235,7 +241,7 @@ mod tests {
 
     impl Device {
         fn new(capacity: f64) -> Self {
-            Self { capacity, generator: f64::MAX, unlucky: Vec::new(), trials: Vec::new() }
+            Self { capacity, generator: f64::MAX, sink: f64::MAX, unlucky: Vec::new(), trials: Vec::new() }
         }
 
         fn search(&mut self, config: SearchConfig) -> Search {
@@ -247,7 +253,9 @@ mod tests {
                 let excess = (sent_pps - self.capacity).max(0.0).ceil() as u64;
                 let lost = excess + u64::from(unlucky);
                 let kept_rate = sent_pps >= trial.rate;
-                let outcome = Outcome { sent_pps, kept_rate, sent: 1 + sent_pps as u64, lost };
+                let overrun = (sent_pps - self.sink).max(0.0).ceil() as u64;
+                let lost = lost + overrun;
+                let outcome = Outcome { sent_pps, kept_rate, sent: 1 + sent_pps as u64, lost, overrun };
                 search.enter(trial, &outcome);
                 self.trials.push((trial, outcome));
             }
@@ -277,15 +285,25 @@ mod tests {
     }
 
     #[test]
-    fn what_the_generator_cannot_send_is_never_claimed() {
-        let mut device = Device { generator: 700_000.0, ..Device::new(f64::MAX) };
-        let search = device.search(config());
-        assert_eq!((search.throughput(), search.ending()), (Some(700_000.0), Some(Ending::GeneratorLimit)));
+    fn what_we_cannot_send_or_take_is_neither_claimed_nor_held_against_the_device() {
+        for limit in [
+            Device { generator: 700_000.0, ..Device::new(f64::MAX) },
+            Device { sink: 700_000.0, ..Device::new(f64::MAX) },
+        ] {
+            let mut device = limit;
+            let search = device.search(config());
+            assert_eq!(search.ending(), Some(Ending::PktgenLimit));
+            assert!((695_000.0..=700_000.0).contains(&search.throughput().unwrap()));
+        }
         // With a device below that limit, the limit is no excuse.
-        let mut device = Device { generator: 700_000.0, ..Device::new(300_000.0) };
+        let mut device = Device { generator: 700_000.0, sink: 600_000.0, ..Device::new(300_000.0) };
         let search = device.search(config());
         assert_eq!(search.ending(), Some(Ending::Found));
         assert!((295_000.0..=300_000.0).contains(&search.throughput().unwrap()));
+        // A generator that can send nothing finds nothing.
+        let mut device = Device { generator: 0.5, ..Device::new(f64::MAX) };
+        let search = device.search(config());
+        assert_eq!((search.throughput(), search.ending()), (None, Some(Ending::PktgenLimit)));
     }
 
     #[test]
@@ -331,13 +349,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_found_is_never_above_the_capacity_and_close_below_it(
-            capacity in 10_000.0f64..2e6, generator in 10_000.0f64..2e6, confirms: bool
+            capacity in 10_000.0f64..2e6, generator in 10_000.0f64..2e6, sink in 10_000.0f64..2e6, confirms: bool
         ) {
-            let mut device = Device { generator, ..Device::new(capacity) };
+            let mut device = Device { generator, sink, ..Device::new(capacity) };
             let search = device.search(SearchConfig { confirms, ..config() });
-            let truth = capacity.min(generator).min(1e6);
+            let truth = capacity.min(generator).min(sink).min(1e6);
             let found = search.throughput().unwrap();
-            prop_assert!(found <= truth + 1.0 && truth - found <= 5_001.0, "{} of {}", found, truth);
+            prop_assert!(found <= truth && truth - found <= 5_001.0, "{} of {}", found, truth);
         }
 
         #[test]

@@ -97,13 +97,18 @@ fn verdict(found: &Found<'_>, highest: Option<f64>) -> String {
     match (found.throughput_pps, found.throughput_bit_s, found.ending) {
         (Some(pps), Some(bits), ending) => {
             let more = match ending {
-                Ending::GeneratorLimit => "; the generator cannot send more, the device may forward more",
+                Ending::PktgenLimit => {
+                    "; pktgen itself cannot send or take more here, the device may forward more"
+                }
                 Ending::RateMax => "; that is the highest rate that was to be tried",
                 _ => "",
             };
             let size = &found.size;
             let figure = format!("throughput of {size}: {} packet/s, {} bit/s", short(pps), short(bits));
             format!("{figure}, after {trials} trials{more}")
+        }
+        (_, _, Ending::PktgenLimit) => {
+            format!("no figure: pktgen kept no rate that it tried, in {trials} trials")
         }
         (_, _, Ending::NothingPasses) => format!("no rate passes, after {trials} trials"),
         _ => {
@@ -164,21 +169,20 @@ fn try_once(
         kept_rate: sent.kept_rate == Some(true),
         sent: sent.sent,
         lost: caught.lost,
+        overrun: caught.overrun,
     };
     let asked = short(trial.rate);
-    let kept = if outcome.kept_rate {
-        String::new()
-    } else {
-        format!(", NOT KEPT: {} sent", short(outcome.sent_pps))
-    };
-    let result = if outcome.lost == 0 {
-        "passed".to_owned()
-    } else {
-        format!("lost {} of {}", outcome.lost, outcome.sent)
+    let result = match outcome.verdict() {
+        Some(true) => "passed".to_owned(),
+        Some(false) => format!("failed: lost {} of {}", outcome.lost, outcome.sent),
+        None if outcome.overrun > 0 => {
+            format!("no trial: the sink itself had no room for {} packets", outcome.overrun)
+        }
+        None => format!("no trial: only {} packet/s could be sent", short(outcome.sent_pps)),
     };
     let took = caught.latency_ns.map(|latency| format!(", p99 {}", time(latency.p99))).unwrap_or_default();
     let length = config.span.as_secs_f64();
-    output.line(&format!("  {asked} packet/s for {length} s{kept}: {result}{took}"));
+    output.line(&format!("  {asked} packet/s for {length} s: {result}{took}"));
     let bits_each = sent.sent_bit_s.unwrap_or(0.0) / outcome.sent_pps.max(1.0);
     Ok((outcome, (caught.latency_ns, bits_each)))
 }

@@ -83,6 +83,8 @@ pub struct Caught {
     pub counts: Counts,
     /// Numbers that were jumped over, of all flows; what was lost at a flow's end is not among them.
     pub missing: u64,
+    /// Packets that the sink's own port had no room for, because the sink was too slow: no fault of the device.
+    pub overrun: u64,
     /// Flows that were seen.
     pub flows: u64,
     /// Times under way, in ns.
@@ -109,10 +111,12 @@ impl Sink {
         Arc::clone(&self.progress)
     }
 
-    /// One turn at `now_ns`: takes what the port has. How many frames came.
-    pub fn turn(&mut self, now_ns: u64, umem: &mut Umem, port: &mut dyn Port) -> usize {
+    /// One turn: takes what the port has, and reads the clock behind it, so that no packet comes before it was sent. How many
+    /// frames came.
+    pub fn turn(&mut self, clock: impl FnOnce() -> u64, umem: &mut Umem, port: &mut dyn Port) -> usize {
         let mut frames = std::mem::take(&mut self.frames);
         let came = port.receive(umem, &mut frames, BATCH_MAX);
+        let now_ns = if came > 0 { clock() } else { 0 };
         for frame in frames.drain(..) {
             self.take(now_ns, frame.bytes());
             umem.release(frame);
@@ -197,6 +201,7 @@ impl Sink {
         Caught {
             counts: self.counts,
             missing: self.flows.values().map(FlowAccount::missing).sum(),
+            overrun: 0,
             flows: self.flows.len() as u64,
             latency: self.latency,
         }

@@ -186,7 +186,7 @@ fn packets_of_an_earlier_run_are_strangers() {
     while let Some(packet) = from.receive() {
         assert!(to.send(&packet));
     }
-    sink.turn(1, &mut umem, &mut *port);
+    sink.turn(|| 1, &mut umem, &mut *port);
     assert_eq!((sink.counts().strangers, sink.counts().stamped), (10, 0));
 }
 
