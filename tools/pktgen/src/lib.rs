@@ -38,7 +38,9 @@ pub use clock::monotonic_ns;
 pub use flow::{Endpoints, FlowError, Tuple};
 pub use generator::{Generator, Sent, Source};
 pub use headers::{Ethernet, frame_octets_min};
-pub use load::{LoadEntry, LoadExit, LoadWatch, Loaded, Number, Write, memory_load};
+pub use load::{
+    LoadEntry, LoadExit, LoadWatch, Loaded, Number, Write, esp_number, memory_load, stamp_number, stamped,
+};
 pub use rate::{Pacer, Rate};
 pub use replay::{Replay, ReplayError, Skipped, Timing};
 pub use run::{Ports, Ran, RunConfig, catch, run};

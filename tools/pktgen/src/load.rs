@@ -16,15 +16,62 @@ use hdrhistogram::Histogram;
 use warren_port::{Frame, Link, Port, PortCounters, PortMode, Umem};
 
 use crate::clock::monotonic_ns;
+use crate::generator::Source;
+use crate::headers::{Received, read};
 use crate::limits::{LOAD_QUEUE_MAX, LOAD_UNDER_WAY_MAX};
 use crate::rate::{Pacer, Rate};
 use crate::sink::histogram;
+use crate::stamp::Stamp;
+use crate::workload::{Workload, octets_in_memory};
+
+/// ESP's number among IP protocols.
+const ESP: u8 = 50;
 
 /// Writes the packet with this number into an empty frame; `false` when there is none.
 pub type Write = Box<dyn FnMut(u64, &mut Frame) -> bool + Send>;
 
 /// Says which number a packet had that leaves; `None` for one that is not of the load.
 pub type Number = Box<dyn Fn(&[u8]) -> Option<u64> + Send>;
+
+/// Packets of a workload of one flow, whose number [`stamp_number`] reads again where they leave in clear.
+///
+/// # Panics
+/// When the workload has more flows than one, which would make numbers come more than once.
+#[must_use]
+pub fn stamped(mut workload: Workload) -> Write {
+    assert_eq!(workload.flows().count(), 1, "the numbers of one flow are the numbers of the load");
+    Box::new(move |_, frame| {
+        let Some(octets) = workload.next_octets() else { return false };
+        let Some(out) = frame.push_back(octets_in_memory(octets)) else { return false };
+        workload.write(monotonic_ns(), out);
+        true
+    })
+}
+
+/// The number in a packet's stamp.
+#[must_use]
+pub fn stamp_number() -> Number {
+    Box::new(|frame| match read(frame) {
+        Received::Udp(_, payload) => Stamp::decode(payload).map(|stamp| stamp.sequence),
+        Received::Damaged | Received::Other => None,
+    })
+}
+
+/// The number that a packet had before it was sealed, where one SA seals all packets of the load and nothing else: the sequence
+/// number of ESP (RFC 4303 §2.2) less one, in a frame that starts with an Ethernet header.
+#[must_use]
+pub fn esp_number() -> Number {
+    Box::new(|frame| {
+        let ip = frame.get(14..)?;
+        let esp = match ip.first()? >> 4 {
+            4 if *ip.get(9)? == ESP => ip.get(usize::from(ip.first()? & 15) * 4..)?,
+            6 if *ip.get(6)? == ESP => ip.get(40..)?,
+            _ => return None,
+        };
+        let sequence = esp.get(4..8)?.first_chunk::<4>()?;
+        u64::from(u32::from_be_bytes(*sequence)).checked_sub(1)
+    })
+}
 
 /// What has happened since the load began, or since [`LoadWatch::begin`].
 #[derive(Clone)]
@@ -78,6 +125,40 @@ struct Shared {
 ///
 /// The load begins with the first call of the entry's `receive`. A packet is known again by its number modulo 65,536, so not
 /// more than that may be under way.
+///
+/// ```
+/// use warren_pktgen::{Ethernet, Workload, WorkloadConfig, Endpoints, memory_load, stamp_number, stamped};
+/// use warren_port::{Link, Port, Umem, UmemConfig};
+///
+/// let workload = Workload::new(&WorkloadConfig {
+///     endpoints: Endpoints {
+///         from: "10.1.0.1".parse()?,
+///         to: "10.2.0.1".parse()?,
+///         source_ports: "1024".parse()?,
+///         destination_ports: "9".parse()?,
+///     },
+///     flows: 1,
+///     sizes: "imix".parse()?,
+///     rules: None,
+///     miss_percent: 0,
+///     ethernet: Ethernet { source: [2, 0, 0, 0, 0, 1], destination: [2, 0, 0, 0, 0, 2] },
+///     stream: 1,
+/// })?;
+/// let (mut entry, mut exit, watch) =
+///     memory_load(Link::Ethernet, 100_000, stamped(workload), stamp_number());
+///
+/// // The worker that is measured: here it only forwards.
+/// let mut umem = Umem::new(&UmemConfig { frames: 1024, huge_pages: false, ..UmemConfig::default() })?;
+/// let mut frames = Vec::new();
+/// while watch.read().left < 100 {
+///     entry.receive(&mut umem, &mut frames, 64);
+///     exit.transmit(&mut umem, &mut frames);
+/// }
+/// let loaded = watch.read();
+/// assert_eq!((loaded.entered, loaded.unknown), (loaded.left, 0));
+/// println!("p99 {} ns", loaded.latency.value_at_quantile(0.99));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn memory_load(
     link: Link,
@@ -308,6 +389,24 @@ mod tests {
         assert!(loaded.overflowed >= 1_800, "{}", loaded.overflowed);
         assert_eq!(entry.counters().receive_dropped, loaded.overflowed);
         exit.transmit(&mut umem, &mut frames);
+    }
+
+    #[test] // RFC 4303 §2.2
+    fn a_sealed_packet_is_known_by_its_sequence_number() {
+        let number = esp_number();
+        let ethernet = [0u8; 14];
+        let (spi, sequence) = ([0, 0, 0x10, 1], 7u32.to_be_bytes());
+        let mut ipv4 = [0u8; 24];
+        (ipv4[0], ipv4[9]) = (0x46, ESP);
+        let sealed = |ip: &[u8]| [&ethernet[..], ip, &spi, &sequence, &[9; 30]].concat();
+        assert_eq!(number(&sealed(&ipv4)), Some(6));
+        let mut ipv6 = [0u8; 40];
+        (ipv6[0], ipv6[6]) = (0x60, ESP);
+        assert_eq!(number(&sealed(&ipv6)), Some(6));
+        ipv4[9] = 17;
+        assert_eq!(number(&sealed(&ipv4)), None);
+        let frame = sealed(&ipv6);
+        assert!((0..frame.len() - 30).all(|length| number(&frame[..length]).is_none()));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use warren_pktgen::{
-    Endpoints, Ethernet, Expect, Ports, Ran, Rate, RunConfig, Station, Workload, WorkloadConfig, run,
+    Endpoints, Ethernet, Expect, Ports, Ran, Rate, RunConfig, Sink, Station, Workload, WorkloadConfig, catch,
+    run,
 };
 use warren_port::{Link, MemoryLink, MemoryPort, Umem, UmemConfig};
 
@@ -181,13 +182,22 @@ fn packets_of_an_earlier_run_are_strangers() {
     let mut ports = Ports::Out(out);
     let sent = run(&mut ports, workload(1), &config(Rate::Unlimited, 10)).unwrap();
     assert!(sent.caught.is_none());
-    let mut sink = warren_pktgen::Sink::new(Expect::Stream(STREAM + 1));
+    let mut sink = Sink::new(Expect::Stream(STREAM + 1));
     let Station { mut umem, mut port, .. } = into;
     while let Some(packet) = from.receive() {
         assert!(to.send(&packet));
     }
     sink.turn(|| 1, &mut umem, &mut *port);
     assert_eq!((sink.counts().strangers, sink.counts().stamped), (10, 0));
+}
+
+#[test]
+fn what_the_sinks_own_port_drops_is_not_the_devices_fault() {
+    let (mut into, to) = station("in");
+    // Longer than a frame of the sink's memory; the port drops and counts it.
+    assert!(to.send(&[0; 1900]) && to.send(&[0; 60]));
+    let caught = catch(Sink::new(Expect::All), &mut into, true, |sink| sink.counts().frames == 1);
+    assert_eq!((caught.counts.frames, caught.overrun), (1, 1));
 }
 
 #[test]

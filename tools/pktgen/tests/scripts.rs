@@ -24,7 +24,7 @@ fn shellcheck_has_nothing_to_say_about_them() {
     for name in SCRIPTS {
         match Command::new("shellcheck").arg(script(name)).output() {
             Ok(output) => {
-                assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stdout))
+                assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stdout));
             }
             Err(_) => println!("skipped, because shellcheck is absent"),
         }
