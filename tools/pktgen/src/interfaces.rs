@@ -32,20 +32,20 @@ impl Interfaces {
         let known = known(out)?;
         let (ports, modes) = match into {
             None => {
-                let station = station(out, &known, &[opening.out_queue], OUT_RING, opening)?;
+                let station = station(&sender(out, opening), &known)?;
                 let modes = vec![mode(&station)];
                 (Ports::Out(station), modes)
             }
             Some(into) if into == out => {
                 let queues = first(opening.out_queue, queues(&known, opening));
-                let station = station(out, &known, &queues, opening.ring, opening)?;
+                let station = station(&receiver(out, queues, opening), &known)?;
                 let modes = vec![mode(&station)];
                 (Ports::Both(station), modes)
             }
             Some(into) => {
                 let far = self::known(into)?;
-                let near_station = station(out, &known, &[opening.out_queue], OUT_RING, opening)?;
-                let far_station = station(into, &far, &queues(&far, opening), opening.ring, opening)?;
+                let near_station = station(&sender(out, opening), &known)?;
+                let far_station = station(&receiver(into, queues(&far, opening), opening), &far)?;
                 let modes = vec![mode(&near_station), mode(&far_station)];
                 (Ports::Apart(near_station, far_station), modes)
             }
@@ -117,7 +117,7 @@ impl Interfaces {
 /// Opens the interface of a sink alone.
 pub(crate) fn open_sink(name: &str, opening: &Opening) -> Result<(Station, Vec<String>), String> {
     let known = known(name)?;
-    let station = station(name, &known, &queues(&known, opening), opening.ring, opening)?;
+    let station = station(&receiver(name, queues(&known, opening), opening), &known)?;
     let modes = vec![mode(&station)];
     Ok((station, modes))
 }
@@ -146,26 +146,24 @@ fn first(queue: u32, queues: Vec<u32>) -> Vec<u32> {
     std::iter::once(queue).chain(queues.into_iter().filter(|other| *other != queue)).collect()
 }
 
-fn station(
-    name: &str,
-    known: &Interface,
-    queues: &[u32],
-    ring_entries: u32,
-    opening: &Opening,
-) -> Result<Station, String> {
+fn receiver(name: &str, queues: Vec<u32>, opening: &Opening) -> StationOpening {
     let attach = match opening.attach {
         AttachMode::Best => Attach::Best,
         AttachMode::Native => Attach::Only(XdpAttach::Native),
         AttachMode::Generic => Attach::Only(XdpAttach::Generic),
     };
-    let wanted = StationOpening {
-        interface: name.to_owned(),
-        queues: queues.to_vec(),
-        attach,
-        takes_local: opening.take_local,
-        ring_entries,
-    };
-    let station = Station::open(&wanted, known).map_err(|error| format!("{name}: {error}"))?;
+    let (interface, takes_local, ring_entries) = (name.to_owned(), opening.take_local, opening.ring);
+    StationOpening { interface, queues, attach, takes_local, ring_entries, sends_only: false }
+}
+
+fn sender(name: &str, opening: &Opening) -> StationOpening {
+    let wanted = receiver(name, vec![opening.out_queue], opening);
+    // Only who receives may take what is the kernel's.
+    StationOpening { takes_local: false, ring_entries: OUT_RING, sends_only: true, ..wanted }
+}
+
+fn station(wanted: &StationOpening, known: &Interface) -> Result<Station, String> {
+    let station = Station::open(wanted, known).map_err(|error| format!("{}: {error}", wanted.interface))?;
     remark(&mode(&station));
     Ok(station)
 }

@@ -31,6 +31,9 @@ pub struct Opening {
     pub takes_local: bool,
     /// Entries of each ring.
     pub ring_entries: u32,
+    /// Nothing is received. The program is then only for drivers whose queues need one, and that of another sender on the same
+    /// interface will do.
+    pub sends_only: bool,
 }
 
 /// Why an interface cannot be opened.
@@ -64,18 +67,27 @@ impl Station {
         let addresses = interface.addresses.iter().filter(kept).copied().collect();
         let index = interface_index(&opening.interface)?;
         let locality = Locality { mac: interface.mac, addresses };
-        let steering = Steering::attach(index, opening.attach, &locality)?;
+        let steering = match Steering::attach(index, opening.attach, &locality) {
+            Ok(steering) => Some(steering),
+            Err(SteeringError::Attach { .. }) if opening.sends_only => None,
+            Err(refused) => return Err(refused.into()),
+        };
+        let mode = match (&steering, opening.attach) {
+            (Some(steering), _) => steering.mode(),
+            (None, Attach::Only(mode)) => mode,
+            (None, Attach::Best) => XdpAttach::Native,
+        };
         let config = AfXdpConfig {
             queues: opening.queues.clone(),
             ring_entries: opening.ring_entries,
             busy_poll: false,
-            ..AfXdpConfig::new(&opening.interface, steering.mode())
+            ..AfXdpConfig::new(&opening.interface, mode)
         };
         let frames = (2 * config.frames_lent_max()).next_power_of_two();
         let mut umem = Umem::new(&UmemConfig { frames, ..UmemConfig::default() })?;
         let port = match AfXdpPort::open(&mut umem, &config) {
             // A driver may have native programs and no sockets behind them.
-            Err(_) if opening.attach == Attach::Best && steering.mode() == XdpAttach::Native => {
+            Err(_) if opening.attach == Attach::Best && mode == XdpAttach::Native => {
                 drop(steering);
                 let generic = Opening { attach: Attach::Only(XdpAttach::Generic), ..opening.clone() };
                 return Self::open(&generic, interface);
@@ -83,9 +95,9 @@ impl Station {
             other => other?,
         };
         for (queue, socket) in port.queue_fds() {
-            steering.register(queue, socket)?;
+            steering.as_ref().map_or(Ok(()), |steering| steering.register(queue, socket))?;
         }
-        Ok(Self { umem, port: Box::new(port), _steering: Some(steering) })
+        Ok(Self { umem, port: Box::new(port), _steering: steering })
     }
 }
 

@@ -5,13 +5,14 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use warren_bpf::Attach;
 use warren_pktgen::next_hop::{interface, next_hop};
 use warren_pktgen::{
-    Endpoints, Ethernet, Expect, Opening, Ports, Rate, RunConfig, Station, Workload, WorkloadConfig, run,
+    Endpoints, Ethernet, Expect, Opening, Ports, Rate, RunConfig, Sink, Station, Workload, WorkloadConfig,
+    catch, run,
 };
 use warren_port::CaptureWriter;
 
@@ -46,7 +47,7 @@ impl Lab {
         cable(
             &end(&lab.left, "v0", LEFT_MAC, "10.98.1.1/24"),
             &end(&lab.right, "v1", RIGHT_MAC, "10.98.1.2/24"),
-            1,
+            2,
         )?;
         for (namespace, name, address) in
             [(&lab.left, "v0", "2001:db8:98::1/64"), (&lab.right, "v1", "2001:db8:98::2/64")]
@@ -65,9 +66,11 @@ impl Lab {
 }
 
 fn opening(name: &str, takes_local: bool) -> Opening {
+    // All queues: veth chooses one by the sender's.
     Opening {
+        sends_only: false,
         interface: name.to_owned(),
-        queues: vec![0],
+        queues: vec![0, 1],
         attach: Attach::Best,
         takes_local,
         ring_entries: 2048,
@@ -129,6 +132,40 @@ fn at_a_modest_rate_everything_comes_once_and_in_order_and_is_timed() {
         assert!(caught.latency.min() > 0 && caught.latency.max() < 10_000_000_000, "{to}");
         // 4000 packets at 4000 a second; a busy machine may take longer, none may take less.
         assert!(ran.sent.elapsed_ns >= 999_000_000, "{}", ran.sent.elapsed_ns);
+    }
+}
+
+#[test]
+fn two_generators_share_an_interface_by_its_queues() {
+    let Some(lab) = Lab::new("pkt_q") else { return };
+    let mut sink = open(&lab.right, "v1", false);
+    let sender = |queue| {
+        let opening = Opening { queues: vec![queue], sends_only: true, ..opening("v0", false) };
+        lab.left.enter(|| Station::open(&opening, &interface("v0").unwrap()))
+    };
+    let first = sender(0).unwrap();
+    let second = sender(1).unwrap();
+    // Who receives needs a program of its own.
+    let receiver = lab.left.enter(|| Station::open(&opening("v0", false), &interface("v0").unwrap()));
+    assert!(receiver.is_err_and(|error| error.to_string().contains("attached")));
+    for station in [first, second] {
+        let config = RunConfig {
+            rate: Rate::Packets(2_000),
+            span: Duration::from_secs(20),
+            count: 500,
+            drain: Duration::ZERO,
+            expect: Expect::All,
+            cores: None,
+            gentle: true,
+        };
+        let workload = workload("10.98.77.1", "10.98.1.1", "64", RIGHT_MAC);
+        let sent = run(&mut Ports::Out(station), workload, &config).unwrap().sent;
+        assert_eq!(sent.frames, 500);
+        let until = Instant::now() + Duration::from_secs(5);
+        let caught = catch(Sink::new(Expect::All), &mut sink, true, |sink| {
+            sink.counts().arrived == 500 || Instant::now() > until
+        });
+        assert_eq!((caught.counts.arrived, caught.missing), (500, 0));
     }
 }
 
