@@ -61,6 +61,7 @@ done
 [[ $mac =~ ^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$ ]] || die "$mac is no Ethernet address"
 [ "$size" -ge 64 ] || die "frames have at least 64 octets"
 [ "$threads" -ge 1 ] || die "at least one thread is needed"
+[ "$seconds" -ge 1 ] || [ "$count" -ge 1 ] || die "a second or a packet at least"
 [ -z "$rate" ] || [ "$rate" -ge "$threads" ] || die "each thread sends at least one packet per second"
 [ -z "$rate" ] || [ -z "$delay" ] || die "--rate and --delay say the same thing in two ways"
 

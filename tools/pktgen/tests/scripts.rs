@@ -55,7 +55,7 @@ const COMMON: [&str; 4] = ["--out", "eth1", "--mac", "02:00:00:00:00:02"];
 fn the_kernel_is_told_what_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let asked = ["--to", "10.2.0.1-10.2.0.254", "--size", "512", "--threads", "2", "--first-core", "2"];
-    let more = ["--rate", "100000", "--seconds", "0", "--from-ports", "1000-1999", "--clone", "3"];
+    let more = ["--rate", "100000", "--seconds", "1", "--from-ports", "1000-1999", "--clone", "3"];
     let output = kernel(folder.path(), &[&COMMON[..], &asked, &more].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(told(folder.path(), "pgctrl"), ["reset", "start", "stop"]);
@@ -125,6 +125,7 @@ fn what_cannot_be_is_refused_before_the_module_is_told_anything() {
         (&["--rate", "5", "--delay", "5", "--to", "10.2.0.1"], 1),
         (&["--rate", "fast", "--to", "10.2.0.1"], 1),
         (&["--threads", "0", "--to", "10.2.0.1"], 1),
+        (&["--seconds", "0", "--to", "10.2.0.1"], 1),
         (&["--mac", "02:00", "--to", "10.2.0.1"], 1),
         (&["--to"], 2),
         (&[], 2),
