@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,13 +24,13 @@ const EXAMPLES: &str = "\
 Examples (as root; the interfaces must have nothing else to do):
 
   a device between eth1 and eth2, 100,000 packets a second for ten seconds, counted and timed:
-    pktgen loop --out eth1 --in eth2 --to 10.2.0.0/24 --flows 100 --rate 100kpps --seconds 10
+    pktgen loop --out eth1 --via 10.1.0.1 --in eth2 --to 10.2.1.0/24 --flows 100 --rate 100kpps
 
   how fast the device is, RFC 2544, for three sizes:
-    pktgen search --out eth1 --in eth2 --to 10.2.0.0/24 --size 64,512,1518
+    pktgen search --out eth1 --via 10.1.0.1 --in eth2 --to 10.2.1.0/24 --size 64,512,1518
 
   a tenth of the packets past the device's rules:
-    pktgen loop --out eth1 --in eth2 --to 10.0.0.0/8 --rules 10.2.0.0/16 --miss 10 --flows 1000
+    pktgen loop --out eth1 --via 10.1.0.1 --in eth2 --to 10.0.0.0/8 --rules 10.2.0.0/16 --miss 10 --flows 1000
 
   two machines, or two processes: start the sink first
     pktgen receive --in eth2 --seconds 20
@@ -180,9 +181,12 @@ pub(crate) struct Out {
     /// Interface to send by
     #[arg(long = "out", id = "out-interface", value_name = "INTERFACE")]
     pub(crate) interface: String,
-    /// Ethernet address of the next hop; without it the kernel's neighbour table is asked
+    /// Ethernet address of the next hop
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
     pub(crate) mac: Option<[u8; 6]>,
+    /// IP address of the next hop, whose Ethernet address the kernel then knows or finds out; with neither, its routes are asked
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "mac")]
+    pub(crate) via: Option<IpAddr>,
 }
 
 /// The interface that packets come by.
@@ -323,6 +327,7 @@ mod tests {
             "pktgen send --out eth1 --to 10.2.0.1 --miss 10",
             "pktgen send --out eth1 --to 10.2.0.1 --flows 0",
             "pktgen send --out eth1 --to 10.2.0.1 --mac 02:00",
+            "pktgen send --out eth1 --to 10.2.0.1 --mac 02:00:00:00:00:01 --via 10.1.0.1",
             "pktgen search --out eth1 --to 10.2.0.1",
             "pktgen replay --out eth1",
             "pktgen replay x.pcap --out eth1 --speed 2",

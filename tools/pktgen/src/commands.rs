@@ -63,7 +63,7 @@ pub(crate) fn replay(arguments: &arguments::Replay, output: &mut Output) -> Resu
     let mut interfaces =
         Interfaces::open(&arguments.out.interface, arguments.into.as_deref(), &arguments.opening)?;
     let timing = if arguments.timed { Timing::File { speed: arguments.speed } } else { Timing::Paced };
-    let ethernet = interfaces.ethernet_if_said(&arguments.out);
+    let ethernet = interfaces.ethernet_if_said(&arguments.out)?;
     let replay = Replay::open(&arguments.file, ethernet, timing, arguments.loops)
         .map_err(|error| format!("{}: {error}", arguments.file.display()))?;
     let skipped = replay.skipped();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use warren_bpf::{Attach, XdpAttach};
-use warren_pktgen::next_hop::{Interface, interface, next_hop};
+use warren_pktgen::next_hop::{Interface, interface, neighbour, next_hop};
 use warren_pktgen::{
     AddressSet, Endpoints, Ethernet, Opening as StationOpening, Ports, Sizes, Station, Workload,
     WorkloadConfig, frame_octets_min, monotonic_ns,
@@ -100,17 +100,22 @@ impl Interfaces {
     }
 
     /// The Ethernet addresses of packets to `destination`.
-    pub(crate) fn ethernet(&self, out: &Out, destination: IpAddr) -> Result<Ethernet, String> {
-        let destination = match out.mac {
-            Some(mac) => mac,
-            None => next_hop(&out.interface, destination).map_err(|error| error.to_string())?,
-        };
+    fn ethernet(&self, out: &Out, destination: IpAddr) -> Result<Ethernet, String> {
+        if let Some(said) = self.ethernet_if_said(out)? {
+            return Ok(said);
+        }
+        let destination = next_hop(&out.interface, destination).map_err(|error| error.to_string())?;
         Ok(Ethernet { source: self.out.mac, destination })
     }
 
     /// Ethernet addresses where the next hop was said.
-    pub(crate) fn ethernet_if_said(&self, out: &Out) -> Option<Ethernet> {
-        out.mac.map(|destination| Ethernet { source: self.out.mac, destination })
+    pub(crate) fn ethernet_if_said(&self, out: &Out) -> Result<Option<Ethernet>, String> {
+        let via = |hop| neighbour(&out.interface, hop).map_err(|error| error.to_string());
+        let destination = match out.mac {
+            Some(mac) => Some(mac),
+            None => out.via.map(via).transpose()?,
+        };
+        Ok(destination.map(|destination| Ethernet { source: self.out.mac, destination }))
     }
 }
 

@@ -3,7 +3,7 @@
 //! `ip -json` is asked, in the network namespace of the calling thread: it is wherever namespaces are, and it is not asked
 //! while anything is measured.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -34,6 +34,9 @@ pub enum NextHopError {
         /// What came back.
         said: String,
     },
+    /// The kernel has another way, or is the destination itself.
+    #[error("the kernel would not send to {0} by {1}; say the next hop with --via or --mac")]
+    Elsewhere(IpAddr, String),
     /// Nobody answers.
     #[error("nobody at {0} says its Ethernet address; is the next hop up? Else say it with --mac")]
     Silent(IpAddr),
@@ -99,34 +102,48 @@ fn read_interface(answer: &Value) -> Option<(u64, Interface)> {
     ))
 }
 
-/// The Ethernet address of the next hop towards `destination` through `interface`. If it is not known yet, the kernel is made
-/// to ask for it by one datagram to the next hop (port 9, discard).
+/// The Ethernet address of the next hop towards `destination` through `interface`, by the kernel's routes.
 ///
 /// # Errors
-/// When there is no route, or nobody answers.
+/// When the kernel would not send there by that interface, or nobody answers.
 pub fn next_hop(interface: &str, destination: IpAddr) -> Result<[u8; 6], NextHopError> {
     let question = ["route", "get", &destination.to_string(), "oif", interface].map(str::to_owned);
     let question: Vec<&str> = question.iter().map(String::as_str).collect();
     let answer = ip(&question)?;
+    if read_device(&answer).is_some_and(|device| device != interface) {
+        return Err(NextHopError::Elsewhere(destination, interface.to_owned()));
+    }
     let hop = read_hop(&answer, destination).ok_or_else(|| not_understood(&question, &answer))?;
+    neighbour(interface, hop)
+}
+
+/// The Ethernet address of `hop`, a neighbour on `interface`. If it is not known yet, the kernel is told that somebody wants to
+/// use it, and asks.
+///
+/// # Errors
+/// When nobody answers.
+pub fn neighbour(interface: &str, hop: IpAddr) -> Result<[u8; 6], NextHopError> {
+    let name = hop.to_string();
     let begun = Instant::now();
     let mut is_asked = false;
     loop {
-        let answer = ip(&["neighbour", "show", &hop.to_string(), "dev", interface])?;
+        let answer = ip(&["neighbour", "show", &name, "dev", interface])?;
         if let Some(mac) = read_neighbour(&answer) {
             return Ok(mac);
         }
         if !is_asked {
             is_asked = true;
-            let any = if hop.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
-            // That it cannot be sent is seen when nobody answers.
-            let _ = UdpSocket::bind(any).and_then(|socket| socket.send_to(&[], (hop, 9)));
+            ip(&["neighbour", "replace", &name, "dev", interface, "nud", "none", "use"])?;
         }
         if begun.elapsed() > NEIGHBOUR_WAIT {
             return Err(NextHopError::Silent(hop));
         }
         std::thread::sleep(NEIGHBOUR_LOOK);
     }
+}
+
+fn read_device(answer: &Value) -> Option<&str> {
+    answer.get(0)?.get("dev")?.as_str()
 }
 
 fn read_hop(answer: &Value, destination: IpAddr) -> Option<IpAddr> {
@@ -216,6 +233,7 @@ mod tests {
         let via = json!([{"dst": "10.9.9.9", "via": {"family": "inet6", "host": "fe80::2"}}]);
         assert_eq!(read_hop(&via, to), Some("fe80::2".parse().unwrap()));
         assert_eq!(read_hop(&json!([]), to), None);
+        assert_eq!(read_device(&json!([{"type": "local", "dst": "10.9.9.9", "dev": "lo"}])), Some("lo"));
 
         let known = json!([{"dst": "10.1.0.254", "lladdr": "02:00:00:00:00:02", "state": ["STALE"]}]);
         assert_eq!(read_neighbour(&known), Some([2, 0, 0, 0, 0, 2]));

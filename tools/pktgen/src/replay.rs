@@ -36,7 +36,7 @@ pub enum ReplayError {
     #[error("the capture is larger than {CAPTURE_OCTETS_MAX} octets")]
     TooLarge,
     /// Raw packets have no Ethernet addresses of their own.
-    #[error("the capture has no Ethernet headers: say the next hop's address (--mac)")]
+    #[error("the capture has no Ethernet headers: say the next hop (--via or --mac)")]
     NoEthernet,
 }
 

@@ -107,6 +107,8 @@ fn at_a_modest_rate_everything_comes_once_and_in_order_and_is_timed() {
     assert_eq!(hop, RIGHT_MAC);
     let hop = lab.left.enter(|| next_hop("v0", "2001:db8:98::2".parse().unwrap())).unwrap();
     assert_eq!(hop, RIGHT_MAC);
+    let own = lab.left.enter(|| next_hop("v0", "10.98.1.1".parse().unwrap()));
+    assert!(own.is_err_and(|error| error.to_string().contains("--via")));
     for (to, from, sizes, takes_local) in [
         ("10.98.77.0/24", "10.98.1.1", "imix", false),
         // To the sink's own address.
@@ -209,8 +211,8 @@ fn two_processes_count_and_time_together() {
         "v0",
         "--to",
         "10.98.1.9",
-        "--mac",
-        "02:00:00:00:09:02",
+        "--via",
+        "10.98.1.2",
         "--rate",
         "2kpps",
         "--count",
