@@ -38,7 +38,9 @@ pub enum NextHopError {
     #[error("the kernel would not send to {0} by {1}; say the next hop with --via or --mac")]
     Elsewhere(IpAddr, String),
     /// Nobody answers.
-    #[error("nobody at {0} says its Ethernet address; is the next hop up? --via says another, --mac its address")]
+    #[error(
+        "nobody at {0} says its Ethernet address; is the next hop up? --via says another, --mac its address"
+    )]
     Silent(IpAddr),
 }
 
