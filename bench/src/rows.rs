@@ -93,6 +93,9 @@ pub(crate) struct Row {
     /// What the figure is meant to stay within: in cycles, octets or as a share, like the figure it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bound: Option<f64>,
+    /// What the ratio is meant to reach at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) floor: Option<f64>,
     /// Whether it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) within: Option<bool>,
@@ -269,12 +272,17 @@ impl fmt::Display for Row {
         let figures: Vec<_> = figures.into_iter().flatten().collect();
         write!(f, ": {}", figures.join(", "))?;
         if let (Some(bound), Some(within)) = (self.bound, self.within) {
+            let octets = self.memory_octets.map(|_| format!("{:.0} MiB", bound / f64::from(1 << 20)));
+            let bound = octets.unwrap_or_else(|| bound.to_string());
             write!(f, "; {} {bound}", if within { "within" } else { "NOT within" })?;
+        }
+        if let (Some(floor), Some(within)) = (self.floor, self.within) {
+            write!(f, "; {} {floor}", if within { "reaches" } else { "does NOT reach" })?;
         }
         if self.noisy {
             write!(
                 f,
-                " [noisy: the rounds lie {:.0} % apart, so this figure is not to be quoted]",
+                " [noisy: the rounds lie {:.0} % apart or others had the core, so this is not to be quoted]",
                 self.spread * 100.0
             )?;
         }

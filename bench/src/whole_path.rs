@@ -5,8 +5,11 @@
 //! A seal by ring is measured in the same alternation. Before and after, every packet of a sample is opened by a library
 //! and compared with what went in; without that there is no figure.
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use warren_aead::Backend;
+use warren_engine::Settings;
 use warren_engine::limits::BATCH_MAX;
 use warren_policy::{EspTransform, KeyBits};
 
@@ -46,28 +49,42 @@ pub(crate) struct Arguments {
     /// Packets of one round.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1024..=100_000_000))]
     packets: Option<u32>,
+    /// Every packet goes through all stages.
+    #[arg(long)]
+    without_fast_path: bool,
     /// Fewer cases and shorter rounds.
     #[arg(long)]
-    pub(crate) quick: bool,
+    quick: bool,
+}
+
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) fn of_suite(quick: bool) -> Self {
+        Self { quick, ..Self::default() }
+    }
 }
 
 /// One case.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Case {
-    pub(crate) site: Site,
-    pub(crate) dir: Direction,
-    pub(crate) size: Size,
+struct Case {
+    site: Site,
+    dir: Direction,
+    size: Size,
 }
 
 /// How often and how long.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Effort {
-    pub(crate) rounds: u32,
-    pub(crate) packets: u32,
+struct Effort {
+    rounds: u32,
+    packets: u32,
 }
 
 /// Batches that are timed as one: several turns of a mixture, so that all samples have the same packets.
 const BATCHES: usize = 3;
+/// A case that takes longer has fewer rounds than were asked for, which its row says, but not fewer than these.
+const CASE_MAX: Duration = Duration::from_secs(20);
+/// See [`CASE_MAX`].
+const ROUNDS_MIN: u32 = 3;
 /// Packets of a proof at least; more where there are more flows, because each has its SA.
 const PROOF_PACKETS: u32 = 4096;
 const SIZES: [Size; 4] = [Size::Octets(64), Size::Octets(512), Size::Octets(1420), Size::Mix(Mix::Imix)];
@@ -86,13 +103,14 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Stri
         rounds: arguments.rounds.unwrap_or(usual.rounds),
         packets: arguments.packets.unwrap_or(usual.packets),
     };
-    cases(arguments)?.into_iter().try_for_each(|case| report.add(measure(case, effort)?))
+    let settings = Settings { fast_path: !arguments.without_fast_path, ..Settings::default() };
+    cases(arguments)?.into_iter().try_for_each(|case| report.add(measure(case, effort, &settings)?))
 }
 
 /// One case's row.
-pub(crate) fn measure(case: Case, effort: Effort) -> Result<Row, String> {
+fn measure(case: Case, effort: Effort, settings: &Settings) -> Result<Row, String> {
     let Case { site, dir, size } = case;
-    let mut path = Path::new(site, dir, size)?;
+    let mut path = Path::with(site, dir, size, settings)?;
     let proof = PROOF_PACKETS.max(path.flows()).into();
     path.prove(proof)?;
     let mut bare = Bare::new()?;
@@ -100,7 +118,11 @@ pub(crate) fn measure(case: Case, effort: Effort) -> Result<Row, String> {
     // Every flow has a turn in a round, or it is not so many SAs that are measured.
     let batches = (effort.packets.max(path.flows()) as usize).div_ceil(BATCH_MAX);
     let (mut whole, mut generator, mut seal) = <(Rounds, Rounds, Rounds)>::default();
-    for _ in 0..effort.rounds {
+    let start = Instant::now();
+    for round in 0..effort.rounds {
+        if round >= ROUNDS_MIN && start.elapsed() > CASE_MAX {
+            break;
+        }
         whole.push(samples(batches, || path.batch())?);
         generator.push(samples(batches, || bare.batch())?);
         seal.push(ring.round(batches.min(RING_BATCHES_MAX))?);
@@ -110,6 +132,7 @@ pub(crate) fn measure(case: Case, effort: Effort) -> Result<Row, String> {
     let own = whole.less(&generator);
     let row = Row::of_cycles("whole-path", &own).at_rate_of(size).meant_within(bound(case));
     Ok(Row {
+        variant: (!settings.fast_path).then(|| "without fast path".to_owned()),
         alg: Some(site.transform.to_string()),
         dir: Some(dir),
         generator_cycles: Some(generator.median()),
@@ -256,7 +279,7 @@ mod tests {
     #[test]
     fn a_row_says_what_was_measured() {
         let case = Case { site: Site::PLAIN, dir: Direction::Encrypt, size: Size::Octets(64) };
-        let row = measure(case, Effort { rounds: 2, packets: 1024 }).unwrap();
+        let row = measure(case, Effort { rounds: 2, packets: 1024 }, &Settings::default()).unwrap();
         assert_eq!((row.name.as_str(), row.sas, row.levels, row.rounds), ("whole-path", Some(1), Some(1), 2));
         assert_eq!((row.bound, row.window), (Some(75.0), None));
         let cycles = row.cycles_per_packet.unwrap();

@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
-use warren_engine::{CounterSnapshot, EnginePort, Handle, Refused, Settings, Worker, WorkerParts, build};
+use warren_engine::{
+    CounterSnapshot, EnginePort, Handle, Refused, Settings, StageSnapshot, Worker, WorkerParts, build,
+};
 use warren_port::cycles;
 use warren_seam::Command;
 
 use super::Generator;
 use super::limits::TURNS_TO_DRAIN;
-use super::site::{INSIDE, OUTSIDE};
+use super::site::{self, INSIDE, OUTSIDE, Own};
 use crate::rows::Direction;
 
 /// The engine and its generator.
@@ -110,12 +112,24 @@ impl Gateway {
         }
     }
 
+    /// How many of the first level's SAs of those pairs are installed.
+    pub(crate) fn counts_sas(&self, pairs: impl Iterator<Item = u32>) -> usize {
+        let ids =
+            pairs.flat_map(|pair| [site::sa_id(Own::First, 1, pair), site::inbound_id(Own::Second, 1, pair)]);
+        ids.filter(|&id| self.handle.sa_counters(id).is_some()).count()
+    }
+
     /// What became of the packets, in words.
     fn fate(&self) -> String {
         let drops = self.counters();
         let drops = drops.drops().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>();
         let drops = if drops.is_empty() { "none dropped".to_owned() } else { drops.join(", ") };
         format!("{} packets went in, {} came out, {drops}", self.given, self.came)
+    }
+
+    /// What the stages have cost so far, in turns that were measured.
+    pub(crate) fn stages(&self) -> StageSnapshot {
+        self.handle.stages()
     }
 
     pub(crate) fn counters(&self) -> CounterSnapshot {

@@ -1,8 +1,10 @@
 //! One direction through one gateway: endless traffic that is ready before the clock runs, and the proof that it arrives.
 
-use warren_engine::Settings;
+use warren_engine::{Settings, StageSnapshot};
+
 use warren_engine::limits::BATCH_MAX;
 use warren_engine::packet::ethernet;
+use warren_seam::Command;
 
 use super::gateway::Gateway;
 use super::judge::Judge;
@@ -55,7 +57,7 @@ impl Path {
         site: Site,
         dir: Direction,
         size: Size,
-        (ours, peers): (Vec<warren_seam::Command>, Option<Vec<warren_seam::Command>>),
+        (ours, peers): (Vec<Command>, Option<Vec<Command>>),
         settings: &Settings,
     ) -> Result<Self, String> {
         let from = if dir == Direction::Encrypt { TESTED } else { TESTED.peer() };
@@ -86,9 +88,27 @@ impl Path {
     /// The same with so many packets, at most a batch.
     pub(crate) fn batch_of(&mut self, packets: usize) -> Result<u64, String> {
         self.prepare(packets)?;
-        let elapsed = self.gateway.turn();
-        self.gateway.collect(|_| ());
+        let elapsed = self.turn();
+        self.collect();
         Ok(elapsed)
+    }
+
+    /// One turn by the clock, of what is ready. Returns cycles.
+    #[inline]
+    pub(crate) fn turn(&mut self) -> u64 {
+        self.gateway.turn()
+    }
+
+    /// What the stages have cost so far, in turns that were measured.
+    pub(crate) fn stages(&self) -> StageSnapshot {
+        self.gateway.stages()
+    }
+
+    /// How many packets came out since this was last asked.
+    pub(crate) fn collect(&mut self) -> usize {
+        let mut came = 0;
+        self.gateway.collect(|_| came += 1);
+        came
     }
 
     /// Whether everything so far has come out.
@@ -124,7 +144,8 @@ impl Path {
         }
     }
 
-    fn prepare(&mut self, packets: usize) -> Result<(), String> {
+    /// Makes the next packets ready.
+    pub(crate) fn prepare(&mut self, packets: usize) -> Result<(), String> {
         let Self { traffic, gateway, sealed, next, .. } = self;
         for _ in 0..packets {
             match sealed {
@@ -208,7 +229,6 @@ mod tests {
     use super::*;
     use crate::rows::Mix;
     use warren_policy::{EspTransform, KeyBits, TransportAction};
-    use warren_seam::Command;
 
     const PACKETS: u64 = 256;
 
@@ -307,7 +327,10 @@ mod tests {
             &Settings::default(),
         )
         .unwrap();
-        let lost = (0..20).try_for_each(|_| path.batch().map(|_| ())).and_then(|()| path.settle());
+        path.batch().unwrap();
+        assert!(path.settle().unwrap_err().contains("the work was not done"));
+        // And where nobody asks, the frames run out.
+        let lost = (0..20).try_for_each(|_| path.batch().map(|_| ()));
         assert!(lost.unwrap_err().contains("came out"));
     }
 }
