@@ -7,6 +7,8 @@ mod intersection;
 mod nested;
 mod probe_flood;
 mod rows;
+#[allow(unsafe_code)]
+mod rules;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,8 @@ enum Benchmark {
     ProbeFlood(probe_flood::Arguments),
     /// What a packet costs inside three tunnels, as a multiple of what it costs inside one.
     Nested(nested::Arguments),
+    /// Rule matching, without any cache, over the rule sets of `shared/vectors/policies` and others.
+    Rules(rules::Arguments),
     /// One intersection of two full proxies.
     Intersection(intersection::Arguments),
 }
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         Benchmark::AfXdp(arguments) => af_xdp::run(&arguments),
         Benchmark::ProbeFlood(arguments) => probe_flood::run(&arguments),
         Benchmark::Nested(arguments) => nested::run(&arguments),
+        Benchmark::Rules(arguments) => rules::run(&arguments),
         Benchmark::Intersection(arguments) => intersection::run(&arguments),
     };
     match outcome {
