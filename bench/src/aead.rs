@@ -15,7 +15,8 @@ use warren_aead::{
     Verdict,
 };
 
-use crate::rows::{median, remark, row};
+use crate::report::{Report, remark};
+use crate::rounds::median;
 
 /// Packets of a batch, as many as a worker takes from a port.
 const BATCH: usize = 32;
@@ -72,7 +73,7 @@ enum Candidate {
 }
 
 /// Measures and writes the rows.
-pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+pub(crate) fn run(arguments: &Arguments, out: &mut Report) -> Result<(), String> {
     let length = if arguments.aes256 { KeyLength::B256 } else { KeyLength::B128 };
     let transform = Transform::AesGcm16(length);
     for &inner in &arguments.sizes {
@@ -88,13 +89,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         }
         let ring_ns = all.first().map_or(0.0, |ring| median(&ring.seal_ns));
         for measured in &all {
-            report(measured, (arguments.keys, inner, text_octets), transform, ring_ns)?;
+            report(out, measured, (arguments.keys, inner, text_octets), transform, ring_ns)?;
         }
     }
     Ok(())
 }
 
 fn report(
+    out: &mut Report,
     measured: &Measured,
     (keys, inner_octets, text_octets): (u16, u16, usize),
     transform: Transform,
@@ -109,7 +111,7 @@ fn report(
     remark(&format!(
         "{inner_octets:>5} octets, {backend:<12} seal {seal_ns:7.1} ns ({seal_share:4.2})  open {open_ns:7.1} ns ({open_share:4.2})"
     ));
-    row(&Row {
+    out.write(&Row {
         benchmark: "aead",
         backend,
         transform: transform.to_string(),

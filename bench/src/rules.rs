@@ -1,129 +1,267 @@
-//! Rule matching: TSC cycles for each lookup, without any cache, over the sets of rules that DPDK's ACL library is
-//! measured with (ClassBench), and over sets of 10 to 100,000 rules made here.
+//! Rule matching without any cache: cycles for one lookup, time to compile the rules, and what they take of memory.
+//!
+//! The sets are those of ClassBench that DPDK's ACL library is measured with (`tests/vectors/policies`), and some of 10
+//! to 100,000 rules that are made here. Every packet of every set is looked up before the clock runs, and each answer is
+//! compared with the trace's, or with that of a linear scan; one wrong answer and there is no figure.
+
+mod sets;
 
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use serde::Serialize;
-use warren_engine::spd::{FirstMatch, Ipv4Key, Ipv6Key, NO_RULE};
-use warren_policy::{AddressRange, FiveTuple, PortRange, Protocol, Selector};
+use warren_engine::limits::BATCH_MAX;
+use warren_engine::spd::{Direction, FirstMatch, Ipv4Key, Ipv6Key, NO_RULE, Spd};
+use warren_policy::{
+    AddressRange, FiveTuple, PeerId, RuleId, RuleSet, Selector, TransportAction, TransportRule, TunnelRule,
+};
+use warren_port::cycles;
 
-use crate::rows::{median, remark, row};
+use crate::report::Report;
+use crate::rounds::{Rounds, lower_quartile};
+use crate::rows::Row;
+use sets::Set;
 
-/// Packets that are looked up together: a batch of the engine.
-const BATCH: usize = 64;
+/// Times over all packets of a set in one round.
+const PASSES: usize = 24;
+/// Sets up to this size are also looked up by a scan from the first rule on.
+const SCANNED_MAX: usize = 1_000;
+/// Packets that the scan looks up in one round: it is slow.
+const SCANNED_PACKETS: usize = 1_024;
 
 /// Arguments of the benchmark.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Arguments {
-    /// Where `NAME.rules` and `NAME.trace.tsv` are.
-    #[arg(long, default_value = "shared/vectors/policies")]
+    /// Where `NAME.rules` and `NAME.trace.tsv` lie.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/policies"))]
     policies: PathBuf,
-    /// How often each set is measured, in alternation.
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
+    /// Rounds of each set, in alternation.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// Fewer rounds, and no set of 100,000 rules.
+    #[arg(long)]
+    pub(crate) quick: bool,
 }
 
-#[derive(Serialize)]
-struct Row {
-    benchmark: &'static str,
-    set: String,
-    rules: usize,
-    packets: usize,
-    cycles_per_lookup: f64,
-    build_ms: f64,
-    octets: usize,
-}
-
-fn tsc() -> u64 {
-    // SAFETY: none
-    unsafe { std::arch::x86_64::_rdtsc() }
-}
-
-struct Set {
-    name: String,
-    rules: Vec<Selector>,
-    packets: Vec<FiveTuple>,
-    expected: Vec<u32>,
-}
-
-fn read(folder: &Path, name: &str) -> Result<Set, String> {
-    let text = |end: &str| {
-        let path = folder.join(format!("{name}{end}"));
-        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
-    };
-    let rules = text(".rules")?.lines().map(|line| rule(line).ok_or(format!("no rule: {line}"))).collect::<Result<Vec<_>, _>>()?;
-    let mut packets = Vec::new();
-    let mut expected = Vec::new();
-    for line in text(".trace.tsv")?.lines().filter(|line| !line.starts_with('#')) {
-        let (packet, rule) = trace(line).ok_or(format!("no packet: {line}"))?;
-        packets.push(packet);
-        expected.push(rule);
+impl Default for Arguments {
+    fn default() -> Self {
+        let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/policies").into();
+        Self { policies, rounds: None, quick: false }
     }
-    Ok(Set { name: name.to_owned(), rules, packets, expected })
 }
 
-fn rule(line: &str) -> Option<Selector> {
-    let mut fields = line.strip_prefix('@')?.split('\t');
-    let mut prefix = || {
-        let (address, length) = fields.next()?.split_once('/')?;
-        AddressRange::from_prefix(address.parse().ok()?, length.parse().ok()?)
-    };
-    let (source, destination) = (prefix()?, prefix()?);
-    let mut ports = || {
-        let (first, last) = fields.next()?.split_once(" : ")?;
-        PortRange::new(first.parse().ok()?, last.parse().ok()?)
-    };
-    let (source_port, destination_port) = (ports()?, ports()?);
-    let protocol = match fields.next()?.split_once('/')? {
-        (_, "0x00") => Protocol::Any,
-        (number, _) => Protocol::Is(u8::from_str_radix(number.strip_prefix("0x")?, 16).ok()?),
-    };
-    Some(Selector { source, destination, protocol, source_port, destination_port })
+/// Packets of one family, ready to be looked up.
+enum Keys {
+    Ipv4(Vec<Ipv4Key>),
+    Ipv6(Vec<Ipv6Key>),
 }
 
-fn trace(line: &str) -> Option<(FiveTuple, u32)> {
-    let mut fields = line.split('\t');
-    let mut next = || fields.next();
-    let packet = FiveTuple {
-        source: next()?.parse().ok()?,
-        destination: next()?.parse().ok()?,
-        source_port: Some(next()?.parse().ok()?),
-        destination_port: Some(next()?.parse().ok()?),
-        protocol: next()?.parse().ok()?,
-    };
-    let rule: i64 = next()?.parse().ok()?;
-    Some((packet, u32::try_from(rule).unwrap_or(NO_RULE)))
+/// A set, compiled.
+struct Compiled {
+    set: Set,
+    keys: Keys,
+    found: Vec<u32>,
+    rules: FirstMatch,
+    build_ms: f64,
+    spd: Spd,
+    /// Cycles for a lookup of a key, for a verdict about a packet, and for a scan; one for each round.
+    lookups: Rounds,
+    verdicts: Rounds,
+    scans: Rounds,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
-    for name in ["acl1_1k", "acl1_10k", "fw1_1k", "ipc1_1k"] {
-        let set = read(&arguments.policies, name)?;
+/// Measures and writes the rows.
+pub(crate) fn run(arguments: &Arguments, out: &mut Report) -> Result<(), String> {
+    let mut all = sets::all(&arguments.policies, arguments.quick)?
+        .into_iter()
+        .map(Compiled::new)
+        .collect::<Result<Vec<_>, _>>()?;
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 5 } else { 15 });
+    for _ in 0..rounds {
+        all.iter_mut().for_each(Compiled::round);
+    }
+    all.iter().try_for_each(|compiled| compiled.report(out))
+}
+
+impl Compiled {
+    fn new(set: Set) -> Result<Self, String> {
         let start = Instant::now();
-        let classifier = FirstMatch::new(&set.rules);
-        let build_ms = start.elapsed().as_secs_f64() * 1000.0;
-        let keys: Vec<_> = set.packets.iter().filter_map(Ipv4Key::new).collect();
-        let mut found = vec![0; keys.len()];
-        classifier.ipv4(&keys, &mut found);
-        let wrong = found.iter().zip(&set.expected).filter(|(a, b)| a != b).count();
-        if wrong > 0 {
-            return Err(format!("{name}: {wrong} wrong"));
-        }
-        let mut rounds = Vec::new();
-        for _ in 0..arguments.rounds {
-            let start = tsc();
-            for _ in 0..20 {
-                for (keys, found) in keys.chunks(BATCH).zip(found.chunks_mut(BATCH)) {
-                    classifier.ipv4(black_box(keys), black_box(found));
+        let rules = FirstMatch::new(&set.rules);
+        let build_ms = start.elapsed().as_secs_f64() * 1e3;
+        let keys = if set.packets.iter().all(|packet| packet.source.is_ipv6()) {
+            Keys::Ipv6(set.packets.iter().filter_map(Ipv6Key::new).collect())
+        } else {
+            Keys::Ipv4(set.packets.iter().filter_map(Ipv4Key::new).collect())
+        };
+        let spd = Spd::new(&database(&set.rules));
+        let found = vec![0; set.packets.len()];
+        let (lookups, verdicts, scans) = (Rounds::default(), Rounds::default(), Rounds::default());
+        let mut compiled = Self { set, keys, found, rules, build_ms, spd, lookups, verdicts, scans };
+        compiled.look_up();
+        compiled.check()?;
+        Ok(compiled)
+    }
+
+    /// Looks every packet up, a batch at a time.
+    fn look_up(&mut self) {
+        match &self.keys {
+            Keys::Ipv4(keys) => {
+                for (keys, found) in keys.chunks(BATCH_MAX).zip(self.found.chunks_mut(BATCH_MAX)) {
+                    self.rules.ipv4(black_box(keys), black_box(found));
                 }
             }
-            rounds.push((tsc() - start) as f64 / (20 * keys.len()) as f64);
+            Keys::Ipv6(keys) => {
+                for (keys, found) in keys.chunks(BATCH_MAX).zip(self.found.chunks_mut(BATCH_MAX)) {
+                    self.rules.ipv6(black_box(keys), black_box(found));
+                }
+            }
         }
-        let cycles = median(&rounds);
-        remark(&format!("{name}: {cycles:.1} cycles, {build_ms:.1} ms, {} octets {}", classifier.memory_octets(), classifier.describe()));
-        row(&Row { benchmark: "rules", set: name.to_owned(), rules: set.rules.len(), packets: keys.len(), cycles_per_lookup: cycles, build_ms, octets: classifier.memory_octets() })?;
     }
-    Ok(())
+
+    fn check(&self) -> Result<(), String> {
+        let name = &self.set.name;
+        let keys = match &self.keys {
+            Keys::Ipv4(keys) => keys.len(),
+            Keys::Ipv6(keys) => keys.len(),
+        };
+        if keys != self.set.packets.len() || keys != self.set.expected.len() || keys == 0 {
+            return Err(format!("{name}: not every packet was looked up"));
+        }
+        let wrong =
+            self.found.iter().zip(&self.set.expected).filter(|(found, expected)| found != expected).count();
+        if wrong > 0 {
+            return Err(format!(
+                "{name}: {wrong} of {keys} packets found another rule than the first that matches"
+            ));
+        }
+        let mut verdicts = Vec::new();
+        self.spd.classify(Direction::Outbound, &self.set.packets, &mut verdicts);
+        let expected = self.set.expected.iter().map(|&rule| verdict(rule));
+        if !verdicts.iter().copied().eq(expected) {
+            return Err(format!("{name}: a packet got another verdict than its rule says"));
+        }
+        Ok(())
+    }
+
+    fn round(&mut self) {
+        let packets = self.set.packets.len() as f64;
+        let lookups: Vec<_> = (0..PASSES)
+            .map(|_| {
+                let start = cycles::now();
+                self.look_up();
+                (cycles::now() - start) as f64 / packets
+            })
+            .collect();
+        self.lookups.push(lower_quartile(&lookups));
+        let mut verdicts = Vec::new();
+        let judged: Vec<_> = (0..PASSES)
+            .map(|_| {
+                let start = cycles::now();
+                for packets in self.set.packets.chunks(BATCH_MAX) {
+                    self.spd.classify(Direction::Outbound, black_box(packets), &mut verdicts);
+                    black_box(&verdicts);
+                }
+                (cycles::now() - start) as f64 / packets
+            })
+            .collect();
+        self.verdicts.push(lower_quartile(&judged));
+        if self.set.rules.len() <= SCANNED_MAX {
+            let packets = &self.set.packets[..self.set.packets.len().min(SCANNED_PACKETS)];
+            let start = cycles::now();
+            for packet in packets {
+                black_box(sets::scan(&self.set.rules, black_box(packet)));
+            }
+            self.scans.push((cycles::now() - start) as f64 / packets.len() as f64);
+        }
+    }
+
+    fn report(&self, out: &mut Report) -> Result<(), String> {
+        let row = |what: &str, rounds: &Rounds| Row {
+            variant: Some(format!("{}{what}", self.set.name)),
+            rules: Some(self.set.rules.len() as u32),
+            flows: Some(self.set.packets.len() as u32),
+            ..Row::of_cycles("rules", rounds)
+        };
+        let lookup = row("", &self.lookups).meant_within(self.set.bound);
+        out.add(Row {
+            build_ms: Some(self.build_ms),
+            memory_octets: Some(self.rules.memory_octets() as u64),
+            beside: self.set.bound.map(|_| "DPDK ACL, as PEERS.md has it".to_owned()),
+            ratio: self.set.bound.map(|bound| self.lookups.median() / bound),
+            ..lookup
+        })?;
+        out.add(Row {
+            memory_octets: Some(self.spd.memory_octets() as u64),
+            note: Some(
+                "the whole question: transport rules, then tunnel rules, from addresses to verdicts"
+                    .to_owned(),
+            ),
+            ..row(" verdicts", &self.verdicts)
+        })?;
+        if self.scans.len() > 0 {
+            out.add(Row {
+                note: Some("a search from the first rule on, beside it".to_owned()),
+                ..row(" scan", &self.scans)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The rules as tunnel rules behind a transport rule that lets everything pass.
+fn database(rules: &[Selector]) -> RuleSet {
+    let anything = |ipv6: bool| {
+        let any = AddressRange::any(ipv6);
+        Selector::between(any, any).map(|selector| TransportRule {
+            name: String::new(),
+            selector,
+            action: TransportAction::Permit,
+        })
+    };
+    let tunnel = |(selector, id): (&Selector, u32)| TunnelRule {
+        id: RuleId(id),
+        name: String::new(),
+        selector: *selector,
+        peer: PeerId(0),
+        gateway: std::net::IpAddr::from(std::net::Ipv4Addr::LOCALHOST).into(),
+    };
+    RuleSet {
+        transport: [false, true].into_iter().filter_map(anything).collect(),
+        tunnel: rules.iter().zip(0..).map(tunnel).collect(),
+    }
+}
+
+fn verdict(rule: u32) -> warren_policy::Verdict {
+    if rule == NO_RULE {
+        warren_policy::Verdict::Clear
+    } else {
+        warren_policy::Verdict::Protect(RuleId(rule))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_answer_gives_no_figure() {
+        let set = sets::made(100, false);
+        let mut compiled = Compiled::new(set).unwrap();
+        compiled.set.expected[7] = compiled.set.expected[7].wrapping_add(1);
+        assert!(compiled.check().unwrap_err().contains("1 of"));
+    }
+
+    #[test]
+    fn sets_of_both_families_are_looked_up_and_measured() {
+        for ipv6 in [false, true] {
+            let mut compiled = Compiled::new(sets::made(300, ipv6)).unwrap();
+            compiled.round();
+            assert!(compiled.lookups.median() > 0.0 && compiled.verdicts.median() > 0.0);
+            let mut report = Report::silent();
+            compiled.report(&mut report).unwrap();
+            assert_eq!(report.rows().len(), 3);
+            assert_eq!(report.rows()[0].rules, Some(300));
+        }
+    }
 }

@@ -7,7 +7,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use warren_port::PortCounters;
 
 use super::topology::Topology;
-use crate::rows::cpu_time;
+use crate::rounds::cpu_time;
 
 /// Something that forwards.
 pub(crate) trait Turn: Send {

@@ -16,7 +16,8 @@ mod topology;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::rows::{median, remark, row};
+use crate::report::{Report, remark};
+use crate::rounds::median;
 use measure::{Measured, measure};
 use topology::Topology;
 
@@ -84,7 +85,7 @@ struct Row {
 }
 
 /// Measures and writes the rows.
-pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+pub(crate) fn run(arguments: &Arguments, out: &mut Report) -> Result<(), String> {
     let loops = if arguments.loops.is_empty() { &Loop::ALL[..] } else { &arguments.loops };
     if !(0.1..=600.0).contains(&arguments.seconds) {
         return Err("a measurement lasts between 0.1 and 600 seconds".to_owned());
@@ -104,7 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
                 measured.push(result);
             }
         }
-        report(arguments, loops, size, &rounds)?;
+        report(out, arguments, loops, size, &rounds)?;
     }
     Ok(())
 }
@@ -121,6 +122,7 @@ fn once(arguments: &Arguments, kind: Loop, size: usize) -> Result<Measured, Stri
 }
 
 fn report(
+    out: &mut Report,
     arguments: &Arguments,
     loops: &[Loop],
     size: usize,
@@ -132,7 +134,7 @@ fn report(
     let cpu = |measured: &[Measured]| median(&each(measured, |one| one.cpu_ns_per_packet));
     let bare = loops.iter().zip(rounds).find(|(kind, _)| **kind == Loop::Bare).map(|(_, measured)| measured);
     for (&kind, measured) in loops.iter().zip(rounds) {
-        row(&Row {
+        out.write(&Row {
             benchmark: "af-xdp",
             kind,
             frame_octets: size,

@@ -22,7 +22,8 @@ use warren_engine::{
 use warren_port::{Link, MemoryPort, Umem, UmemConfig};
 use warren_seam::{Command, PortIndex};
 
-use crate::rows::{cpu_time, median, remark, row};
+use crate::report::{Report, remark};
+use crate::rounds::{cpu_time, median};
 use site::{INSIDE, OUTSIDE};
 use tap::{Reel, Tap};
 
@@ -101,7 +102,7 @@ struct Measured {
 }
 
 /// Measures and writes the rows.
-pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+pub(crate) fn run(arguments: &Arguments, out: &mut Report) -> Result<(), String> {
     if !(0.05..=600.0).contains(&arguments.seconds) {
         return Err("a measurement lasts between 0.05 and 600 seconds".to_owned());
     }
@@ -111,7 +112,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         }
         for &way in &arguments.ways {
             for &garbage in &arguments.garbage {
-                measure(arguments, way, garbage, octets)?;
+                measure((arguments, way, garbage, octets), out)?;
             }
         }
     }
@@ -128,7 +129,10 @@ const TURNS: u32 = 16;
 /// Caches are warm and rates have settled after this.
 const WARM_UP: Duration = Duration::from_millis(100);
 
-fn measure(arguments: &Arguments, way: Way, garbage: Garbage, octets: usize) -> Result<(), String> {
+fn measure(
+    (arguments, way, garbage, octets): (&Arguments, Way, Garbage, usize),
+    out: &mut Report,
+) -> Result<(), String> {
     let mut gateway = Gateway::new(way, garbage, octets)?;
     let (mut quiet, mut flooded) = (Vec::new(), Vec::new());
     for _ in 0..arguments.rounds {
@@ -167,7 +171,7 @@ fn measure(arguments: &Arguments, way: Way, garbage: Garbage, octets: usize) -> 
         result.ns_per_garbage,
         result.garbage_share_of_packet,
     ));
-    row(&result)
+    out.write(&result)
 }
 
 /// The share of its time that the worker has lost to garbage.

@@ -17,6 +17,7 @@
 #![allow(unsafe_code)]
 
 pub mod af_xdp;
+pub mod cycles;
 mod frame;
 pub mod limits;
 mod memory;

@@ -203,7 +203,11 @@ impl<A: Address> Probe<A> {
         let zero = A::default();
         Self {
             key: A::key(source, destination, both, u32::from(packet.protocol) | flags),
-            free: if packet.hides_ports() { A::key(zero, zero, free_ports, free_protocol | flags) } else { A::Key::default() },
+            free: if packet.hides_ports() {
+                A::key(zero, zero, free_ports, free_protocol | flags)
+            } else {
+                A::Key::default()
+            },
         }
     }
 }

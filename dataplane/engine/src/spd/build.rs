@@ -9,7 +9,10 @@ use super::block::{BLOCK_RULES, Line, UNSURE};
 use super::bounds::{Bounds, DESTINATION, Region, SOURCE};
 use super::cut::{Cut, choose};
 use super::tree::{Entry, Tree, Unsure};
-use crate::limits::{SPD_COPIES_MAX, SPD_DEPTH_MAX, SPD_ENTRIES_PER_RULE_MAX, SPD_SHADOW_RULES_MAX, SPD_SPARE};
+use crate::limits::{
+    SPD_COPIES_MAX, SPD_DEPTH_MAX, SPD_ENTRIES_PER_RULE_MAX, SPD_LISTED_PER_RULE_MAX, SPD_SHADOW_RULES_MAX,
+    SPD_SPARE,
+};
 
 /// One rule of a classifier: its number, and what it matches.
 #[derive(Clone, Copy)]
@@ -38,6 +41,8 @@ struct Builder<'a, A: Address> {
     leaves: HashMap<Vec<u32>, Entry>,
     /// Blocks that everything waiting would need if it were not cut any more, and those that are there.
     blocks: usize,
+    /// Rules that have been put into lists so far.
+    listed: usize,
     unsure: HashMap<u32, u32>,
 }
 
@@ -46,10 +51,16 @@ pub(super) const fn budget(rules: usize) -> (usize, usize) {
     (SPD_COPIES_MAX * rules.div_ceil(BLOCK_RULES) + SPD_SPARE, SPD_ENTRIES_PER_RULE_MAX * rules + SPD_SPARE)
 }
 
+/// How many rules may be put into lists while the tree of so many is built.
+const fn listed_max(rules: usize) -> usize {
+    SPD_LISTED_PER_RULE_MAX * (rules + SPD_SPARE)
+}
+
 /// Makes the tree of rules in the order in which they are tried.
 pub(super) fn build<A: Address>(rules: &[Numbered<A>], region: Region<A>) -> Tree<A> {
     let tree = Tree { root: Entry::leaf(0, 0), entries: Vec::new(), blocks: Vec::new(), unsure: Vec::new() };
-    let mut builder = Builder { rules, tree, leaves: HashMap::new(), blocks: 0, unsure: HashMap::new() };
+    let mut builder =
+        Builder { rules, tree, leaves: HashMap::new(), blocks: 0, listed: 0, unsure: HashMap::new() };
     builder.grow(region);
     builder.tree.entries.shrink_to_fit();
     builder.tree.blocks.shrink_to_fit();
@@ -75,12 +86,14 @@ impl<A: Address> Builder<'_, A> {
 
     /// Cuts a list, or makes it a leaf: then there are no children.
     fn cut(&mut self, task: &Task<A>) -> Vec<Task<A>> {
-        if task.list.len() <= BLOCK_RULES || task.depth >= SPD_DEPTH_MAX {
+        let is_tired = self.listed >= listed_max(self.rules.len());
+        if task.list.len() <= BLOCK_RULES || task.depth >= SPD_DEPTH_MAX || is_tired {
             return self.leaf(task);
         }
         let clipped: Vec<_> = task.list.iter().filter_map(|&rule| self.clipped(rule, &task.region)).collect();
         // A rule counts for every child that its box reaches, before those are found behind which it stands in vain.
-        let mut spread = SLACK * (self.blocks_left() + blocks(task.list.len())) as f32 / blocks(task.list.len()) as f32;
+        let mut spread =
+            SLACK * (self.blocks_left() + blocks(task.list.len())) as f32 / blocks(task.list.len()) as f32;
         for _ in 0..ATTEMPTS {
             let Some(cuts) = choose(&clipped, spread) else { break };
             if let Some(children) = self.adopt(task, cuts) {
@@ -95,9 +108,14 @@ impl<A: Address> Builder<'_, A> {
     fn adopt(&mut self, task: &Task<A>, cuts: [Cut; 2]) -> Option<Vec<Task<A>>> {
         let children_max = 1usize << (cuts[0].width + cuts[1].width);
         let first = self.tree.entries.len();
-        if first + children_max > budget(self.rules.len()).1 {
+        let copies = self.copies(task, cuts);
+        if first + children_max > budget(self.rules.len()).1
+            || self.listed + copies > listed_max(self.rules.len())
+        {
+            self.listed += task.list.len();
             return None;
         }
+        self.listed += copies;
         let children = self.children(task, cuts, first as u32);
         let needed = children.iter().map(|child| blocks(child.list.len())).sum::<usize>();
         let own = blocks(task.list.len());
@@ -108,6 +126,15 @@ impl<A: Address> Builder<'_, A> {
         self.tree.entries.resize(first + children_max, Entry::leaf(0, 0));
         self.put(task, Entry::node(first as u32, cuts.map(Cut::window::<A>)));
         Some(children)
+    }
+
+    /// Into how many lists the rules would be put, all of them together.
+    fn copies(&self, task: &Task<A>, cuts: [Cut; 2]) -> usize {
+        let copies = |bounds: Bounds<A>| {
+            let [(a, b), (c, d)] = cuts.map(|cut| cut.values(&bounds));
+            (b - a + 1) * (d - c + 1)
+        };
+        task.list.iter().filter_map(|&rule| self.clipped(rule, &task.region)).map(copies).sum()
     }
 
     fn blocks_left(&self) -> usize {
@@ -215,11 +242,7 @@ impl<A: Address> Builder<'_, A> {
         let unsure = &mut self.tree.unsure;
         let at = *self.unsure.entry(rule).or_insert_with(|| {
             let range = |field: usize| (bounds.low[field], bounds.high[field]);
-            unsure.push(Unsure {
-                rule: number,
-                source: range(SOURCE),
-                destination: range(DESTINATION),
-            });
+            unsure.push(Unsure { rule: number, source: range(SOURCE), destination: range(DESTINATION) });
             unsure.len() as u32 - 1
         });
         Line { rule: UNSURE | at, bounds }

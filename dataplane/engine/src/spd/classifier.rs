@@ -7,8 +7,8 @@
 
 use super::address::Address;
 use super::bounds::{
-    Bounds, DESTINATION, DESTINATION_HIDDEN_BIT, DESTINATION_PORT, PROTOCOL, Region, SOURCE, SOURCE_HIDDEN_BIT,
-    SOURCE_PORT,
+    Bounds, DESTINATION, DESTINATION_HIDDEN_BIT, DESTINATION_PORT, PROTOCOL, Region, SOURCE,
+    SOURCE_HIDDEN_BIT, SOURCE_PORT,
 };
 use super::build::{Numbered, build};
 use super::tree::{NONE, Tree};
@@ -22,6 +22,11 @@ const TRIALS: usize = 1024;
 const NEAR_OCTETS: f32 = 32_768.0;
 /// … by this share each time that they double.
 const FARTHER: f32 = 0.06;
+
+/// A plan is kept without looking at another if all rules cost no more than this many times what the sample did …
+const KEPT: f32 = 1.6;
+/// … and of plans that break their promise, as many are tried.
+const PLANS_BUILT_MAX: usize = 3;
 
 /// Which part a rule is of: the first bit says that its source is wide, the second that its destination is.
 type Plan = [u8; 4];
@@ -56,12 +61,13 @@ impl<A: Address> Classifier<A> {
     /// Compiles rules in the order in which they are tried; numbers grow.
     pub(super) fn new(rules: &[Numbered<A>]) -> Self {
         let hidden: Vec<_> = rules.iter().filter(|rule| rule.bounds.reaches_hidden()).copied().collect();
-        Self { seen: divided(rules, Region::seen()), hidden: divided(&hidden, Region::every()) }
+        let (seen, plan) = divided(rules, Region::seen());
+        Self { seen, hidden: trees(&hidden, plan, Region::every()) }
     }
 
     /// The same where nobody will ask [`Self::first`] about a packet that hides something.
     pub(super) fn only_seen(rules: &[Numbered<A>]) -> Self {
-        Self { seen: divided(rules, Region::seen()), hidden: Vec::new() }
+        Self { seen: divided(rules, Region::seen()).0, hidden: Vec::new() }
     }
 
     /// The number of the first rule that matches each key, [`NONE`] if none does.
@@ -95,15 +101,6 @@ impl<A: Address> Classifier<A> {
         self.seen.iter().map(|tree| tree.first_possible(key, free)).min().unwrap_or(NONE)
     }
 
-    pub(super) fn efforts(&self, keys: &[A::Key]) -> String {
-        self.seen.iter().map(|t| {
-            let (mut l, mut b) = (0, 0);
-            for k in keys { let e = t.effort(k); l += e.0; b += e.1; }
-            let n = keys.len() as f32;
-            format!("[{}e {}b levels {:.2} blocks {:.2}]", t.entries.len(), t.blocks.len(), l as f32 / n, b as f32 / n)
-        }).collect::<Vec<_>>().join(" ")
-    }
-
     /// Octets of its tables.
     pub(super) fn octets(&self) -> usize {
         self.seen.iter().chain(&self.hidden).map(Tree::octets).sum()
@@ -115,35 +112,49 @@ fn hides(protocol: u32) -> bool {
     protocol & (SOURCE_HIDDEN_BIT | DESTINATION_HIDDEN_BIT) != 0
 }
 
-/// The trees of the best plan.
-fn divided<A: Address>(rules: &[Numbered<A>], region: Region<A>) -> Vec<Tree<A>> {
+/// The trees of the best plan, and which that was.
+fn divided<A: Address>(rules: &[Numbered<A>], region: Region<A>) -> (Vec<Tree<A>>, Plan) {
     let step = rules.len().div_ceil(SPD_PLAN_SAMPLE).max(1);
     let sample: Vec<_> = rules.iter().step_by(step).copied().collect();
-    let mut plans: Vec<(f32, Plan, Vec<Tree<A>>)> = Vec::new();
+    let mut plans: Vec<(f32, Plan)> = Vec::new();
     let mut known: Vec<Vec<usize>> = Vec::new();
     for plan in PLANS {
-        let parts = parts(&sample, plan);
         // Where no rule has some shape, plans that differ in it only are the same.
-        let sizes = parts.iter().map(Vec::len).collect();
-        if known.contains(&sizes) {
-            continue;
+        let sizes = parts(&sample, plan).iter().map(Vec::len).collect();
+        if !known.contains(&sizes) {
+            known.push(sizes);
+            plans.push((cost(&trees(&sample, plan, region), &sample), plan));
         }
-        known.push(sizes);
-        let trees: Vec<_> = parts.iter().map(|part| build(part, region)).collect();
-        plans.push((cost(&trees, &sample), plan, trees));
     }
-    let best = plans.into_iter().min_by(|a, b| a.0.total_cmp(&b.0));
-    let Some((_, plan, trees)) = best else { return Vec::new() };
-    if step == 1 { trees } else { parts(rules, plan).iter().map(|part| build(part, region)).collect() }
+    plans.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut best: Option<(f32, Plan, Vec<Tree<A>>)> = None;
+    for (promised, plan) in plans.into_iter().take(PLANS_BUILT_MAX) {
+        // Another plan is no better if its sample already is not.
+        if best.as_ref().is_some_and(|best| best.0 <= promised) {
+            break;
+        }
+        let trees = trees(rules, plan, region);
+        let cost = cost(&trees, rules);
+        if best.as_ref().is_none_or(|best| cost < best.0) {
+            best = Some((cost, plan, trees));
+        }
+        if cost <= promised * KEPT {
+            break;
+        }
+    }
+    best.map_or((Vec::new(), PLANS[0]), |(_, plan, trees)| (trees, plan))
+}
+
+fn trees<A: Address>(rules: &[Numbered<A>], plan: Plan, region: Region<A>) -> Vec<Tree<A>> {
+    parts(rules, plan).iter().map(|part| build(part, region)).collect()
 }
 
 /// The rules of each tree, without trees of none.
 fn parts<A: Address>(rules: &[Numbered<A>], plan: Plan) -> Vec<Vec<Numbered<A>>> {
     let mut parts = vec![Vec::new(); SPD_TREES_MAX];
     for rule in rules {
-        let wide = |field: usize| {
-            (rule.bounds.high[field] - rule.bounds.low[field]).leading_zeros() < A::WIDE
-        };
+        let wide =
+            |field: usize| (rule.bounds.high[field] - rule.bounds.low[field]).leading_zeros() < A::WIDE;
         let shape = usize::from(wide(SOURCE)) | usize::from(wide(DESTINATION)) << 1;
         parts[usize::from(plan[shape])].push(*rule);
     }

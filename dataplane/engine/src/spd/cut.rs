@@ -12,7 +12,7 @@ use super::tree::Window;
 use crate::limits::{SPD_CUT_BITS_MAX, SPD_CUT_SAMPLE};
 
 /// Candidates for a window that are tried again with every other one.
-const SEEDS: usize = 24;
+const SEEDS: usize = 12;
 /// What a level costs, in comparisons with a block.
 const LEVEL: f32 = 0.7;
 /// What one more copy of every rule costs, in the same: memory is what misses are made of.
@@ -196,9 +196,8 @@ fn by_score(a: &Pair, b: &Pair) -> std::cmp::Ordering {
 
 /// Single bits that tell rules apart, the best first.
 fn seeds<A: Address>(judge: &mut Judge<'_, A>, rules: f32, spread_max: f32) -> Vec<Pair> {
-    let bits = (0..FIELDS).flat_map(|field| {
-        (0..field_bits::<A>(field)).map(move |shift| Cut { field, shift, width: 1 })
-    });
+    let bits = (0..FIELDS)
+        .flat_map(|field| (0..field_bits::<A>(field)).map(move |shift| Cut { field, shift, width: 1 }));
     let mut seeds: Vec<_> = bits
         .map(|cut| judge.judge([cut, Cut::NONE]))
         .filter(|pair| pair.work < rules * 0.999 && pair.spread <= spread_max)

@@ -40,10 +40,6 @@ impl FirstMatch {
         first(&self.ipv6, keys, found);
     }
 
-    pub fn efforts(&self, keys: &[Ipv4Key]) -> String {
-        self.ipv4.efforts(keys)
-    }
-
     /// Octets of its tables.
     #[must_use]
     pub fn memory_octets(&self) -> usize {

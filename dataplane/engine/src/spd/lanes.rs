@@ -11,7 +11,10 @@ pub(super) use sse2::Lanes;
 pub(super) use portable::Lanes;
 
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code, reason = "the language calls every intrinsic unsafe where its feature is not named again")]
+#[allow(
+    unsafe_code,
+    reason = "the language calls every intrinsic unsafe where its feature is not named again"
+)]
 mod sse2 {
     use std::arch::x86_64::{
         __m128i, _mm_and_si128, _mm_cmpeq_epi16, _mm_cmpeq_epi32, _mm_movemask_epi8, _mm_or_si128,

@@ -223,6 +223,7 @@ impl<A: Address> Tree<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spd::Ipv4Key;
     use proptest::prelude::*;
 
     fn windows() -> impl Strategy<Value = Window> {
@@ -245,7 +246,7 @@ mod tests {
             let expected = usize::from(first) + (value(high) << low.width | value(low));
             let node = Entry::node(first.into(), windows);
             prop_assert!(!node.is_leaf());
-            prop_assert_eq!(node.child::<u32>(&key), expected);
+            prop_assert_eq!(node.child::<u32>(&Ipv4Key(key)), expected);
         }
     }
 
