@@ -14,7 +14,7 @@ use clap::Args;
 use warren_engine::limits::BATCH_MAX;
 use warren_engine::spd::{Direction, FirstMatch, Ipv4Key, Ipv6Key, NO_RULE, Spd};
 use warren_policy::{
-    AddressRange, FiveTuple, PeerId, RuleId, RuleSet, Selector, TransportAction, TransportRule, TunnelRule,
+    AddressRange, PeerId, RuleId, RuleSet, Selector, TransportAction, TransportRule, TunnelRule,
 };
 use warren_port::cycles;
 

@@ -81,9 +81,9 @@ impl Address for u32 {
     type Key = Ipv4Key;
     type Block = Block<IPV4_WORDS>;
 
-    const BITS: u32 = Self::BITS;
+    const BITS: Self = Self::BITS;
     const MAX: Self = Self::MAX;
-    const WIDE: u32 = 8;
+    const WIDE: Self = 8;
 
     #[inline]
     fn key(source: Self, destination: Self, ports: u32, protocol: u32) -> Self::Key {

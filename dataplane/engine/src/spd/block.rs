@@ -73,11 +73,10 @@ impl<const W: usize> Block<W> {
     #[inline]
     fn addresses(&self, words: &[u32; W]) -> [Lanes; 2] {
         let mut differing = [Lanes::zero(); 2];
-        for place in 0..W {
-            let word = Lanes::all_four(words[place]);
-            for half in 0..2 {
-                let differs = word.xor(self.value[place][half]).and(self.mask[place][half]);
-                differing[half] = differing[half].or(differs);
+        for ((&word, value), mask) in words.iter().zip(&self.value).zip(&self.mask) {
+            let word = Lanes::all_four(word);
+            for (differing, (&value, &mask)) in differing.iter_mut().zip(value.iter().zip(mask)) {
+                *differing = differing.or(word.xor(value).and(mask));
             }
         }
         differing
