@@ -14,6 +14,7 @@ mod report;
 mod ring_seal;
 mod rounds;
 mod rows;
+mod rules;
 mod scaling;
 mod stages;
 mod suite;
@@ -69,6 +70,8 @@ enum Benchmark {
     ProbeFlood(probe_flood::Arguments),
     /// What a packet costs inside three tunnels, as a multiple of what it costs inside one.
     Nested(nested::Arguments),
+    /// Rule matching, without any cache, over the rule sets of `tests/vectors/policies` and others.
+    Rules(rules::Arguments),
     /// One intersection of two full proxies.
     Intersection(intersection::Arguments),
 }
@@ -109,6 +112,7 @@ fn one(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
         Benchmark::AfXdp(arguments) => af_xdp::run(arguments, report),
         Benchmark::ProbeFlood(arguments) => probe_flood::run(arguments, report),
         Benchmark::Nested(arguments) => nested::run(arguments, report),
+        Benchmark::Rules(arguments) => rules::run(arguments, report),
         Benchmark::Intersection(arguments) => intersection::run(arguments, report),
     }
 }
