@@ -9,6 +9,7 @@ mod probe_flood;
 mod report;
 mod rounds;
 mod rows;
+mod setups;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Benchmark {
     ProbeFlood(probe_flood::Arguments),
     /// What a packet costs inside three tunnels, as a multiple of what it costs inside one.
     Nested(nested::Arguments),
+    /// A tunnel's set-up and deletion by IKEv1, as processor time of each side.
+    Setups(setups::Arguments),
     /// One intersection of two full proxies.
     Intersection(intersection::Arguments),
 }
@@ -60,6 +63,7 @@ fn run(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
         Benchmark::AfXdp(arguments) => af_xdp::run(arguments, report),
         Benchmark::ProbeFlood(arguments) => probe_flood::run(arguments, report),
         Benchmark::Nested(arguments) => nested::run(arguments, report),
+        Benchmark::Setups(arguments) => setups::run(arguments, report),
         Benchmark::Intersection(arguments) => intersection::run(arguments, report),
     }
 }
