@@ -5,8 +5,8 @@ use std::time::Duration;
 use ring::rand::{SecureRandom, SystemRandom};
 use warren_engine::{EnginePort, Handle, Settings, Worker, WorkerParts, build};
 use warren_ike::{
-    Authentication, ChildConfig, ConfigMode, Entropy, Mode, NatTraversal, Path, PeerConfig, PeerState, Remote,
-    RemoteIdentity, Retransmit, Xauth,
+    Authentication, ChildConfig, ConfigMode, Entropy, Mode, NatTraversal, Path, PeerConfig, PeerState,
+    Remote, RemoteIdentity, Retransmit, Xauth,
 };
 use warren_policy::{IkeProposal, Lifetime, PeerId, SaMode, Secret};
 use warren_port::{Link, MemoryLink, MemoryPort, Umem, UmemConfig};
