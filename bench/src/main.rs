@@ -16,6 +16,7 @@ mod rounds;
 mod rows;
 mod rules;
 mod scaling;
+mod setups;
 mod stages;
 mod suite;
 mod track;
@@ -72,6 +73,8 @@ enum Benchmark {
     Nested(nested::Arguments),
     /// Rule matching, without any cache, over the rule sets of `tests/vectors/policies` and others.
     Rules(rules::Arguments),
+    /// A tunnel's set-up and deletion by IKEv1, as processor time of each side.
+    Setups(setups::Arguments),
     /// One intersection of two full proxies.
     Intersection(intersection::Arguments),
 }
@@ -113,6 +116,7 @@ fn one(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
         Benchmark::ProbeFlood(arguments) => probe_flood::run(arguments, report),
         Benchmark::Nested(arguments) => nested::run(arguments, report),
         Benchmark::Rules(arguments) => rules::run(arguments, report),
+        Benchmark::Setups(arguments) => setups::run(arguments, report),
         Benchmark::Intersection(arguments) => intersection::run(arguments, report),
     }
 }
