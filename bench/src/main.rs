@@ -1,6 +1,7 @@
 //! Benchmarks. Each writes one JSON object per line to standard output, or to the file that `--json` names, so that runs can
 //! be kept and compared; what a person wants to read goes to standard error.
 
+mod accounting;
 mod aead;
 mod af_xdp;
 mod intersection;
@@ -55,6 +56,8 @@ struct Suite {
 enum Benchmark {
     /// The whole path on one core: cycles per packet for packets that are sealed and packets that are opened.
     WholePath(whole_path::Arguments),
+    /// What it costs to measure where the cycles go.
+    Accounting(accounting::Arguments),
     /// Sealing and opening alone, by each backend, beside one seal by ring.
     Aead(aead::Arguments),
     /// How long a packet is in the gateway at half of its full rate.
@@ -107,6 +110,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
 fn one(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
     match benchmark {
         Benchmark::WholePath(arguments) => whole_path::run(arguments, report),
+        Benchmark::Accounting(arguments) => accounting::run(arguments, report),
         Benchmark::Aead(arguments) => aead::run(arguments, report),
         Benchmark::Latency(arguments) => latency::run(arguments, report),
         Benchmark::Stages(arguments) => stages::run(arguments, report),
