@@ -8,7 +8,6 @@ mod sets;
 
 use std::hint::black_box;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
 use warren_engine::limits::BATCH_MAX;
@@ -19,7 +18,7 @@ use warren_policy::{
 use warren_port::cycles;
 
 use crate::report::Report;
-use crate::rounds::{Rounds, lower_quartile};
+use crate::rounds::{Rounds, cpu_time, lower_quartile};
 use crate::rows::Row;
 use sets::Set;
 
@@ -86,9 +85,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Report) -> Result<(), String>
 
 impl Compiled {
     fn new(set: Set) -> Result<Self, String> {
-        let start = Instant::now();
+        let start = cpu_time();
         let rules = FirstMatch::new(&set.rules);
-        let build_ms = start.elapsed().as_secs_f64() * 1e3;
+        let build_ms = (cpu_time() - start).as_secs_f64() * 1e3;
         let keys = if set.packets.iter().all(|packet| packet.source.is_ipv6()) {
             Keys::Ipv6(set.packets.iter().filter_map(Ipv6Key::new).collect())
         } else {

@@ -11,6 +11,9 @@ use crate::limits::SPD_GROUP;
 /// No rule.
 pub(crate) const NONE: u32 = u32::MAX;
 
+/// Children of one node that are remembered while those of a packet with hidden bits are visited.
+const VISITED_KEPT: usize = 32;
+
 /// Bits that lie beside each other in one word of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Window {
@@ -191,9 +194,15 @@ impl<A: Address> Tree<A> {
         let open = place.child::<A>(free) - start;
         // All values that agree with `fixed` outside of `open`: counting up in the open bits alone.
         let (mut best, mut value) = (NONE, 0);
+        // Siblings with the same list share one child, and going there again for each would multiply from level to level.
+        let (mut visited, mut count) = ([Entry::leaf(0, 0); VISITED_KEPT], 0);
         loop {
             let child = self.entries[start + (fixed & !open | value)];
-            best = best.min(self.possible(child, key, free));
+            if !visited.contains(&child) {
+                visited[count % VISITED_KEPT] = child;
+                count += 1;
+                best = best.min(self.possible(child, key, free));
+            }
             value = (value | !open).wrapping_add(1) & open;
             if value == 0 {
                 return best;
