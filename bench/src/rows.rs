@@ -297,15 +297,22 @@ impl Row {
             self.variant.clone(),
             self.dir.map(|dir| dir.to_string()),
             self.alg.clone(),
-            self.size.map(|size| format!("{size} B")),
-            self.sas.map(|sas| format!("{sas} SAs")),
-            self.rules.map(|rules| format!("{rules} rules")),
-            self.levels.map(|levels| format!("{levels} levels")),
+            self.size.map(|size| match size {
+                Size::Octets(octets) => format!("{octets} B"),
+                Size::Mix(_) => size.to_string(),
+            }),
+            self.sas.map(|sas| counted(sas, "SA")),
+            self.rules.map(|rules| counted(rules, "rule")),
+            self.levels.map(|levels| counted(levels.into(), "level")),
             self.window.map(|window| format!("window {window}")),
-            self.cores.map(|cores| format!("{cores} cores")),
+            self.cores.map(|cores| counted(cores, "core")),
         ];
         words.into_iter().flatten().try_for_each(|word| write!(f, " {word}"))
     }
+}
+
+fn counted(count: u32, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn scaled(rate: f64) -> String {
