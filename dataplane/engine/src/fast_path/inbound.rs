@@ -9,7 +9,6 @@ use crate::drop_reason::DropReason;
 use crate::limits::STACK_DEPTH_MAX;
 use crate::packet::esp::{self, Trailer};
 use crate::packet::{Summary, ipv4, protocol};
-use crate::slot::Origin;
 use crate::stages::{decap, open};
 use std::net::SocketAddr;
 use warren_aead::{OpenJob, Verdict};
@@ -78,7 +77,7 @@ fn find(core: &Core, packet: &mut Packet) -> Found {
         return Found::Doubtful;
     };
     opener.key.prefetch();
-    (packet.sa, packet.sequence, packet.esp_at) = (index, sequence, at as u16);
+    (packet.sa, packet.sequence, packet.esp_at) = (index, sequence, at as u8);
     Found::Ours
 }
 
@@ -111,8 +110,8 @@ fn open(core: &mut Core, packets: &mut Vec<Packet>) {
 
 fn judge(core: &mut Core, packet: &Packet, verdict: Verdict) -> Result<(), DropReason> {
     open::proven(core, packet.sa, verdict)?;
-    let from = SocketAddr::new(packet.key.source().into(), packet.key.source_port());
     let esp_octets = packet.frame.len() - usize::from(packet.esp_at);
+    let from = || SocketAddr::new(packet.key.source().into(), packet.key.source_port());
     open::accept_number(core, packet.sa, packet.sequence, esp_octets, from)
 }
 
@@ -168,9 +167,6 @@ fn unwrap_one(core: &mut Core, packet: &mut Packet) -> bool {
     }
     packet.depth = packet.depth.saturating_add(1);
     (packet.rule, packet.came_by) = (sa.rule, sa.serial);
-    if let Some(port) = packet.origin.port() {
-        packet.origin = Origin::Sa(port);
-    }
     true
 }
 
