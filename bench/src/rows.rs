@@ -93,6 +93,12 @@ pub(crate) struct Row {
     /// What the figure is meant to stay within: in cycles, octets or as a share, like the figure it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bound: Option<f64>,
+    /// What the share of a seal by ring is meant to stay within.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) share_bound: Option<f64>,
+    /// Whether it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) share_within: Option<bool>,
     /// What the ratio is meant to reach at least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) floor: Option<f64>,
@@ -275,6 +281,9 @@ impl fmt::Display for Row {
             let octets = self.memory_octets.map(|_| format!("{:.0} MiB", bound / f64::from(1 << 20)));
             let bound = octets.unwrap_or_else(|| bound.to_string());
             write!(f, "; {} {bound}", if within { "within" } else { "NOT within" })?;
+        }
+        if let (Some(bound), Some(within)) = (self.share_bound, self.share_within) {
+            write!(f, "; share {} {bound}", if within { "within" } else { "NOT within" })?;
         }
         if let (Some(floor), Some(within)) = (self.floor, self.within) {
             write!(f, "; {} {floor}", if within { "reaches" } else { "does NOT reach" })?;
