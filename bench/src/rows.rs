@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use warren_port::cycles;
 
-use crate::rounds::Rounds;
+use crate::rounds::{Rounds, SPREAD_MAX};
 
 /// A result. What does not belong to a benchmark is not in its rows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -289,11 +289,11 @@ impl fmt::Display for Row {
             write!(f, "; {} {floor}", if within { "reaches" } else { "does NOT reach" })?;
         }
         if self.noisy {
-            write!(
-                f,
-                " [noisy: the rounds lie {:.0} % apart or others had the core, so this is not to be quoted]",
-                self.spread * 100.0
-            )?;
+            let why = match self.spread > SPREAD_MAX {
+                true => format!("the rounds lie {:.0} % apart", self.spread * 100.0),
+                false => "others had the core, too".to_owned(),
+            };
+            write!(f, " [noisy: {why}, so this figure is not to be quoted]")?;
         }
         Ok(())
     }
