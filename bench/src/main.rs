@@ -1,6 +1,7 @@
 //! Benchmarks. Each writes one JSON object per line to standard output, or to the file that `--json` names, so that runs can
 //! be kept and compared; what a person wants to read goes to standard error.
 
+mod accounting;
 mod aead;
 mod af_xdp;
 mod intersection;
@@ -14,7 +15,9 @@ mod report;
 mod ring_seal;
 mod rounds;
 mod rows;
+mod rules;
 mod scaling;
+mod setups;
 mod stages;
 mod suite;
 mod track;
@@ -53,6 +56,8 @@ struct Suite {
 enum Benchmark {
     /// The whole path on one core: cycles per packet for packets that are sealed and packets that are opened.
     WholePath(whole_path::Arguments),
+    /// What it costs to measure where the cycles go.
+    Accounting(accounting::Arguments),
     /// Sealing and opening alone, by each backend, beside one seal by ring.
     Aead(aead::Arguments),
     /// How long a packet is in the gateway at half of its full rate.
@@ -69,6 +74,10 @@ enum Benchmark {
     ProbeFlood(probe_flood::Arguments),
     /// What a packet costs inside three tunnels, as a multiple of what it costs inside one.
     Nested(nested::Arguments),
+    /// Rule matching, without any cache, over the rule sets of `tests/vectors/policies` and others.
+    Rules(rules::Arguments),
+    /// A tunnel's set-up and deletion by IKEv1, as processor time of each side.
+    Setups(setups::Arguments),
     /// One intersection of two full proxies.
     Intersection(intersection::Arguments),
 }
@@ -101,6 +110,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
 fn one(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
     match benchmark {
         Benchmark::WholePath(arguments) => whole_path::run(arguments, report),
+        Benchmark::Accounting(arguments) => accounting::run(arguments, report),
         Benchmark::Aead(arguments) => aead::run(arguments, report),
         Benchmark::Latency(arguments) => latency::run(arguments, report),
         Benchmark::Stages(arguments) => stages::run(arguments, report),
@@ -109,6 +119,8 @@ fn one(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
         Benchmark::AfXdp(arguments) => af_xdp::run(arguments, report),
         Benchmark::ProbeFlood(arguments) => probe_flood::run(arguments, report),
         Benchmark::Nested(arguments) => nested::run(arguments, report),
+        Benchmark::Rules(arguments) => rules::run(arguments, report),
+        Benchmark::Setups(arguments) => setups::run(arguments, report),
         Benchmark::Intersection(arguments) => intersection::run(arguments, report),
     }
 }

@@ -31,6 +31,7 @@ mod server;
 mod signals;
 mod sockets;
 mod stack_answers;
+mod stage_answers;
 mod start;
 mod store;
 mod surroundings;

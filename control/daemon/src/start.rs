@@ -36,7 +36,7 @@ use warren_bpf::{Steering, XdpAttach};
 use warren_config::{Config, Poll, Side};
 use warren_engine::{EnginePort, Settings, WorkerParts};
 use warren_ike::Entropy;
-use warren_port::{Port, TunPort, Umem};
+use warren_port::{Port, TunPort, Umem, cycles};
 use warren_seam::PortIndex;
 use warren_tunnels::Tunnels;
 
@@ -136,10 +136,15 @@ pub(crate) async fn start(file: PathBuf, mut config: Config, clock: Clock) -> Re
     let settings = Settings {
         backend,
         mss_clamp: config.gateway.mss_clamp,
+        sample_every: config.gateway.stage_sampling,
         hash_seed: random_u64(),
         busy: config.gateway.poll == Poll::Busy,
         ..Settings::default()
     };
+    if settings.sample_every > 0 {
+        // The first time it waits; nobody waits for us yet.
+        tracing::debug!("cycles are counted at {:.0} Hz", cycles::per_second());
+    }
     let (engine, workers) = warren_engine::build(parts, &settings).map_err(StartError::io("the engine"))?;
     let mut tunnels =
         Tunnels::new(clock.now(), wanted, leases, (Box::new(KernelEntropy), Box::new(KernelEntropy)));
