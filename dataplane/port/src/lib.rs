@@ -17,6 +17,7 @@
 #![allow(unsafe_code)]
 
 pub mod af_xdp;
+mod flow_rules;
 mod frame;
 pub mod limits;
 mod memory;
@@ -26,6 +27,9 @@ mod tun;
 mod umem;
 mod xdp_link;
 
+pub use flow_rules::{
+    EthtoolFlows, FlowMatch, FlowRule, FlowTable, HASH_ADDRESSES, HASH_SPI, Places, is_unsupported,
+};
 pub use frame::Frame;
 pub use memory::{MemoryLink, MemoryPort};
 pub use pcap::{CaptureError, CaptureReader, CaptureWriter, CapturedPacket, PcapPort};

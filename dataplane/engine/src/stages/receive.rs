@@ -1,5 +1,6 @@
 //! From a port's frames to packets: the link header comes off, the IP headers are read, discovery has a look.
 
+use crate::bindings::Binding;
 use crate::core::Core;
 use crate::counters::Tally;
 use crate::drop_reason::DropReason;
@@ -110,7 +111,8 @@ pub(crate) fn adopt(core: &mut Core, parcel: &Parcel, lanes: &mut Lanes) {
         Work::Protect { rule, level, .. } if PassageId::of(rule).is_some() => {
             (slot.rule, slot.level) = (rule, level);
             let below = usize::from(level).checked_sub(1);
-            let below = core.bindings.of(rule).zip(below).and_then(|(way, below)| way.level(below));
+            let way = core.bindings.of(rule).and_then(Binding::sole);
+            let below = way.zip(below).and_then(|(way, below)| way.level(below));
             slot.sa = below.unwrap_or(SaIndex::MAX);
             lanes.protect.push(slot);
         }
