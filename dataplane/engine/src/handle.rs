@@ -3,6 +3,7 @@
 //! What is costly about a command (compiling rules, expanding keys, freeing what they replace) happens here, on
 //! control's core.
 
+use crate::accounting::{StageSnapshot, WorkerAccounts};
 use crate::bindings::{Bindings, Stack, bound_rules};
 use crate::counters::{CounterSnapshot, WorkerCounters};
 use crate::fib::Fib;
@@ -72,6 +73,7 @@ pub(crate) struct Line {
     pub applied: Arc<AtomicU64>,
     pub bell: Arc<Bell>,
     pub counters: Arc<WorkerCounters>,
+    pub accounts: Arc<WorkerAccounts>,
     pub board: PortBoard,
 }
 
@@ -176,6 +178,20 @@ impl Handle {
     #[must_use]
     pub fn worker_counters(&self) -> Vec<CounterSnapshot> {
         self.lines.iter().map(|line| line.counters.snapshot()).collect()
+    }
+
+    /// What the stages have cost, all workers together.
+    #[must_use]
+    pub fn stages(&self) -> StageSnapshot {
+        let mut sum = StageSnapshot::default();
+        self.lines.iter().for_each(|line| sum.add(&line.accounts.snapshot()));
+        sum
+    }
+
+    /// What they have cost each worker.
+    #[must_use]
+    pub fn worker_stages(&self) -> Vec<StageSnapshot> {
+        self.lines.iter().map(|line| line.accounts.snapshot()).collect()
     }
 
     /// What an SA has done; `None` for one that is not installed.
@@ -345,7 +361,8 @@ impl Handle {
         let entry = |at: usize| {
             let opener = if at == usize::from(owner) { opener.take() } else { None };
             let (spi, id, rule, carrier) = (sa.spi, sa.id, sa.rule, sa.carrier);
-            let inbound = Inbound { shape, spi, rule, carrier, owner, mtu: 0, id, opener };
+            let inbound =
+                Inbound { plain: None, serial: 0, shape, spi, rule, carrier, owner, mtu: 0, id, opener };
             Order::InstallInbound(Box::new(inbound))
         };
         Ok((0..self.lines.len()).map(entry).collect())
@@ -371,6 +388,7 @@ impl Handle {
         let entry = |at: usize| {
             let sealer = if at == usize::from(owner) { sealer.take() } else { None };
             Order::InstallOutbound(Box::new(Outbound {
+                serial: 0,
                 shape,
                 spi: sa.spi,
                 owner,

@@ -42,6 +42,12 @@ pub const MTU_UNKNOWN: u16 = 1500;
 pub const FLOW_CACHE_SETS: usize = 4096;
 /// Ways of one set of the flow cache.
 pub const FLOW_CACHE_WAYS: usize = 4;
+/// Sets of the fast path's flows …
+pub const FAST_FLOW_SETS: usize = 1 << 15;
+/// … and flows of a set, two cache lines: 128 Ki flows in 4 MiB for each worker, as many as SAs with a flow each.
+pub const FAST_FLOW_WAYS: usize = 4;
+/// Neighbours that the fast path forwards to: more than a link has, and 3 MiB at most.
+pub const FAST_EGRESSES_MAX: usize = 1 << 16;
 /// Workers of one engine; a handoff ring lies between any two.
 pub const WORKERS_MAX: usize = 64;
 /// Turns without a packet before a worker sleeps in `poll(2)`.
@@ -50,6 +56,11 @@ pub const IDLE_TURNS_MAX: u32 = 2000;
 pub const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// Sleep while a port still has frames that it must be asked again to send.
 pub const SLEEP_UNSENT: Duration = Duration::from_millis(1);
+/// One turn in so many is measured unless the operator says otherwise: a measured turn costs some hundreds of cycles more,
+/// which so is less than a hundredth of the whole, and thousands of turns in each second are measured all the same.
+pub const SAMPLE_EVERY: u32 = 64;
+/// One turn in so many is measured at least, if any: with fewer the numbers of a minute would be chance.
+pub const SAMPLE_EVERY_MAX: u32 = 65_536;
 /// Commands applied in one turn, so that a reload does not hold up packets.
 pub const COMMANDS_PER_TURN_MAX: usize = 64;
 /// Probes shown to control: a burst, as after an outage, when every gateway discovers anew …

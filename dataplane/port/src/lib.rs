@@ -17,6 +17,7 @@
 #![allow(unsafe_code)]
 
 pub mod af_xdp;
+pub mod cycles;
 mod flow_rules;
 mod frame;
 pub mod limits;
