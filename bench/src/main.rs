@@ -57,7 +57,7 @@ enum Benchmark {
     Aead(aead::Arguments),
     /// How long a packet is in the gateway at half of its full rate.
     Latency(latency::Arguments),
-    /// Where the cycles of the whole path go, and what it costs to know.
+    /// Where the cycles of the whole path go.
     Stages(stages::Arguments),
     /// What several cores do together, with and without handing packets over.
     Scaling(scaling::Arguments),

@@ -272,6 +272,8 @@ impl fmt::Display for Row {
         let figures: Vec<_> = figures.into_iter().flatten().collect();
         write!(f, ": {}", figures.join(", "))?;
         if let (Some(bound), Some(within)) = (self.bound, self.within) {
+            let octets = self.memory_octets.map(|_| format!("{:.0} MiB", bound / f64::from(1 << 20)));
+            let bound = octets.unwrap_or_else(|| bound.to_string());
             write!(f, "; {} {bound}", if within { "within" } else { "NOT within" })?;
         }
         if let (Some(floor), Some(within)) = (self.floor, self.within) {

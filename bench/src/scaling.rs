@@ -400,6 +400,10 @@ mod tests {
         fleet.handle.submit(Command::Bind { rule: RuleId(3), stack: Vec::new() }).unwrap();
         fleet.turn_all();
         assert!(fleet.prove().unwrap_err().contains("the work was not done"));
+        let mut fleet = Fleet::new(case(2, true)).unwrap();
+        fleet.handle.submit(Command::Bind { rule: RuleId(3), stack: Vec::new() }).unwrap();
+        fleet.members[1].give(&fleet.way).unwrap();
+        assert!(fleet.settle().unwrap_err().contains("the work was not done"));
     }
 
     #[test]

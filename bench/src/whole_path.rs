@@ -5,6 +5,8 @@
 //! A seal by ring is measured in the same alternation. Before and after, every packet of a sample is opened by a library
 //! and compared with what went in; without that there is no figure.
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use warren_aead::Backend;
 use warren_engine::Settings;
@@ -79,6 +81,10 @@ struct Effort {
 
 /// Batches that are timed as one: several turns of a mixture, so that all samples have the same packets.
 const BATCHES: usize = 3;
+/// A case that takes longer has fewer rounds than were asked for, which its row says, but not fewer than these.
+const CASE_MAX: Duration = Duration::from_secs(20);
+/// See [`CASE_MAX`].
+const ROUNDS_MIN: u32 = 3;
 /// Packets of a proof at least; more where there are more flows, because each has its SA.
 const PROOF_PACKETS: u32 = 4096;
 const SIZES: [Size; 4] = [Size::Octets(64), Size::Octets(512), Size::Octets(1420), Size::Mix(Mix::Imix)];
@@ -112,9 +118,13 @@ fn measure(case: Case, effort: Effort, settings: &Settings) -> Result<Row, Strin
     // Every flow has a turn in a round, or it is not so many SAs that are measured.
     let batches = (effort.packets.max(path.flows()) as usize).div_ceil(BATCH_MAX);
     let (mut whole, mut generator, mut seal) = <(Rounds, Rounds, Rounds)>::default();
-    for _ in 0..effort.rounds {
-        whole.push(samples(batches, BATCHES, || path.batch())?);
-        generator.push(samples(batches, BATCHES, || bare.batch())?);
+    let start = Instant::now();
+    for round in 0..effort.rounds {
+        if round >= ROUNDS_MIN && start.elapsed() > CASE_MAX {
+            break;
+        }
+        whole.push(samples(batches, || path.batch())?);
+        generator.push(samples(batches, || bare.batch())?);
         seal.push(ring.round(batches.min(RING_BATCHES_MAX))?);
         path.settle()?;
     }
@@ -142,18 +152,14 @@ fn measure(case: Case, effort: Effort, settings: &Settings) -> Result<Row, Strin
 const RING_BATCHES_MAX: usize = 512;
 
 /// Cycles per packet: the lower quartile of samples of some batches each.
-pub(crate) fn samples(
-    batches: usize,
-    each: usize,
-    mut batch: impl FnMut() -> Result<u64, String>,
-) -> Result<f64, String> {
-    let mut figures = Vec::with_capacity(batches / each + 1);
-    for _ in 0..batches.div_ceil(each) {
+fn samples(batches: usize, mut batch: impl FnMut() -> Result<u64, String>) -> Result<f64, String> {
+    let mut figures = Vec::with_capacity(batches / BATCHES + 1);
+    for _ in 0..batches.div_ceil(BATCHES) {
         let mut sum = 0;
-        for _ in 0..each {
+        for _ in 0..BATCHES {
             sum += batch()?;
         }
-        figures.push(sum as f64 / (each * BATCH_MAX) as f64);
+        figures.push(sum as f64 / (BATCHES * BATCH_MAX) as f64);
     }
     Ok(lower_quartile(&figures))
 }

@@ -11,6 +11,7 @@
 mod bare;
 mod gateway;
 mod measure;
+mod proof;
 mod topology;
 
 use clap::{Args, ValueEnum};
@@ -107,9 +108,9 @@ fn once(arguments: &Arguments, kind: Loop, size: usize) -> Result<Measured, Stri
     let station = topology.station(arguments.generic)?;
     let seconds = arguments.seconds;
     match kind {
-        Loop::Bare => measure(&topology, bare::Bare::new(station, arguments.batch as usize), seconds),
-        Loop::Clear => measure(&topology, gateway::Gateway::new(station, false)?, seconds),
-        Loop::Protected => measure(&topology, gateway::Gateway::new(station, true)?, seconds),
+        Loop::Bare => measure(&topology, kind, bare::Bare::new(station, arguments.batch as usize), seconds),
+        Loop::Clear => measure(&topology, kind, gateway::Gateway::new(station, false)?, seconds),
+        Loop::Protected => measure(&topology, kind, gateway::Gateway::new(station, true)?, seconds),
     }
 }
 

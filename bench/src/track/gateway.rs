@@ -26,7 +26,12 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// A gateway that those commands make, with packets coming by one port and leaving by the other.
-    pub(crate) fn new(dir: Direction, commands: Vec<Command>, settings: &Settings) -> Result<Self, String> {
+    pub(crate) fn new(dir: Direction, commands: Vec<Command>) -> Result<Self, String> {
+        Self::with(dir, commands, &Settings::default())
+    }
+
+    /// The same with settings of the operator's.
+    pub(crate) fn with(dir: Direction, commands: Vec<Command>, settings: &Settings) -> Result<Self, String> {
         let (generator, umem, from, to) = Generator::new()?;
         let (near, far) = match dir {
             Direction::Encrypt => (INSIDE, OUTSIDE),

@@ -50,20 +50,9 @@ impl Judge {
         if ip[0] != 0x45 || ip[9] != ESP || ip[12..] != addresses || total != packet.len() {
             return Err(format!("level {level} is not ESP between the gateways"));
         }
-        let at_least = 8 + IV_OCTETS + ICV_OCTETS + 2;
-        let head = esp.first_chunk::<8>().filter(|_| esp.len() >= at_least).ok_or("ESP without a payload")?;
-        let spi = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-        let (key, salt) = self.key(level, spi)?;
-        let mut nonce = [0; 12];
-        nonce[..SALT_OCTETS].copy_from_slice(salt);
-        nonce[SALT_OCTETS..].copy_from_slice(&esp[8..8 + IV_OCTETS]);
-        let mut text = esp[8 + IV_OCTETS..].to_vec();
-        let clear = key
-            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(head), &mut text)
-            .map_err(|_| format!("a packet of level {level} is not authentic"))?;
-        let [text @ .., padding, next] = &*clear else { return Err("a text without a trailer".to_owned()) };
-        let octets = text.len().checked_sub((*padding).into()).filter(|_| *next == IPV4_IN_IP);
-        octets.map(|octets| text[..octets].to_vec()).ok_or_else(|| "a trailer of something else".to_owned())
+        let spi = esp.first_chunk::<4>().ok_or("ESP without a header")?;
+        let (key, salt) = self.key(level, u32::from_be_bytes(*spi))?;
+        open_esp(key, *salt, None, esp).map_err(|why| format!("level {level}: {why}"))
     }
 
     fn key(&mut self, level: u8, spi: u32) -> Result<&(LessSafeKey, [u8; SALT_OCTETS]), String> {
@@ -82,4 +71,29 @@ impl Judge {
         }
         self.keys.get(&spi).ok_or_else(|| "a key that was just made is gone".to_owned())
     }
+}
+
+/// What is inside an ESP packet in tunnel mode, from its SPI on, when it is authentic; `esn_high` is the upper half of an
+/// extended sequence number.
+pub(crate) fn open_esp(
+    key: &LessSafeKey,
+    salt: [u8; SALT_OCTETS],
+    esn_high: Option<u32>,
+    esp: &[u8],
+) -> Result<Vec<u8>, String> {
+    let at_least = 8 + IV_OCTETS + ICV_OCTETS + 2;
+    let head = esp.first_chunk::<8>().filter(|_| esp.len() >= at_least).ok_or("ESP without a payload")?;
+    let mut nonce = [0; 12];
+    nonce[..SALT_OCTETS].copy_from_slice(&salt);
+    nonce[SALT_OCTETS..].copy_from_slice(&esp[8..8 + IV_OCTETS]);
+    // RFC 4106 §5: the upper half stands between the two that are sent.
+    let high = esn_high.map(u32::to_be_bytes);
+    let associated = [&head[..4], high.as_ref().map_or(&[], |high| &high[..]), &head[4..]].concat();
+    let mut text = esp[8 + IV_OCTETS..].to_vec();
+    let clear = key
+        .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(&associated), &mut text)
+        .map_err(|_| "a packet is not authentic")?;
+    let [text @ .., padding, next] = &*clear else { return Err("a text without a trailer".to_owned()) };
+    let octets = text.len().checked_sub((*padding).into()).filter(|_| *next == IPV4_IN_IP);
+    octets.map(|octets| text[..octets].to_vec()).ok_or_else(|| "a trailer of something else".to_owned())
 }

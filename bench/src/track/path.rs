@@ -42,32 +42,34 @@ impl Path {
         Self::with(site, dir, size, &Settings::default())
     }
 
-    /// With settings of the gateway under test; the other one has the usual ones.
+    /// The same through a gateway with settings of the operator's.
     pub(crate) fn with(site: Site, dir: Direction, size: Size, settings: &Settings) -> Result<Self, String> {
         let site = site.checked()?;
         let peer = match dir {
             Direction::Encrypt => None,
             Direction::Decrypt => Some(site.commands(TESTED.peer())?),
         };
-        Self::between((site, dir, size), (site.commands(TESTED)?, peer), settings)
+        Self::between(site, dir, size, (site.commands(TESTED)?, peer), settings)
     }
 
     /// The same with gateways that are perhaps not what the site says.
     fn between(
-        (site, dir, size): (Site, Direction, Size),
+        site: Site,
+        dir: Direction,
+        size: Size,
         (ours, peers): (Vec<Command>, Option<Vec<Command>>),
         settings: &Settings,
     ) -> Result<Self, String> {
         let from = if dir == Direction::Encrypt { TESTED } else { TESTED.peer() };
         let sealed = peers.map(|commands| {
-            let peer = Gateway::new(Direction::Encrypt, commands, &Settings::default())?;
+            let peer = Gateway::new(Direction::Encrypt, commands)?;
             Ok::<_, String>(Sealed { peer, octets: Vec::new(), ends: Vec::new(), next: 0, given: 0 })
         });
         Ok(Self {
             site,
             dir,
             traffic: Traffic::new(from, site.sas, size),
-            gateway: Gateway::new(dir, ours, settings)?,
+            gateway: Gateway::with(dir, ours, settings)?,
             sealed: sealed.transpose()?,
             next: 0,
         })
@@ -78,9 +80,14 @@ impl Path {
         self.traffic.flows()
     }
 
-    /// One batch: made ready, then turned once by the clock. Returns cycles. The packets are counted, not looked at.
+    /// A full batch: made ready, then turned once by the clock. Returns cycles. The packets are counted, not looked at.
     pub(crate) fn batch(&mut self) -> Result<u64, String> {
-        self.prepare(BATCH_MAX)?;
+        self.batch_of(BATCH_MAX)
+    }
+
+    /// The same with so many packets, at most a batch.
+    pub(crate) fn batch_of(&mut self, packets: usize) -> Result<u64, String> {
+        self.prepare(packets)?;
         let elapsed = self.turn();
         self.collect();
         Ok(elapsed)
@@ -235,7 +242,7 @@ mod tests {
         dir: Direction,
         gateways: (Vec<Command>, Option<Vec<Command>>),
     ) -> Result<(), String> {
-        Path::between((site, dir, Size::Octets(64)), gateways, &Settings::default())?.prove(PACKETS)
+        Path::between(site, dir, Size::Octets(64), gateways, &Settings::default())?.prove(PACKETS)
     }
 
     #[test] // NT-21
@@ -313,12 +320,17 @@ mod tests {
         let (mut ours, peers) = ours_and_peers(Site::PLAIN, Direction::Encrypt);
         ours.retain(|command| !matches!(command, Command::Bind { .. }));
         let mut path = Path::between(
-            (Site::PLAIN, Direction::Encrypt, Size::Octets(64)),
+            Site::PLAIN,
+            Direction::Encrypt,
+            Size::Octets(64),
             (ours, peers),
             &Settings::default(),
         )
         .unwrap();
-        let lost = (0..20).try_for_each(|_| path.batch().map(|_| ())).and_then(|()| path.settle());
+        path.batch().unwrap();
+        assert!(path.settle().unwrap_err().contains("the work was not done"));
+        // And where nobody asks, the frames run out.
+        let lost = (0..20).try_for_each(|_| path.batch().map(|_| ()));
         assert!(lost.unwrap_err().contains("came out"));
     }
 }

@@ -43,8 +43,8 @@ pub const FLOW_CACHE_SETS: usize = 4096;
 /// Ways of one set of the flow cache.
 pub const FLOW_CACHE_WAYS: usize = 4;
 /// Sets of the fast path's flows …
-pub const FAST_FLOW_SETS: usize = 1 << 15;
-/// … and flows of a set, two cache lines: 128 Ki flows in 4 MiB for each worker, as many as SAs with a flow each.
+pub const FAST_FLOW_SETS: usize = 1 << 14;
+/// … and flows of a set, two cache lines: 64 Ki flows in 2 MiB for each worker.
 pub const FAST_FLOW_WAYS: usize = 4;
 /// Neighbours that the fast path forwards to: more than a link has, and 3 MiB at most.
 pub const FAST_EGRESSES_MAX: usize = 1 << 16;

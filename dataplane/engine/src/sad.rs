@@ -80,7 +80,7 @@ pub(crate) struct Outbound {
     pub(crate) holds: u32,
     /// It has been removed, and is here only for them.
     pub(crate) is_gone: bool,
-    /// Keys and state; only its owner has them.
+    /// Keys and state; only its owner has them, and keeps them apart: [`Sad::sealer`].
     pub(crate) sealer: Option<Box<Sealer>>,
 }
 
@@ -88,6 +88,8 @@ pub(crate) struct Outbound {
 pub(crate) struct Sealer {
     /// Last sequence number used.
     pub(crate) sequence: u64,
+    /// Three quarters of all its numbers.
+    pub(crate) soft_sequence: u64,
     /// 64-bit sequence numbers.
     pub(crate) esn: bool,
     /// What it has done, and what it may still do.
@@ -101,6 +103,8 @@ pub(crate) struct Sealer {
 /// What an SA has protected, and its limits.
 pub(crate) struct Usage {
     octets: u64,
+    /// The nearer of both limits.
+    nearest: u64,
     volume: Volume,
     soft_reported: bool,
     hard_reported: bool,
@@ -121,7 +125,15 @@ impl Usage {
     /// Nothing used yet.
     #[must_use]
     pub(crate) fn new(volume: Volume, meter: Arc<Meter>) -> Self {
-        Self { octets: 0, volume, soft_reported: false, hard_reported: false, meter }
+        let nearest = volume.soft_octets.min(volume.hard_octets);
+        Self { octets: 0, nearest, volume, soft_reported: false, hard_reported: false, meter }
+    }
+
+    /// Whether so many octets more are far from every limit.
+    #[inline]
+    const fn is_calm(&self, octets: usize) -> bool {
+        // The hard limit is checked before a packet, the soft one behind it.
+        self.octets.saturating_add(octets as u64) < self.nearest
     }
 
     /// Whether the volume is used up.
@@ -158,6 +170,12 @@ impl Usage {
             Limit::Hard => self.hard_reported = false,
         }
     }
+}
+
+/// The last sequence number of an SA, with 64 bits or with 32.
+#[must_use]
+pub(crate) const fn sequence_max(esn: bool) -> u64 {
+    if esn { u64::MAX } else { u32::MAX as u64 }
 }
 
 impl Inbound {
@@ -197,7 +215,7 @@ impl Sealer {
     /// The last number this SA may use: it must never wrap (RFC 4303 §3.3.3, REQUIREMENTS F-17).
     #[must_use]
     pub(crate) const fn sequence_max(&self) -> u64 {
-        if self.esn { u64::MAX } else { u32::MAX as u64 }
+        sequence_max(self.esn)
     }
 
     /// The next number, and none ever twice; `None` when there is none left.
@@ -211,24 +229,39 @@ impl Sealer {
 
     /// The next number, for a packet with so many octets inside, and what it adds to what the SA has done.
     #[inline]
-    pub(crate) fn number(&mut self, octets: usize, stamp: Stamp) -> Option<u64> {
-        let sequence = self.next_sequence()?;
+    pub(crate) fn number(&mut self, octets: usize, stamp: Stamp) -> (Option<u64>, Option<Limit>) {
+        // Far from every limit there is nothing to ask.
+        let limit = if self.sequence + 1 < self.soft_sequence && self.usage.is_calm(octets) {
+            self.sequence += 1;
+            None
+        } else {
+            match self.number_near_limit(octets) {
+                (None, limit) => return (None, limit),
+                (Some(_), limit) => limit,
+            }
+        };
         self.usage.add(octets);
-        self.usage.meter.pass(octets, sequence, stamp);
-        Some(sequence)
+        self.usage.meter.pass(octets, self.sequence, stamp);
+        (Some(self.sequence), limit)
     }
 
-    /// What has to be reported of it now.
-    #[inline]
-    pub(crate) fn due(&mut self) -> Option<Limit> {
+    #[cold]
+    fn number_near_limit(&mut self, octets: usize) -> (Option<u64>, Option<Limit>) {
+        let sequence = self.next_sequence();
+        let used = self.usage.octets;
+        if sequence.is_some() {
+            self.usage.add(octets);
+        }
         let (soft, hard) = (self.is_soft(), self.is_hard());
-        self.usage.due(soft, hard)
+        let limit = self.usage.due(soft, hard);
+        self.usage.octets = used;
+        (sequence, limit)
     }
 
     /// Whether three quarters of the numbers are used.
     #[must_use]
     pub(crate) const fn is_soft(&self) -> bool {
-        self.sequence >= self.sequence_max() / 4 * 3
+        self.sequence >= self.soft_sequence
     }
 
     /// Whether all numbers are used.
@@ -258,6 +291,8 @@ pub(crate) enum Removed {
 pub(crate) struct Sad {
     inbound: Vec<Option<Inbound>>,
     outbound: Vec<Option<Outbound>>,
+    /// Keys and state of outbound SAs that are ours, in the same places: what a packet needs without what only events need.
+    sealers: Vec<Option<Box<Sealer>>>,
     by_spi: HashMap<Spi, SaIndex>,
     by_id: HashMap<SaId, Place>,
     free_inbound: Vec<SaIndex>,
@@ -297,7 +332,10 @@ impl Sad {
         sa.serial = self.next_serial();
         let same_name = self.remove(sa.id);
         let id = sa.id;
+        let sealer = sa.sealer.take();
         let index = insert(&mut self.outbound, &mut self.free_outbound, sa);
+        self.sealers.resize_with(self.outbound.len(), || None);
+        self.sealers[index as usize] = sealer;
         self.by_id.insert(id, Place::Outbound(index));
         same_name
     }
@@ -342,7 +380,8 @@ impl Sad {
     }
 
     fn take_out(&mut self, index: SaIndex) -> Option<Removed> {
-        let sa = self.outbound[index as usize].take_if(|sa| sa.is_gone && sa.holds == 0)?;
+        let mut sa = self.outbound[index as usize].take_if(|sa| sa.is_gone && sa.holds == 0)?;
+        sa.sealer = self.sealers[index as usize].take();
         self.free_outbound.push(index);
         Some(Removed::Outbound(sa))
     }
@@ -417,13 +456,13 @@ impl Sad {
     /// Keys and state of an outbound SA of ours.
     #[must_use]
     pub(crate) fn sealer(&self, index: SaIndex) -> Option<&Sealer> {
-        self.outbound(index)?.sealer.as_deref()
+        self.sealers.get(index as usize)?.as_deref()
     }
 
     /// Keys and state of an outbound SA of ours, to be changed.
     #[must_use]
     pub(crate) fn sealer_mut(&mut self, index: SaIndex) -> Option<&mut Sealer> {
-        self.outbound.get_mut(index as usize)?.as_mut()?.sealer.as_deref_mut()
+        self.sealers.get_mut(index as usize)?.as_deref_mut()
     }
 
     /// Asks for the memory of an outbound SA that will be worked with soon.

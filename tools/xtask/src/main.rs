@@ -32,8 +32,11 @@ Builds, tests and demonstrates Warren.
       N seeded runs of two gateways on a virtual clock; further words go to the simulator.
   cargo xtask interop [CASE]...
       The foreign-peer cases, or those whose name contains one of the words.
-  cargo xtask bench [...]
-      The benchmarks; further words go to them.
+  cargo xtask bench [--quick] [--only NAME]... [--json FILE] [--docs] [--peers]
+      Every benchmark, or those named; --json writes each result as a line, --docs renews docs/performance.md and its
+      pictures, --peers runs foreign programs beside ours where they are installed.
+  cargo xtask bench NAME [...]
+      One benchmark, with arguments of its own: see cargo xtask bench --help.
   cargo xtask fmt
       Formats everything.
   cargo xtask sweep

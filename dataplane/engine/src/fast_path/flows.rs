@@ -1,7 +1,7 @@
 //! Which plan a flow has: a table of fixed size under a keyed hash with random eviction (REQUIREMENTS F-32). Whoever floods
 //! it makes plans be made anew, and nothing worse.
 
-use super::plan::Plan;
+use super::plan::{PackedPlan, Plan};
 use super::prefetch::prefetch;
 use crate::limits::{FAST_FLOW_SETS, FAST_FLOW_WAYS};
 use foldhash::fast::FixedState;
@@ -112,24 +112,44 @@ pub(super) struct Flow {
     /// Flows of another generation are from older tables, and free.
     generation: u32,
     /// What happens to its packets.
-    pub(super) plan: Plan,
+    plan: PackedPlan,
     /// The inbound SA whose selector was asked about it, and holds it.
     pub(super) came_by: u32,
     /// The outbound SA of which the same is true.
     pub(super) goes_by: u32,
 }
 
-const FREE: Flow =
-    Flow { key: FlowKey { addresses: 0, rest: 0 }, generation: 0, plan: Plan::Slow, came_by: 0, goes_by: 0 };
+impl Flow {
+    /// What happens to its packets.
+    #[inline]
+    pub(super) const fn plan(&self) -> Plan {
+        self.plan.unpacked()
+    }
+}
+
+const _: () =
+    assert!(size_of::<Flow>() == 32 && size_of::<Set>() == 32 * FAST_FLOW_WAYS, "flows fill cache lines");
+
+const FREE: Flow = Flow {
+    key: FlowKey { addresses: 0, rest: 0 },
+    generation: 0,
+    plan: PackedPlan::of(Plan::Slow),
+    came_by: 0,
+    goes_by: 0,
+};
 
 /// The flows that share a place: whole cache lines.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Set([Flow; FAST_FLOW_WAYS]);
 
-/// Where a flow is kept.
+/// Where a flow is kept, if it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place(u32);
+
+/// Where a flow is; good until the next insertion.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FlowIndex(Place, u32);
 
 /// One worker's flows.
 pub(super) struct FlowTable {
@@ -169,23 +189,29 @@ impl FlowTable {
         Place(place as u32)
     }
 
-    /// What is known of a flow.
+    /// Looks for a flow.
     #[inline]
-    pub(super) fn find(&mut self, place: Place, key: &FlowKey) -> Option<&mut Flow> {
-        let generation = self.generation;
-        let set = self.sets.get_mut(place.0 as usize)?;
-        set.0.iter_mut().find(|flow| flow.key == *key && flow.generation == generation)
+    pub(super) fn find(&self, place: Place, key: &FlowKey) -> Option<FlowIndex> {
+        let set = self.sets.get(place.0 as usize)?;
+        let way = set.0.iter().position(|flow| flow.key == *key && flow.generation == self.generation)?;
+        Some(FlowIndex(place, way as u32))
+    }
+
+    /// What is known of a flow that has just been found.
+    #[inline]
+    pub(super) fn at(&mut self, FlowIndex(place, way): FlowIndex) -> &mut Flow {
+        &mut self.sets[place.0 as usize].0[way as usize % FAST_FLOW_WAYS]
     }
 
     /// Remembers a plan, at the expense of a free flow or of a random one.
-    pub(super) fn insert(&mut self, place: Place, key: FlowKey, plan: Plan) -> &mut Flow {
+    pub(super) fn insert(&mut self, place: Place, key: FlowKey, plan: Plan) -> FlowIndex {
         let generation = self.generation;
         let set = &self.sets[place.0 as usize];
         let free = set.0.iter().position(|flow| flow.generation != generation);
         let way = free.unwrap_or_else(|| self.draw());
-        let flow = &mut self.sets[place.0 as usize].0[way];
-        *flow = Flow { key, generation, plan, came_by: 0, goes_by: 0 };
-        flow
+        let plan = PackedPlan::of(plan);
+        self.sets[place.0 as usize].0[way] = Flow { key, generation, plan, came_by: 0, goes_by: 0 };
+        FlowIndex(place, way as u32)
     }
 
     /// xorshift64 (Marsaglia 2003).
@@ -214,7 +240,8 @@ mod tests {
 
     fn plan_of(table: &mut FlowTable, key: FlowKey) -> Option<Plan> {
         let place = table.locate(&key);
-        table.find(place, &key).map(|flow| flow.plan)
+        let found = table.find(place, &key)?;
+        Some(table.at(found).plan())
     }
 
     #[test]

@@ -33,9 +33,10 @@ use crate::core::Core;
 use crate::limits::BATCH_MAX;
 use crate::slot::{Lanes, Origin, Slot};
 use crate::stages::{decap, discovery, receive};
-use flows::FlowTable;
+use flows::{FlowTable, Place};
 use packet::Packet;
 use plan::Egresses;
+use prefetch::prefetch;
 use warren_aead::{OpenJob, SealJob};
 use warren_port::{Frame, Link};
 
@@ -101,7 +102,7 @@ pub(crate) fn run(core: &mut Core, lanes: &mut Lanes, frames: &mut Vec<Frame>, l
     read(core, frames, link, origin);
     core.accounts.lap(Stage::FastRead, count);
     inbound::run(core);
-    outbound::run(core);
+    outbound::run(core, origin);
     if !core.fast.slow.is_empty() {
         leave(core, lanes, link, origin);
     }
@@ -110,20 +111,29 @@ pub(crate) fn run(core: &mut Core, lanes: &mut Lanes, frames: &mut Vec<Frame>, l
 
 fn read(core: &mut Core, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
     let mac = origin.port().and_then(|port| core.fib.port(port)).map(|info| info.mac);
-    for (at, frame) in (0..).zip(frames.drain(..)) {
-        let Some(mac) = mac else {
-            core.fast.slow.push((at, Slow::Frame(frame)));
-            continue;
-        };
-        match Packet::read(frame, at, link, mac, origin) {
-            Ok(packet) if packet.may_be_esp() => core.fast.esp.push(packet),
-            Ok(packet) => core.fast.seek(packet),
-            Err(frame) => {
+    let (door, link_octets) = (packet::door(origin), packet::link_octets(link));
+    let mut plain = std::mem::take(&mut core.fast.plain);
+    frames.iter().for_each(|frame| frame.bytes().first().into_iter().for_each(prefetch));
+    for (at, mut frame) in (0..).zip(frames.drain(..)) {
+        let packet = mac.and_then(|mac| packet::behind_link(frame.bytes(), link, mac));
+        match packet.and_then(|packet| packet::read(packet, door)) {
+            Some((key, head)) if frame.pop_front(link_octets) => {
+                // What Ethernet padded must not be encrypted or checked as if it were part of the packet.
+                frame.truncate(head.octets.into());
+                if Packet::is_perhaps_esp(&key) {
+                    core.fast.esp.push(Packet::new(frame, at, key, head, Place::default()));
+                } else {
+                    let place = core.fast.flows.locate(&key);
+                    plain.push(Packet::new(frame, at, key, head, place));
+                }
+            }
+            _ => {
                 core.fast.detours.extend(packet::flow_of(&frame, link, origin));
                 core.fast.slow.push((at, Slow::Frame(frame)));
             }
         }
     }
+    core.fast.plain = plain;
 }
 
 impl FastPath {
@@ -149,11 +159,11 @@ fn leave(core: &mut Core, lanes: &mut Lanes, link: Link, origin: Origin) {
         }
         match slow {
             Slow::Frame(frame) => receive::admit(core, lanes, frame, link, origin),
-            Slow::Packet(packet) => match packet.into_slot() {
+            Slow::Packet(packet) => match packet.into_slot(origin) {
                 Ok(slot) => arrive(core, lanes, slot),
                 Err((frame, reason)) => core.discard_frame(frame, reason),
             },
-            Slow::Opened(packet) => match packet.into_slot() {
+            Slow::Opened(packet) => match packet.into_slot(origin) {
                 Ok(slot) => lanes.esp.push(slot),
                 Err((frame, reason)) => core.discard_frame(frame, reason),
             },

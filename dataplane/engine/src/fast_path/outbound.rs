@@ -1,8 +1,9 @@
 //! From a flow's plan to the port: number, wrap and seal level by level, or forward as it is.
 
-use super::packet::Packet;
+use super::flows::FlowIndex;
+use super::packet::{Head, Packet};
 use super::plan::{self, Plan};
-use super::way::{HEADERS_OCTETS, Level, Way};
+use super::way::HEADERS_OCTETS;
 use crate::accounting::Stage;
 use crate::core::Core;
 use crate::counters::Tally;
@@ -10,15 +11,15 @@ use crate::drop_reason::DropReason;
 use crate::limits::TRANSMIT_QUEUE_MAX;
 use crate::packet::{esp, ipv4, ipv6, protocol, udp};
 use crate::settings::OuterFragmentation;
+use crate::slot::Origin;
 use crate::stages::encap;
 use warren_aead::SealJob;
-use warren_policy::RuleId;
 
 /// Takes the packets whose headers have been read to the queues of their ports.
-pub(super) fn run(core: &mut Core) {
+pub(super) fn run(core: &mut Core, origin: Origin) {
     let mut packets = std::mem::take(&mut core.fast.plain);
     if !packets.is_empty() {
-        let levels = find(core, &mut packets);
+        let levels = find(core, &mut packets, origin);
         core.accounts.lap(Stage::FastFind, packets.len());
         for level in 0..levels {
             number(core, &mut packets, level);
@@ -33,23 +34,24 @@ pub(super) fn run(core: &mut Core) {
     core.fast.plain = packets;
 }
 
-/// Finds each packet's plan, and leaves to the stages what has none. Returns how many levels the deepest has.
-fn find(core: &mut Core, packets: &mut Vec<Packet>) -> usize {
-    let (mut levels, mut made, mut others) = (0, 0, 0);
+/// Finds each packet's plan, and leaves to the stages what has none. The others pay their hop. Returns how many levels the
+/// deepest has.
+fn find(core: &mut Core, packets: &mut Vec<Packet>, origin: Origin) -> u8 {
+    let (mut levels, mut made, mut others, mut clear) = (0, 0, 0, 0);
     for packet in packets.iter_mut() {
         let before = core.fast.plans_made;
-        packet.plan = look_up(core, packet);
-        // The stages count their own look-ups.
-        let counts = usize::from(core.fast.plans_made != before);
+        packet.plan = look_up(core, packet, origin);
         match packet.plan {
-            Plan::Protect(rule) => {
-                made += counts;
-                packet.rule = rule;
-                levels = levels.max(core.bindings.way(rule).map_or(0, Way::levels));
+            Plan::Protect(_) => levels = levels.max(packet.levels),
+            Plan::Clear(_) => clear += 1,
+            Plan::Slow | Plan::Refused => {
+                // The stages count their own look-ups.
+                others += 1;
+                continue;
             }
-            Plan::Clear(_) => made += counts,
-            Plan::Slow | Plan::Refused => others += 1,
         }
+        made += usize::from(core.fast.plans_made != before);
+        pay_hop(packet);
     }
     if others > 0 {
         for packet in packets.extract_if(.., |packet| matches!(packet.plan, Plan::Slow | Plan::Refused)) {
@@ -61,20 +63,21 @@ fn find(core: &mut Core, packets: &mut Vec<Packet>) -> usize {
     }
     core.counters.add(Tally::FlowMiss, made);
     core.counters.add(Tally::FlowHit, packets.len().saturating_sub(made));
+    core.counters.add(Tally::Clear, clear);
     levels
 }
 
-fn look_up(core: &mut Core, packet: &Packet) -> Plan {
+#[inline]
+fn look_up(core: &mut Core, packet: &mut Packet, origin: Origin) -> Plan {
     if !core.fast.detours.is_empty() && core.fast.detours.contains(&packet.key) {
         return Plan::Slow;
     }
-    let Core { fast, sad, bindings, fib, berths, settings, .. } = core;
-    let Some(flow) = fast.flows.find(packet.place, &packet.key) else {
-        let plan = plan::make(core, &packet.key, packet.origin);
-        core.fast.flows.insert(packet.place, packet.key, plan);
-        core.fast.plans_made = core.fast.plans_made.wrapping_add(1);
-        return look_up(core, packet);
+    let at = match core.fast.flows.find(packet.place, &packet.key) {
+        Some(at) => at,
+        None => make_plan(core, packet, origin),
     };
+    let Core { fast, sad, bindings, fib, berths, settings, .. } = core;
+    let flow = fast.flows.at(at);
     if flow.came_by != packet.came_by {
         let opener = sad.opener(packet.sa);
         if !opener.is_some_and(|opener| opener.selector.contains(&packet.key.tuple())) {
@@ -82,9 +85,14 @@ fn look_up(core: &mut Core, packet: &Packet) -> Plan {
         }
         flow.came_by = packet.came_by;
     }
-    let room = match flow.plan {
+    let plan = flow.plan();
+    let room = match plan {
         Plan::Slow | Plan::Refused => return Plan::Slow,
-        Plan::Clear(egress) => fast.egresses.get(egress).map_or(0, |egress| egress.mtu),
+        Plan::Clear(egress) => {
+            let Some(egress) = fast.egresses.get(egress) else { return Plan::Slow };
+            packet.berth = egress.berth;
+            egress.mtu
+        }
         Plan::Protect(rule) => {
             let Some(way) = bindings.ready_way(rule, sad, fib, berths) else { return Plan::Slow };
             if flow.goes_by != way.serial {
@@ -95,6 +103,7 @@ fn look_up(core: &mut Core, packet: &Packet) -> Plan {
                 flow.goes_by = way.serial;
             }
             way.prefetch(sad);
+            (packet.berth, packet.levels) = (way.berth, way.levels());
             way.room
         }
     };
@@ -105,19 +114,24 @@ fn look_up(core: &mut Core, packet: &Packet) -> Plan {
         fast.detours.push(packet.key);
         return Plan::Slow;
     }
-    flow.plan
+    plan
 }
 
-/// Gives a number to every packet that has such a level, in their order, and wraps it. At the first level each packet,
-/// protected or not, pays its hop.
-fn number(core: &mut Core, packets: &mut Vec<Packet>, level: usize) {
+#[cold]
+fn make_plan(core: &mut Core, packet: &Packet, origin: Origin) -> FlowIndex {
+    let plan = plan::make(core, &packet.key, packet.origin(origin));
+    core.fast.plans_made = core.fast.plans_made.wrapping_add(1);
+    core.fast.flows.insert(packet.place, packet.key, plan)
+}
+
+/// Gives a number to every packet that has such a level, in their order, and wraps it.
+fn number(core: &mut Core, packets: &mut Vec<Packet>, level: u8) {
     let mut failed = None;
     for (at, packet) in packets.iter_mut().enumerate() {
-        let Plan::Protect(rule) = packet.plan else { continue };
-        if level == 0 {
-            pay_hop(packet);
+        if packet.levels <= level {
+            continue;
         }
-        if let Err(reason) = wrap(core, packet, rule, level) {
+        if let Err(reason) = wrap(core, packet) {
             failed.get_or_insert(Vec::new()).push((at, reason));
         }
     }
@@ -131,9 +145,7 @@ fn number(core: &mut Core, packets: &mut Vec<Packet>, level: usize) {
 /// RFC 1812 §5.3.1, with the checksum kept right (RFC 1624): the time to live is the upper octet of its word.
 #[inline]
 fn pay_hop(packet: &mut Packet) {
-    if packet.origin.is_transit()
-        && let Some(header) = packet.frame.bytes_mut().first_chunk_mut::<{ ipv4::HEADER_OCTETS }>()
-    {
+    if let Some(header) = packet.frame.bytes_mut().first_chunk_mut::<{ ipv4::HEADER_OCTETS }>() {
         header[8] = header[8].wrapping_sub(1);
         let sum = u32::from(u16::from_be_bytes([header[10], header[11]])) + 0x100;
         header[10..12].copy_from_slice(&((sum + (sum >> 16)) as u16).to_be_bytes());
@@ -165,88 +177,96 @@ const TAIL_OCTETS: usize = 24;
 /// Octets of the ICV of every AEAD of RFC 4106 and RFC 7634.
 const ICV_OCTETS: usize = 16;
 
-fn wrap(core: &mut Core, packet: &mut Packet, rule: RuleId, at: usize) -> Result<(), DropReason> {
-    let Core { bindings, sad, settings, .. } = core;
-    let Some(level) = bindings.way(rule).and_then(|way| way.level(at)) else { return Ok(()) };
-    // Checked before a number is spent on it.
-    if packet.frame.headroom() < HEADERS_OCTETS || packet.frame.tailroom() < TAIL_OCTETS {
-        return Err(DropReason::NoRoom);
-    }
+fn wrap(core: &mut Core, packet: &mut Packet) -> Result<(), DropReason> {
+    let Plan::Protect(rule) = packet.plan else { return Ok(()) };
+    let Core { bindings, sad, .. } = core;
+    let Some(level) = bindings.way(rule).and_then(|way| way.level(packet.level)) else { return Ok(()) };
     let sealer = sad.sealer_mut(level.sa).ok_or(DropReason::NoSa)?;
     let inner = packet.frame.len();
-    let sequence = sealer.number(inner, core.stamp);
-    packet.sequence = sequence.unwrap_or_default();
-    packet.sa = level.sa;
-    packet.esp_at = level.esp_at.into();
     let pad = (inner + esp::TRAILER_OCTETS).wrapping_neg() % 4;
     let tail = &TAILS[usize::from(packet.is_ipv6)][pad];
-    let wrapped = packet.frame.append(tail, pad + esp::TRAILER_OCTETS + ICV_OCTETS)
-        && packet.frame.prepend(&level.headers, level.octets.into());
-    if !wrapped {
-        return Err(DropReason::NoRoom);
-    }
+    let headers = (&level.headers, usize::from(level.octets));
+    // Before a number is spent on it.
+    let enclosed = packet.frame.enclose(headers, (tail, pad + esp::TRAILER_OCTETS + ICV_OCTETS));
+    let headers = enclosed.ok_or(DropReason::NoRoom)?;
+    let (sequence, limit) = sealer.number(inner, core.stamp);
+    packet.sequence = sequence.unwrap_or_default();
+    (packet.sa, packet.esp_at) = (level.sa, level.esp_at);
+    packet.level += 1;
+    packet.is_ipv6 = level.is_ipv6;
     packet.head.dont_fragment = level.is_ipv6
-        || match settings.outer_fragmentation {
+        || match core.settings.outer_fragmentation {
             OuterFragmentation::CopyDontFragment => packet.head.dont_fragment,
             OuterFragmentation::SetDontFragment => true,
             OuterFragmentation::ClearDontFragment => false,
         };
-    packet.is_ipv6 = level.is_ipv6;
-    if !level.is_ipv6 {
+    let esp_octets = inner + pad + esp::TRAILER_OCTETS + ICV_OCTETS + TEXT_AT;
+    headers[NUMBER_AT..][..4].copy_from_slice(&(packet.sequence as u32).to_be_bytes());
+    if level.is_ipv6 {
+        fill_in_ipv6(headers, packet.head, esp_octets);
+    } else {
         core.ipv4_id = core.ipv4_id.wrapping_add(1);
+        if level.in_udp {
+            let octets = (esp_octets + udp::HEADER_OCTETS) as u16;
+            headers[ESP_AT - 4..][..2].copy_from_slice(&octets.to_be_bytes());
+            fill_in_ipv4::<{ ESP_AT - udp::HEADER_OCTETS }>(
+                headers,
+                level.sum,
+                packet.head,
+                esp_octets,
+                core.ipv4_id,
+            );
+        } else {
+            fill_in_ipv4::<ESP_AT>(headers, level.sum, packet.head, esp_octets, core.ipv4_id);
+        }
     }
-    packet.level += 1;
-    fill_in(packet, level, core.ipv4_id);
-    let limit = sealer.due();
     if let Some(limit) = limit {
         encap::report_limit(core, packet.sa, limit);
     }
-    sequence.map(|_| ()).ok_or(DropReason::SaExpired)
+    if sequence.is_some() { Ok(()) } else { Err(DropReason::SaExpired) }
 }
 
-/// What differs from packet to packet: lengths, identification, DF, traffic class, checksum, and the sequence number.
-fn fill_in(packet: &mut Packet, level: &Level, id: u16) {
-    let (ip_at, esp_at) = (usize::from(level.ip_at), usize::from(level.esp_at));
-    let octets = packet.frame.bytes_mut();
-    let total = octets.len() - ip_at;
-    let Some((head, esp_header)) = octets.split_at_mut_checked(esp_at) else { return };
-    if let Some(number) = esp_header.get_mut(4..8) {
-        number.copy_from_slice(&(packet.sequence as u32).to_be_bytes());
-    }
-    let Some(ip) = head.get_mut(ip_at..) else { return };
-    if level.is_ipv6 {
-        let Some(header) = ip.first_chunk_mut::<{ ipv6::HEADER_OCTETS }>() else { return };
-        ipv6::set_traffic_class(header, packet.head.traffic_class);
-        header[4..6].copy_from_slice(&((total - ipv6::HEADER_OCTETS) as u16).to_be_bytes());
-        return;
-    }
-    if level.in_udp
-        && let Some(header) =
-            ip.get_mut(ipv4::HEADER_OCTETS..).and_then(<[u8]>::first_chunk_mut::<{ udp::HEADER_OCTETS }>)
-    {
-        header[4..6].copy_from_slice(&((total - ipv4::HEADER_OCTETS) as u16).to_be_bytes());
-    }
-    let Some(header) = ip.first_chunk_mut::<{ ipv4::HEADER_OCTETS }>() else { return };
-    let flags: u16 = if packet.head.dont_fragment { 0x4000 } else { 0 };
-    let sum =
-        level.sum + u32::from(packet.head.traffic_class) + total as u32 + u32::from(id) + u32::from(flags);
+/// Octets between the beginning of ESP and its text: header and IV.
+const TEXT_AT: usize = esp::HEADER_OCTETS + 8;
+/// Where ESP begins in headers made ready: they end where the text begins.
+const ESP_AT: usize = HEADERS_OCTETS - TEXT_AT;
+/// Where its sequence number is.
+const NUMBER_AT: usize = ESP_AT + 4;
+
+/// What differs from packet to packet in an IPv4 header that ends there: length, identification, DF, traffic class, checksum.
+#[inline]
+fn fill_in_ipv4<const END: usize>(
+    headers: &mut [u8; HEADERS_OCTETS],
+    sum: u32,
+    head: Head,
+    esp_octets: usize,
+    id: u16,
+) {
+    let total = (HEADERS_OCTETS - TEXT_AT - END + ipv4::HEADER_OCTETS + esp_octets) as u16;
+    let flags: u16 = if head.dont_fragment { 0x4000 } else { 0 };
+    let sum = sum + u32::from(head.traffic_class) + u32::from(total) + u32::from(id) + u32::from(flags);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    header[1] = packet.head.traffic_class;
-    header[2..4].copy_from_slice(&(total as u16).to_be_bytes());
+    let header = &mut headers[END - ipv4::HEADER_OCTETS..END];
+    header[1] = head.traffic_class;
+    header[2..4].copy_from_slice(&total.to_be_bytes());
     header[4..6].copy_from_slice(&id.to_be_bytes());
     header[6..8].copy_from_slice(&flags.to_be_bytes());
     header[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
+/// The same of an IPv6 header right in front of ESP: length and traffic class.
+fn fill_in_ipv6(headers: &mut [u8; HEADERS_OCTETS], head: Head, esp_octets: usize) {
+    let header = headers[..ESP_AT].last_chunk_mut::<{ ipv6::HEADER_OCTETS }>();
+    let header = header.expect("headers made ready are longer than one of IPv6");
+    ipv6::set_traffic_class(header, head.traffic_class);
+    header[4..6].copy_from_slice(&(esp_octets as u16).to_be_bytes());
+}
+
 /// The AEAD over all packets that have such a level. Returns how many they were.
-fn seal(core: &mut Core, packets: &mut [Packet], level: usize) -> usize {
+fn seal(core: &mut Core, packets: &mut [Packet], level: u8) -> usize {
     let mut jobs = SealJob::recycle(std::mem::take(&mut core.fast.seal_jobs));
-    for packet in packets.iter_mut() {
-        let Plan::Protect(rule) = packet.plan else { continue };
-        if core.bindings.way(rule).is_none_or(|way| way.levels() <= level) {
-            continue;
-        }
+    for packet in packets.iter_mut().filter(|packet| packet.levels > level) {
         let Some(sealer) = core.sad.sealer(packet.sa) else { continue };
         let esn_high = sealer.esn.then_some((packet.sequence >> 32) as u32);
         let at = usize::from(packet.esp_at);
@@ -266,24 +286,22 @@ fn send(core: &mut Core, packets: &mut Vec<Packet>) {
             core.accounts.levels(packet.level.into(), packet.depth.into(), 1);
         }
     }
-    let mut clear = 0;
     for mut packet in packets.drain(..) {
-        let berth = match packet.plan {
-            Plan::Protect(rule) => core.bindings.way(rule).map(|way| way.berth),
-            Plan::Clear(egress) => {
-                clear += 1;
-                pay_hop(&mut packet);
-                core.fast.egresses.get(egress).and_then(|egress| {
-                    packet.frame.prepend(&egress.header, egress.octets).then_some(egress.berth)
-                })
-            }
-            Plan::Slow | Plan::Refused => None,
+        let addressed = match packet.plan {
+            Plan::Clear(egress) => core
+                .fast
+                .egresses
+                .get(egress)
+                .is_some_and(|egress| packet.frame.prepend(&egress.header, egress.octets)),
+            // Its outermost level has the link header.
+            _ => true,
         };
-        match berth.and_then(|at| core.berths.get_mut(at)) {
-            Some(berth) if berth.queue.len() < TRANSMIT_QUEUE_MAX => berth.queue.push(packet.frame),
-            Some(_) => core.discard_frame(packet.frame, DropReason::TransmitFull),
-            None => core.discard_frame(packet.frame, DropReason::NoRoom),
+        match core.berths.get_mut(usize::from(packet.berth)) {
+            Some(berth) if addressed && berth.queue.len() < TRANSMIT_QUEUE_MAX => {
+                berth.queue.push(packet.frame);
+            }
+            Some(_) if addressed => core.discard_frame(packet.frame, DropReason::TransmitFull),
+            _ => core.discard_frame(packet.frame, DropReason::NoRoom),
         }
     }
-    core.counters.add(Tally::Clear, clear);
 }

@@ -15,29 +15,45 @@ use warren_seam::{MacAddress, Side};
 pub(super) struct Packet {
     pub(super) frame: Frame,
     pub(super) key: FlowKey,
+    /// Its sequence number in the SA at work on it.
+    pub(super) sequence: u64,
+    pub(super) plan: Plan,
     /// Where its flow is kept.
     pub(super) place: Place,
-    pub(super) origin: Origin,
-    pub(super) head: Head,
-    /// Its place in the batch.
-    pub(super) at: u16,
-    /// Levels of ESP taken off so far.
-    pub(super) depth: u8,
-    /// Levels of ESP put on so far.
-    pub(super) level: u8,
-    /// The rule of the SA that it has just come out of; once it has a plan, the one that protects it.
+    /// The rule of the SA that it has just come out of.
     pub(super) rule: RuleId,
     /// The SA at work on it, or the last that was.
     pub(super) sa: SaIndex,
     /// The number of the inbound SA that it came out of, among all that ever were; 0 for none.
     pub(super) came_by: u32,
+    pub(super) head: Head,
+    /// The port that it leaves by.
+    pub(super) berth: u16,
+    /// Its place in the batch.
+    pub(super) at: u16,
     /// Where ESP begins.
-    pub(super) esp_at: u16,
-    /// Its sequence number in that SA.
-    pub(super) sequence: u64,
-    pub(super) plan: Plan,
+    pub(super) esp_at: u8,
+    /// Levels of ESP taken off so far.
+    pub(super) depth: u8,
+    /// Levels of ESP put on so far.
+    pub(super) level: u8,
+    /// Levels that there will be.
+    pub(super) levels: u8,
     /// The header that was put on last is one of IPv6.
     pub(super) is_ipv6: bool,
+    /// What the SAD says of it, if it may be ESP to us.
+    pub(super) found: Found,
+}
+
+/// What the SAD says of ESP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// To be opened.
+    Ours,
+    /// No SA of ours: a flow like others.
+    Transit,
+    /// The stages know why not.
+    Doubtful,
 }
 
 /// What stands in an IPv4 header besides the flow.
@@ -61,48 +77,37 @@ const SYN: u8 = 0x02;
 const TCP_FLAGS_AT: usize = ipv4::HEADER_OCTETS + 13;
 
 impl Packet {
-    /// Takes the link header off a frame and reads the packet. What is not plain comes back as it was.
+    /// A packet that has just been read, at this place in its batch.
     #[inline]
-    pub(super) fn read(
-        mut frame: Frame,
-        at: u16,
-        link: Link,
-        mac: MacAddress,
-        origin: Origin,
-    ) -> Result<Self, Frame> {
-        let link_octets = match link {
-            Link::Ethernet => {
-                let plain = frame.bytes().first_chunk::<{ ethernet::HEADER_OCTETS }>();
-                if !plain.is_some_and(|header| header[..6] == mac.0 && header[12..] == TYPE_IPV4) {
-                    return Err(frame);
-                }
-                ethernet::HEADER_OCTETS
-            }
-            Link::Ip => 0,
-        };
-        let Some((key, head)) = read(&frame.bytes()[link_octets..], door(origin)) else { return Err(frame) };
-        if !frame.pop_front(link_octets) {
-            return Err(frame);
-        }
-        // What Ethernet padded must not be encrypted or checked as if it were part of the packet.
-        frame.truncate(head.octets.into());
-        Ok(Self {
+    pub(super) fn new(frame: Frame, at: u16, key: FlowKey, head: Head, place: Place) -> Self {
+        Self {
             frame,
             key,
-            place: Place::default(),
-            origin,
-            head,
-            at,
-            depth: 0,
-            level: 0,
+            sequence: 0,
+            plan: Plan::Slow,
+            place,
             rule: RuleId(0),
             sa: 0,
             came_by: 0,
+            head,
+            berth: 0,
+            at,
             esp_at: 0,
-            sequence: 0,
-            plan: Plan::Slow,
+            depth: 0,
+            level: 0,
+            levels: 0,
             is_ipv6: false,
-        })
+            found: Found::Transit,
+        }
+    }
+
+    /// Where it came from, in a batch that did from there.
+    #[inline]
+    pub(super) const fn origin(&self, batch: Origin) -> Origin {
+        match (batch.port(), self.depth) {
+            (Some(port), 1..) => Origin::Sa(port),
+            _ => batch,
+        }
     }
 
     /// Whether it is worth a look into the SAD: ESP, or UDP to where encapsulated ESP goes.
@@ -145,22 +150,40 @@ impl Packet {
     }
 
     /// The same packet for the stages.
-    pub(super) fn into_slot(self) -> Result<Slot, (Frame, DropReason)> {
+    pub(super) fn into_slot(self, batch: Origin) -> Result<Slot, (Frame, DropReason)> {
+        let origin = self.origin(batch);
         match Summary::of(self.frame.bytes()) {
-            Ok(summary) => Ok(self.with_summary(summary)),
+            Ok(summary) => {
+                let mut slot = Slot::new(self.frame, summary, origin);
+                (slot.depth, slot.rule, slot.sa) = (self.depth, self.rule, self.sa);
+                (slot.sequence, slot.esp_at) = (self.sequence, self.esp_at.into());
+                Ok(slot)
+            }
             Err(malformed) => Err((self.frame, malformed.into())),
         }
     }
+}
 
-    fn with_summary(self, summary: Summary) -> Slot {
-        let mut slot = Slot::new(self.frame, summary, self.origin);
-        (slot.depth, slot.rule, slot.sa) = (self.depth, self.rule, self.sa);
-        (slot.sequence, slot.esp_at) = (self.sequence, self.esp_at);
-        slot
+/// Octets of the link header.
+pub(super) const fn link_octets(link: Link) -> usize {
+    match link {
+        Link::Ethernet => ethernet::HEADER_OCTETS,
+        Link::Ip => 0,
     }
 }
 
-const fn door(origin: Origin) -> Door {
+/// What stands behind the link header of a frame to that address; `None` for anything but IPv4.
+#[inline]
+pub(super) fn behind_link(octets: &[u8], link: Link, mac: MacAddress) -> Option<&[u8]> {
+    if link == Link::Ip {
+        return Some(octets);
+    }
+    let (header, packet) = octets.split_first_chunk::<{ ethernet::HEADER_OCTETS }>()?;
+    (header[..6] == mac.0 && header[12..] == TYPE_IPV4).then_some(packet)
+}
+
+/// By which door the packets of a batch came.
+pub(super) const fn door(origin: Origin) -> Door {
     match origin {
         Origin::Port(_, Side::Inside) => Door::Inside,
         _ => Door::Outside,
@@ -170,8 +193,7 @@ const fn door(origin: Origin) -> Door {
 /// The flow of a packet that is not plain, with options or a first fragment, where it can be seen: its plain packets must not
 /// overtake it.
 pub(super) fn flow_of(frame: &Frame, link: Link, origin: Origin) -> Option<FlowKey> {
-    let link_octets = if link == Link::Ethernet { ethernet::HEADER_OCTETS } else { 0 };
-    let summary = Summary::of(frame.bytes().get(link_octets..)?).ok()?;
+    let summary = Summary::of(frame.bytes().get(link_octets(link)..)?).ok()?;
     FlowKey::of(&summary.tuple, door(origin))
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Way {
     /// The SA of the first level among all that ever were: whose selector was asked about a flow.
     pub(super) serial: u32,
     /// The port it leaves by.
-    pub(super) berth: usize,
+    pub(super) berth: u16,
     /// The innermost level, which nearly all have alone.
     first: Option<Level>,
     /// Those around it, from the inside out.
@@ -51,8 +51,6 @@ pub(super) struct Level {
     pub(super) headers: [u8; HEADERS_OCTETS],
     /// How much of it.
     pub(super) octets: u8,
-    /// Where the IP header begins in a packet that has it all.
-    pub(super) ip_at: u8,
     /// Where ESP does.
     pub(super) esp_at: u8,
     pub(super) is_ipv6: bool,
@@ -83,16 +81,16 @@ impl Way {
 
     /// How many levels it has.
     #[inline]
-    pub(super) fn levels(&self) -> usize {
-        self.around.len() + usize::from(self.first.is_some())
+    pub(super) fn levels(&self) -> u8 {
+        self.around.len() as u8 + u8::from(self.first.is_some())
     }
 
     /// One of its levels, from the inside out.
     #[inline]
-    pub(super) fn level(&self, at: usize) -> Option<&Level> {
+    pub(super) fn level(&self, at: u8) -> Option<&Level> {
         match at {
             0 => self.first.as_ref(),
-            _ => self.around.get(at - 1),
+            _ => self.around.get(usize::from(at) - 1),
         }
     }
 
@@ -128,7 +126,7 @@ impl Way {
         let mut carried: Option<FiveTuple> = None;
         for (at, &index) in stack.iter().enumerate() {
             let sa = sad.outbound(index)?;
-            let sealer = sa.sealer.as_deref()?;
+            let sealer = sad.sealer(index)?;
             // What an inner level looks like from outside is the same for all its packets.
             if carried.is_some_and(|tuple| !sealer.selector.contains(&tuple)) {
                 return None;
@@ -193,7 +191,6 @@ impl Level {
         let mut level = Self {
             headers: [0; HEADERS_OCTETS],
             octets: headers.len() as u8,
-            ip_at: ip_at as u8,
             esp_at: esp_at as u8,
             is_ipv6: shape.remote.is_ipv6(),
             in_udp,

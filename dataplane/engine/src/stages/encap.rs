@@ -56,7 +56,7 @@ pub(crate) fn stack_of<'a>(core: &'a Core, slot: &Slot) -> Option<&'a Stack> {
 #[must_use]
 pub(crate) fn foreign_owner(core: &Core, index: SaIndex) -> Option<WorkerIndex> {
     let sa = core.sad.outbound(index)?;
-    (sa.sealer.is_none()).then_some(sa.owner)
+    core.sad.sealer(index).is_none().then_some(sa.owner)
 }
 
 /// Nothing is ready to protect it: it is dropped, and control is asked once (REQUIREMENTS F-24).
@@ -88,8 +88,8 @@ pub(crate) fn encap(core: &mut Core, lane: &mut Vec<Slot>) {
 #[inline]
 pub(crate) fn take_number(core: &mut Core, index: SaIndex, inner: usize) -> Result<u64, DropReason> {
     let sealer = core.sad.sealer_mut(index).ok_or(DropReason::NoSa)?;
-    let sequence = sealer.number(inner, core.stamp);
-    if let Some(limit) = sealer.due() {
+    let (sequence, limit) = sealer.number(inner, core.stamp);
+    if let Some(limit) = limit {
         report_limit(core, index, limit);
     }
     sequence.ok_or(DropReason::SaExpired)

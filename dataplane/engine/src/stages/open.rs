@@ -46,7 +46,8 @@ pub(crate) fn proven(core: &Core, index: SaIndex, verdict: Verdict) -> Result<()
 /// so this step decides again.
 pub(crate) fn accept(core: &mut Core, lane: &mut Vec<Slot>) {
     for slot in lane.iter_mut() {
-        let from = SocketAddr::new(slot.summary.tuple.source, slot.summary.tuple.source_port.unwrap_or(0));
+        let tuple = &slot.summary.tuple;
+        let from = || SocketAddr::new(tuple.source, tuple.source_port.unwrap_or(0));
         let esp_octets = slot.frame.len() - usize::from(slot.esp_at);
         slot.failure = accept_number(core, slot.sa, slot.sequence, esp_octets, from).err();
     }
@@ -60,11 +61,11 @@ pub(crate) fn accept_number(
     index: SaIndex,
     sequence: u64,
     esp_octets: usize,
-    from: SocketAddr,
+    from: impl Fn() -> SocketAddr,
 ) -> Result<(), DropReason> {
     let stamp = core.stamp;
     let sa = core.sad.inbound_mut(index).expect("lookup found it in this turn");
-    let (id, shape) = (sa.id, sa.shape);
+    let id = sa.id;
     let opener = sa.opener.as_deref_mut().expect("lookup keeps only packets of our own SAs");
     if opener.usage.is_exhausted() {
         return Err(DropReason::SaExpired);
@@ -74,19 +75,20 @@ pub(crate) fn accept_number(
         opener.usage.meter.replayed();
         return Err(DropReason::Replayed);
     }
-    let payload = esp_octets - shape.transform.overhead_octets();
+    let payload = esp_octets - sa.shape.transform.overhead_octets();
     opener.usage.add(payload);
     opener.usage.meter.pass(payload, opener.window.highest(), stamp);
     let limit = opener.usage.due(false, false);
     let first = !std::mem::replace(&mut opener.first_reported, true);
     // Only the newest packet says where the peer is: an old one that was held back on the way must not.
-    let moved = newest && matches!(shape.encapsulation, Encapsulation::Udp { .. }) && from != opener.seen;
+    let moved =
+        newest && matches!(sa.shape.encapsulation, Encapsulation::Udp { .. }) && from() != opener.seen;
     if moved {
-        opener.seen = from;
+        opener.seen = from();
     }
     core.counters.add(crate::counters::Tally::Opened, 1);
     if first || moved || limit.is_some() {
-        report(core, index, id, first, moved.then_some(from), limit);
+        report(core, index, id, first, moved.then(from), limit);
     }
     Ok(())
 }
