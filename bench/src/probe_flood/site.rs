@@ -114,6 +114,7 @@ pub(crate) fn outbound(from: u8, to: u8, selector: Selector) -> Result<OutboundS
         volume: UNLIMITED,
         mode: warren_seam::SaMode::Tunnel,
         rule: RULE,
+        lane: 0,
         sequence: 0,
     })
 }
@@ -138,6 +139,7 @@ pub(crate) fn mirrored(sa: OutboundSa) -> InboundSa {
         volume: UNLIMITED,
         mode: sa.mode,
         rule: sa.rule,
+        lane: 0,
         carrier: warren_seam::Carrier::Network,
         sequence: 0,
     }

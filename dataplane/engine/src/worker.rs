@@ -207,9 +207,9 @@ impl Worker {
                 core.bindings.refresh(id, &core.sad, &core.fib);
                 replaced.into_iter().for_each(|sa| self.retire(Retired::Sa(Box::new(sa))));
             }
-            Order::Bind(rule, stack) => {
-                let old = core.bindings.bind(rule, stack, &core.sad, &core.fib);
-                self.retire(Retired::Stack(old));
+            Order::Bind(rule, stacks) => {
+                let old = core.bindings.bind(rule, stacks, &core.sad, &core.fib);
+                self.retire(Retired::Stacks(old));
             }
             Order::Discovery(discovery) => {
                 let old = core.lookout.look_for(discovery);
@@ -249,8 +249,8 @@ impl Worker {
 
     fn close_passages(&mut self) {
         let core = &mut self.core;
-        while let Some((stack, removed)) = core.bindings.passages.close(&mut core.sad, core.now) {
-            drop(self.link.retired.push(Retired::Stack(stack)));
+        while let Some((stacks, removed)) = core.bindings.passages.close(&mut core.sad, core.now) {
+            drop(self.link.retired.push(Retired::Stacks(stacks)));
             for sa in removed {
                 drop(self.link.retired.push(Retired::Sa(Box::new(sa))));
             }

@@ -18,6 +18,7 @@
 
 pub mod af_xdp;
 pub mod cycles;
+mod flow_rules;
 mod frame;
 pub mod limits;
 mod memory;
@@ -27,6 +28,9 @@ mod tun;
 mod umem;
 mod xdp_link;
 
+pub use flow_rules::{
+    EthtoolFlows, FlowMatch, FlowRule, FlowTable, HASH_ADDRESSES, HASH_SPI, Places, is_unsupported,
+};
 pub use frame::Frame;
 pub use memory::{MemoryLink, MemoryPort};
 pub use pcap::{CaptureError, CaptureReader, CaptureWriter, CapturedPacket, PcapPort};
