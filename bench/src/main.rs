@@ -5,6 +5,7 @@ mod aead;
 mod af_xdp;
 mod intersection;
 mod nested;
+mod peers;
 mod probe_flood;
 mod report;
 mod rounds;
@@ -40,6 +41,8 @@ enum Benchmark {
     Nested(nested::Arguments),
     /// One intersection of two full proxies.
     Intersection(intersection::Arguments),
+    /// What DPDK reaches on this machine: ipsec-secgw and dpdk-test-acl of Debian's packages.
+    Peers(peers::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn run(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
         Benchmark::AfXdp(arguments) => af_xdp::run(arguments, report),
         Benchmark::ProbeFlood(arguments) => probe_flood::run(arguments, report),
         Benchmark::Nested(arguments) => nested::run(arguments, report),
+        Benchmark::Peers(arguments) => peers::run(arguments, report),
         Benchmark::Intersection(arguments) => intersection::run(arguments, report),
     }
 }

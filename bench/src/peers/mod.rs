@@ -1,0 +1,149 @@
+//! What DPDK reaches on this machine in the same run: `ipsec-secgw` beside the whole path, `dpdk-test-acl` beside our rule
+//! matching.
+//!
+//! Both are Debian's: the programs of its packages, and the gateway's source, which is compiled in a temporary folder. They
+//! get no device of this machine, only ports in memory. What cannot be had is left out with its reason; a peer that does
+//! not do the work stops the benchmark.
+
+mod acl;
+mod pages;
+mod pcap;
+mod process;
+mod secgw;
+mod traffic;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::report::{Report, remark};
+use crate::rounds::Rounds;
+use crate::rows::{Direction, Row, Size};
+use pages::Pages;
+use secgw::{DRIVERS, Gateway};
+
+/// Where the rule sets lie unless another place is named.
+const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/policies");
+
+/// Arguments of the benchmark.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Octets of the inner packets.
+    #[arg(long, value_delimiter = ',', default_value = "64,512,1420", value_parser = clap::value_parser!(u16).range(40..=1420))]
+    sizes: Vec<u16>,
+    /// How often each is measured, in alternation.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Seconds of each measurement of a gateway.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=60))]
+    seconds: u16,
+    /// The folder of the rule sets.
+    #[arg(long, default_value = POLICIES)]
+    policies: PathBuf,
+}
+
+impl Arguments {
+    /// For the suite, in full or only as far as it takes to see that everything works.
+    pub(crate) fn of_suite(is_quick: bool) -> Self {
+        let rounds = if is_quick { 1 } else { 3 };
+        Self { sizes: vec![64, 512, 1420], rounds, seconds: 2, policies: POLICIES.into() }
+    }
+}
+
+/// Measures and writes the rows.
+pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(|error| format!("a temporary folder: {error}"))?;
+    let core = last_core()?;
+    match acl::is_there() {
+        Ok(()) => rules(arguments, core, folder.path(), report)?,
+        Err(why) => remark(&format!("dpdk-test-acl: skipped, because {why}")),
+    }
+    let pages = Pages::new();
+    match Gateway::build(folder.path(), &pages, core) {
+        Ok(gateway) => whole_path(arguments, &gateway, pages.note(), report),
+        Err(why) => {
+            remark(&format!("ipsec-secgw: skipped, because {why}"));
+            Ok(())
+        }
+    }
+}
+
+/// The last core that this process may use: the first has most of what else a machine does.
+fn last_core() -> Result<usize, String> {
+    let cores = rustix::thread::sched_getaffinity(None).map_err(|error| error.to_string())?;
+    (0..rustix::thread::CpuSet::MAX_CPU)
+        .rev()
+        .find(|&core| cores.is_set(core))
+        .ok_or_else(|| "no core to run on".to_owned())
+}
+
+fn rules(arguments: &Arguments, core: usize, folder: &Path, report: &mut Report) -> Result<(), String> {
+    for name in acl::SETS {
+        let set = match acl::Set::new(&arguments.policies, name, core, folder) {
+            Ok(set) => set,
+            Err(why) => {
+                remark(&format!("dpdk-test-acl {name}: skipped, because {why}"));
+                continue;
+            }
+        };
+        set.check()?;
+        let rounds: Rounds = (0..arguments.rounds).map(|_| set.measure()).collect::<Result<_, _>>()?;
+        report.add(Row {
+            variant: Some(format!("dpdk-test-acl {name}")),
+            flows: Some(set.packets() as u32),
+            ..Row::of_cycles("peers", &rounds)
+        })?;
+    }
+    Ok(())
+}
+
+fn whole_path(
+    arguments: &Arguments,
+    gateway: &Gateway<'_>,
+    note: &str,
+    report: &mut Report,
+) -> Result<(), String> {
+    for &octets in &arguments.sizes {
+        for direction in [Direction::Encrypt, Direction::Decrypt] {
+            one_case(arguments, gateway, (direction, octets), note, report)?;
+        }
+    }
+    Ok(())
+}
+
+/// All drivers and the generator in turns.
+fn one_case(
+    arguments: &Arguments,
+    gateway: &Gateway<'_>,
+    (direction, octets): (Direction, u16),
+    note: &str,
+    report: &mut Report,
+) -> Result<(), String> {
+    let seconds = arguments.seconds.into();
+    for driver in DRIVERS {
+        gateway.check(direction, octets, driver)?;
+    }
+    let mut generator = Vec::new();
+    let mut drivers = DRIVERS.map(|driver| (driver, Vec::new()));
+    for _ in 0..arguments.rounds {
+        generator.push(gateway.generator(direction, octets, seconds)?.median());
+        for (driver, rounds) in &mut drivers {
+            rounds.push(gateway.measure(direction, octets, driver, seconds)?.median());
+        }
+    }
+    let generator: Rounds = generator.into_iter().collect();
+    for (driver, rounds) in drivers {
+        let alone = rounds.into_iter().collect::<Rounds>().less(&generator);
+        report.add(Row {
+            variant: Some(format!("ipsec-secgw {} {driver}", gateway.version)),
+            alg: Some("aes128gcm16".to_owned()),
+            dir: Some(direction),
+            generator_cycles: Some(generator.median()),
+            sas: Some(1),
+            window: Some(0),
+            note: Some(note.to_owned()),
+            ..Row::of_cycles("peers", &alone).at_rate_of(Size::Octets(octets))
+        })?;
+    }
+    Ok(())
+}
