@@ -59,7 +59,8 @@ fn reserved() -> Option<u64> {
 /// Pages that nobody uses. Zero where there are none to ask for.
 fn free() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let are_of_two_megabytes = text.lines().any(|line| line.split_whitespace().eq(["Hugepagesize:", "2048", "kB"]));
+    let are_of_two_megabytes =
+        text.lines().any(|line| line.split_whitespace().eq(["Hugepagesize:", "2048", "kB"]));
     let free = text.lines().find_map(|line| line.strip_prefix("HugePages_Free:"));
     free.filter(|_| are_of_two_megabytes).and_then(|free| free.trim().parse().ok()).unwrap_or(0)
 }

@@ -54,10 +54,11 @@ pub(super) struct Running {
 impl Running {
     /// Starts it. Its output comes line by line, though it goes to no terminal.
     pub(super) fn start<S: AsRef<OsStr>>(program: &Path, words: &[S], folder: &Path) -> Result<Self, String> {
-        let name =
-            program.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let name = program.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let mut command = Command::new("stdbuf");
         command.args(["--output=L", "--error=L"]).arg(program).args(words).current_dir(folder);
+        // Else its sockets and maps stay behind in the system's.
+        command.env("RUNTIME_DIRECTORY", folder);
         let failed = |error| format!("{name} cannot be started: {error}");
         let (reader, writer) = std::io::pipe().map_err(failed)?;
         let errors = writer.try_clone().map_err(failed)?;
@@ -78,8 +79,7 @@ impl Running {
 
     /// Cycles for one packet in each of so many seconds. Refuses when packets were dropped or none were sent.
     pub(super) fn measure(&mut self, words: &Words, seconds: usize) -> Result<Rounds, String> {
-        let looks =
-            (0..=WARM_UP + seconds).map(|_| self.look(words)).collect::<Result<Vec<_>, String>>()?;
+        let looks = (0..=WARM_UP + seconds).map(|_| self.look(words)).collect::<Result<Vec<_>, String>>()?;
         let hertz = cycles::per_second();
         looks[WARM_UP..]
             .windows(2)
@@ -247,7 +247,9 @@ mod tests {
     fn dropped_packets_and_silence_are_no_figures() {
         let mut running = saying(&PACKETS.replace("DROPPED", "3"));
         assert!(running.measure(&WORDS, 1).unwrap_err().contains("dropped 3"));
-        let mut stuck = saying("while :; do printf 'Aggregate\\npackets sent: 5\\npackets dropped: 0\\n'; sleep 0.05; done");
+        let mut stuck = saying(
+            "while :; do printf 'Aggregate\\npackets sent: 5\\npackets dropped: 0\\n'; sleep 0.05; done",
+        );
         assert!(stuck.measure(&WORDS, 2).unwrap_err().contains("sends nothing"));
         let mut gone = saying("echo cannot >&2; exit 1");
         assert!(gone.measure(&WORDS, 1).unwrap_err().contains("ended: cannot"));

@@ -10,9 +10,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::pages::{MEBIBYTES, Pages};
+use super::pcap;
 use super::process::{self, Running, Words};
 use super::traffic::{self, FAR, KEY, NEAR, PACKETS, SALT, SPI_IN, SPI_OUT, TO_FAR, TO_NEAR};
-use super::pcap;
 use crate::rounds::Rounds;
 use crate::rows::Direction;
 
@@ -61,7 +61,8 @@ impl<'a> Gateway<'a> {
         let copy = folder.join("ipsec-secgw");
         let failed = |error: std::io::Error| format!("copying {}: {error}", source.display());
         fs::create_dir_all(&copy).map_err(failed)?;
-        for file in fs::read_dir(&source).map_err(failed)?.flatten() {
+        // Its test scripts, in a folder of their own, are not wanted.
+        for file in fs::read_dir(&source).map_err(failed)?.flatten().filter(|file| file.path().is_file()) {
             fs::copy(file.path(), copy.join(file.file_name())).map_err(failed)?;
         }
         let header = copy.join("without_hardware.h");
@@ -79,10 +80,8 @@ impl<'a> Gateway<'a> {
     pub(super) fn check(&self, direction: Direction, octets: u16, driver: &str) -> Result<(), String> {
         let (into, out) = (self.file("in", direction, octets), self.file("out", direction, octets));
         pcap::write(&into, &traffic::arriving(direction, octets)?)?;
-        let ports = [
-            format!("net_pcap0,rx_pcap={}", into.display()),
-            format!("net_pcap1,tx_pcap={}", out.display()),
-        ];
+        let ports =
+            [format!("net_pcap0,rx_pcap={}", into.display()), format!("net_pcap1,tx_pcap={}", out.display())];
         let mut running = self.start(direction, driver, &ports)?;
         running.until_sent(&WORDS, PACKETS.into())?;
         running.end()?;
@@ -131,7 +130,8 @@ impl<'a> Gateway<'a> {
         // The mask names the ports on the protected side of the tunnel, where ESP is.
         let outside = if direction == Direction::Encrypt { "0x2" } else { "0x1" };
         let config = format!("(0,0,{})", self.core);
-        let own = ["--", "-p", "0x3", "-P", "-u", outside, "-t", "1", "--config", &config, "-f", "gateway.cfg"];
+        let own =
+            ["--", "-p", "0x3", "-P", "-u", outside, "-t", "1", "--config", &config, "-f", "gateway.cfg"];
         words.extend(own.map(str::to_owned));
         Running::start(&self.program, &words, self.folder)
     }

@@ -42,10 +42,14 @@ const ICV_OCTETS: usize = 16;
 /// What arrives at the gateway: inner packets of `inner_octets`, clear or in ESP.
 pub(super) fn arriving(direction: Direction, inner_octets: u16) -> Result<Vec<Vec<u8>>, String> {
     match direction {
-        Direction::Encrypt => Ok((0..PACKETS).map(|at| framed(&clear(direction, inner_octets, at))).collect()),
+        Direction::Encrypt => {
+            Ok((0..PACKETS).map(|at| framed(&clear(direction, inner_octets, at))).collect())
+        }
         Direction::Decrypt => {
             let key = SealingKey::new(Backend::best(), TRANSFORM, KEYS).map_err(|error| error.to_string())?;
-            Ok((0..PACKETS).map(|at| framed(&sealed(&key, &clear(direction, inner_octets, at), at))).collect())
+            Ok((0..PACKETS)
+                .map(|at| framed(&sealed(&key, &clear(direction, inner_octets, at), at)))
+                .collect())
         }
     }
 }
@@ -61,7 +65,9 @@ pub(super) fn check(direction: Direction, inner_octets: u16, left: &[Vec<u8>]) -
         let wrong = |what: &str| format!("packet {at} {what}");
         let packet = frame.get(ethernet::HEADER_OCTETS..).ok_or_else(|| wrong("is no frame"))?;
         let inner = match direction {
-            Direction::Encrypt => opened(&key, packet).ok_or_else(|| wrong("is not protected under the key"))?,
+            Direction::Encrypt => {
+                opened(&key, packet).ok_or_else(|| wrong("is not protected under the key"))?
+            }
             Direction::Decrypt => packet.to_vec(),
         };
         // An Ethernet frame has a least length, so padding may follow.
