@@ -33,7 +33,8 @@ Builds, tests and demonstrates Warren.
   cargo xtask interop [CASE]...
       The foreign-peer cases, or those whose name contains one of the words.
   cargo xtask bench [...]
-      The benchmarks; further words go to them.
+      The benchmarks; further words go to them. With --peers, DPDK's gateway and rule matching beside ours, from
+      Debian's packages.
   cargo xtask fmt
       Formats everything.
   cargo xtask sweep
@@ -71,7 +72,7 @@ fn dispatch(name: &str, arguments: Arguments) -> Result<bool, Failure> {
             cargo(&test::RELEASE_PROGRAMS)?;
             run(Command::new(repository::release("sim")).args(arguments.rest()))
         }
-        "bench" => built_and_run("warren-bench", "warren-bench", arguments),
+        "bench" => bench(arguments),
         "interop" => {
             xtask::lab::require_root()?;
             cargo(&test::RELEASE_PROGRAMS)?;
@@ -88,10 +89,18 @@ fn dispatch(name: &str, arguments: Arguments) -> Result<bool, Failure> {
     }
 }
 
+fn bench(arguments: Arguments) -> Result<bool, Failure> {
+    let words = arguments.rest();
+    if words.iter().any(|word| word == "peers" || word == "--peers") {
+        setup::for_peers();
+    }
+    built_and_run("warren-bench", "warren-bench", words)
+}
+
 /// Builds a program of the workspace with optimisation and runs it with the words that are left.
-fn built_and_run(package: &str, program: &str, arguments: Arguments) -> Result<bool, Failure> {
+fn built_and_run(package: &str, program: &str, words: Vec<String>) -> Result<bool, Failure> {
     cargo(&["build", "--release", "--locked", "--package", package])?;
-    run(Command::new(repository::release(program)).args(arguments.rest()))
+    run(Command::new(repository::release(program)).args(words))
 }
 
 fn cargo(words: &[&str]) -> Result<(), Failure> {
