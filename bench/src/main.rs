@@ -8,8 +8,11 @@ mod nested;
 mod peers;
 mod probe_flood;
 mod report;
+mod ring_seal;
 mod rounds;
 mod rows;
+mod track;
+mod whole_path;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +34,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Benchmark {
+    /// The whole path on one core: cycles per packet for packets that are sealed and packets that are opened.
+    WholePath(whole_path::Arguments),
     /// Sealing and opening alone, by each backend, beside one seal by ring.
     Aead(aead::Arguments),
     /// Packets per second through AF_XDP sockets over veth, in namespaces of its own (needs root).
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
 
 fn run(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
     match benchmark {
+        Benchmark::WholePath(arguments) => whole_path::run(arguments, report),
         Benchmark::Aead(arguments) => aead::run(arguments, report),
         Benchmark::AfXdp(arguments) => af_xdp::run(arguments, report),
         Benchmark::ProbeFlood(arguments) => probe_flood::run(arguments, report),

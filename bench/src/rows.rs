@@ -331,7 +331,8 @@ mod tests {
         let rounds: Rounds = [70.0, 71.0, 72.0].into_iter().collect();
         let row = Row::of_cycles("whole-path", &rounds).at_rate_of(Size::Octets(64)).meant_within(Some(75.0));
         let line = serde_json::to_string(&row).unwrap();
-        assert_eq!(serde_json::from_str::<Row>(&line).unwrap(), row);
+        let read: Row = serde_json::from_str(&line).unwrap();
+        assert_eq!((&read.name, read.cycles_per_packet, read.size), (&row.name, Some(71.0), row.size));
         assert!(
             !line.contains("levels") && line.contains(r#""size":64"#) && line.contains(r#""within":true"#)
         );

@@ -1,5 +1,6 @@
 //! What the stages work with besides the packets themselves: one worker's tables, memory, ports and counters.
 
+use crate::accounting::Accounts;
 use crate::bindings::Bindings;
 use crate::counters::{Tally, WorkerCounters};
 use crate::drop_reason::DropReason;
@@ -157,6 +158,8 @@ pub(crate) struct Core {
     pub ipv4_id: u16,
     /// What is counted.
     pub(crate) counters: Arc<WorkerCounters>,
+    /// Where the cycles go.
+    pub(crate) accounts: Accounts,
     /// What control hears.
     pub(crate) events: EventOutlet,
     /// Vectors that are reused.
@@ -187,6 +190,7 @@ impl Core {
             lookout: Lookout::new(settings.hash_seed),
             icmp_rate: TokenBucket::new(ICMP_BURST, ICMP_PER_SECOND),
             counters: Arc::default(),
+            accounts: Accounts::new(settings.sample_every),
             events,
             settings,
             bench: Workbench::default(),

@@ -3,6 +3,7 @@
 //! What is costly about a command (compiling rules, expanding keys, freeing what they replace) happens here, on
 //! control's core.
 
+use crate::accounting::{StageSnapshot, WorkerAccounts};
 use crate::bindings::{Bindings, bound_rules};
 use crate::counters::{CounterSnapshot, WorkerCounters};
 use crate::fib::Fib;
@@ -72,6 +73,7 @@ pub(crate) struct Line {
     pub applied: Arc<AtomicU64>,
     pub bell: Arc<Bell>,
     pub counters: Arc<WorkerCounters>,
+    pub accounts: Arc<WorkerAccounts>,
     pub board: PortBoard,
 }
 
@@ -176,6 +178,20 @@ impl Handle {
     #[must_use]
     pub fn worker_counters(&self) -> Vec<CounterSnapshot> {
         self.lines.iter().map(|line| line.counters.snapshot()).collect()
+    }
+
+    /// What the stages have cost, all workers together.
+    #[must_use]
+    pub fn stages(&self) -> StageSnapshot {
+        let mut sum = StageSnapshot::default();
+        self.lines.iter().for_each(|line| sum.add(&line.accounts.snapshot()));
+        sum
+    }
+
+    /// What they have cost each worker.
+    #[must_use]
+    pub fn worker_stages(&self) -> Vec<StageSnapshot> {
+        self.lines.iter().map(|line| line.accounts.snapshot()).collect()
     }
 
     /// What an SA has done; `None` for one that is not installed.

@@ -50,6 +50,11 @@ pub const IDLE_TURNS_MAX: u32 = 2000;
 pub const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// Sleep while a port still has frames that it must be asked again to send.
 pub const SLEEP_UNSENT: Duration = Duration::from_millis(1);
+/// One turn in so many is measured unless the operator says otherwise: a measured turn costs some hundreds of cycles more,
+/// which so is less than a hundredth of the whole, and thousands of turns in each second are measured all the same.
+pub const SAMPLE_EVERY: u32 = 64;
+/// One turn in so many is measured at least, if any: with fewer the numbers of a minute would be chance.
+pub const SAMPLE_EVERY_MAX: u32 = 65_536;
 /// Commands applied in one turn, so that a reload does not hold up packets.
 pub const COMMANDS_PER_TURN_MAX: usize = 64;
 /// Probes shown to control: a burst, as after an outage, when every gateway discovers anew …

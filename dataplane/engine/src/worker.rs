@@ -1,5 +1,6 @@
 //! The loop of one core: commands, packets of other workers, packets of ports, and out again.
 
+use crate::accounting::Stage;
 use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::handoff::{Parcel, Work};
@@ -45,15 +46,18 @@ impl Worker {
     /// One turn at the time `now`: commands, packets, timers. Returns whether anything moved.
     pub fn poll(&mut self, now: Duration) -> bool {
         self.core.now = now;
+        self.core.accounts.begin();
         let mut moved = self.apply_orders();
         moved |= self.adopt();
         for at in 0..self.core.berths.len() {
             if receive::from_port(&mut self.core, at, &mut self.lanes) > 0 {
+                self.core.accounts.lap(Stage::Admit, self.lanes.arrived.len());
                 stages::run(&mut self.core, &mut self.lanes);
                 moved = true;
             }
         }
         if receive::from_tun(&mut self.core, &mut self.lanes) > 0 {
+            self.core.accounts.lap(Stage::Admit, self.lanes.arrived.len());
             stages::run(&mut self.core, &mut self.lanes);
             moved = true;
         }
@@ -61,11 +65,14 @@ impl Worker {
             self.core.discard(slot, DropReason::NoNeighbour);
         }
         self.close_passages();
-        moved |= transmit::flush(&mut self.core) > 0;
+        let transmitted = transmit::flush(&mut self.core);
+        self.core.accounts.lap(Stage::Transmit, transmitted);
+        moved |= transmitted > 0;
         self.core.counters.hold(self.core.held());
         self.core.post.ring();
         self.core.events.ring();
         self.board.update(now, ports(&self.core));
+        self.core.accounts.end(moved);
         moved
     }
 
@@ -126,6 +133,7 @@ impl Worker {
             }
         }
         if adopted > 0 {
+            self.core.accounts.lap(Stage::Adopt, adopted);
             stages::run(&mut self.core, &mut self.lanes);
         }
         adopted > 0
@@ -149,6 +157,7 @@ impl Worker {
             applied = Some(token);
         }
         if let Some(token) = applied {
+            self.core.accounts.spend(Stage::Commands);
             // What the change set free (parked packets, a datagram of control's) is on its way before anybody hears that it
             // was made.
             stages::run(&mut self.core, &mut self.lanes);

@@ -21,6 +21,7 @@ pub(crate) fn from_port(core: &mut Core, at: usize, lanes: &mut Lanes) -> usize 
     let (link, index) = (berth.link(), berth.index);
     let received = berth.port.receive(&mut core.umem, &mut frames, BATCH_MAX);
     core.counters.add(Tally::Received, received);
+    core.accounts.received(received);
     let index = index.unwrap_or(PortIndex(u16::MAX));
     let origin = Origin::Port(index, core.fib.side(index));
     for frame in frames.drain(..) {
@@ -37,6 +38,7 @@ pub(crate) fn from_tun(core: &mut Core, lanes: &mut Lanes) -> usize {
     let link = berth.link();
     let received = berth.port.receive(&mut core.umem, &mut frames, BATCH_MAX);
     core.counters.add(Tally::Received, received);
+    core.accounts.received(received);
     for frame in frames.drain(..) {
         admit(core, lanes, frame, link, Origin::Tun);
     }
