@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use xtask::arguments::Arguments;
-use xtask::{Context, Failure, capture, demo, fuzz, repository, setup, supervise, test};
+use xtask::{Context, Failure, capture, demo, fuzz, instructions, repository, setup, supervise, test};
 
 fn help() -> String {
     format!(
@@ -28,6 +28,8 @@ Builds, tests and demonstrates Warren.
       Says which Debian packages are missing and, as root, installs them.
   cargo xtask fuzz [TARGET] [--seconds N]
       One fuzz target, or each of them, for N seconds (60).
+  cargo xtask instructions [--renew]
+      Counts instructions with callgrind and compares them with tests/instructions/counts.toml, or writes that anew.
   cargo xtask sim --seeds N [...]
       N seeded runs of two gateways on a virtual clock; further words go to the simulator.
   cargo xtask interop [CASE]...
@@ -68,6 +70,7 @@ fn dispatch(name: &str, arguments: Arguments) -> Result<bool, Failure> {
         "test" => test::main(arguments),
         "setup" => arguments.finish().and_then(|()| setup::main()).map(|()| true),
         "fuzz" => fuzz::main(arguments),
+        "instructions" => instructions::main(arguments),
         "sim" => {
             cargo(&test::RELEASE_PROGRAMS)?;
             run(Command::new(repository::release("sim")).args(arguments.rest()))
