@@ -4,13 +4,20 @@
 mod aead;
 mod af_xdp;
 mod intersection;
+mod latency;
+mod memory;
 mod nested;
+mod page;
 mod peers;
+mod plots;
 mod probe_flood;
 mod report;
 mod ring_seal;
 mod rounds;
 mod rows;
+mod scaling;
+mod stages;
+mod suite;
 mod track;
 mod whole_path;
 
@@ -21,15 +28,26 @@ use clap::{Parser, Subcommand};
 
 use report::{Report, remark};
 
-/// Benchmarks of Warren. Results are lines of JSON.
+/// Benchmarks of Warren. Without the name of one, the whole suite. Results are lines of JSON.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// Write the lines to this file instead of standard output.
-    #[arg(long, global = true)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    suite: Suite,
     #[command(subcommand)]
-    benchmark: Benchmark,
+    benchmark: Option<Benchmark>,
+}
+
+#[derive(clap::Args)]
+struct Suite {
+    /// Write the lines to this file instead of standard output.
+    #[arg(long, value_name = "FILE", global = true)]
+    json: Option<PathBuf>,
+    /// Renew the tables and pictures in docs/ for which there are rows.
+    #[arg(long, conflicts_with = "quick")]
+    docs: bool,
+    #[command(flatten)]
+    choice: suite::Choice,
 }
 
 #[derive(Subcommand)]
@@ -38,6 +56,14 @@ enum Benchmark {
     WholePath(whole_path::Arguments),
     /// Sealing and opening alone, by each backend, beside one seal by ring.
     Aead(aead::Arguments),
+    /// How long a packet is in the gateway at half of its full rate.
+    Latency(latency::Arguments),
+    /// Where the cycles of the whole path go, and what it costs to know.
+    Stages(stages::Arguments),
+    /// What several cores do together, with and without handing packets over.
+    Scaling(scaling::Arguments),
+    /// What SAs take in memory.
+    Memory(memory::Arguments),
     /// Packets per second through AF_XDP sockets over veth, in namespaces of its own (needs root).
     AfXdp(af_xdp::Arguments),
     /// A tunnel's throughput while garbage probes arrive, as a share of what it is without.
@@ -51,9 +77,7 @@ enum Benchmark {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match Report::new(arguments.json.as_deref()).and_then(|mut report| run(&arguments.benchmark, &mut report))
-    {
+    match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             remark(&format!("warren-bench: {why}"));
@@ -62,10 +86,29 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
+fn run(arguments: &Arguments) -> Result<(), String> {
+    let mut report = Report::new(arguments.suite.json.as_deref())?;
+    match &arguments.benchmark {
+        None => {
+            let outcome = suite::run(&arguments.suite.choice, &mut report);
+            // What was measured is worth keeping although a part failed; that is said after.
+            if arguments.suite.docs {
+                page::write(report.rows())?;
+            }
+            outcome
+        }
+        Some(benchmark) => one(benchmark, &mut report),
+    }
+}
+
+fn one(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
     match benchmark {
         Benchmark::WholePath(arguments) => whole_path::run(arguments, report),
         Benchmark::Aead(arguments) => aead::run(arguments, report),
+        Benchmark::Latency(arguments) => latency::run(arguments, report),
+        Benchmark::Stages(arguments) => stages::run(arguments, report),
+        Benchmark::Scaling(arguments) => scaling::run(arguments, report),
+        Benchmark::Memory(arguments) => memory::run(arguments, report),
         Benchmark::AfXdp(arguments) => af_xdp::run(arguments, report),
         Benchmark::ProbeFlood(arguments) => probe_flood::run(arguments, report),
         Benchmark::Nested(arguments) => nested::run(arguments, report),

@@ -51,6 +51,14 @@ pub(crate) struct Arguments {
     milliseconds: u64,
 }
 
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) fn of_suite(quick: bool) -> Self {
+        let (rounds, milliseconds) = if quick { (5, 50) } else { (15, 300) };
+        Self { sizes: vec![64, 1200], ways: vec![Way::Seal, Way::Open], levels: 3, rounds, milliseconds }
+    }
+}
+
 /// One line of the result: all rounds of one case.
 #[derive(Serialize)]
 struct Row {

@@ -12,6 +12,8 @@ use crate::rows::Row;
 pub(crate) struct Report {
     lines: Box<dyn Write>,
     rows: Vec<Row>,
+    /// Whether rows are said in words, too.
+    is_said: bool,
 }
 
 impl Report {
@@ -24,12 +26,14 @@ impl Report {
                 Box::new(BufWriter::new(file))
             }
         };
-        Ok(Self { lines, rows: Vec::new() })
+        Ok(Self { lines, rows: Vec::new(), is_said: true })
     }
 
     /// Writes a result, says it, and keeps it.
     pub(crate) fn add(&mut self, row: Row) -> Result<(), String> {
-        remark(&row.to_string());
+        if self.is_said {
+            remark(&row.to_string());
+        }
         self.write(&row)?;
         self.rows.push(row);
         Ok(())
@@ -50,7 +54,7 @@ impl Report {
     /// A report that nobody reads.
     #[cfg(test)]
     pub(crate) fn silent() -> Self {
-        Self { lines: Box::new(std::io::sink()), rows: Vec::new() }
+        Self { lines: Box::new(std::io::sink()), rows: Vec::new(), is_said: false }
     }
 }
 

@@ -93,6 +93,9 @@ pub(crate) struct Row {
     /// What the figure is meant to stay within: in cycles, octets or as a share, like the figure it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bound: Option<f64>,
+    /// What the ratio is meant to reach at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) floor: Option<f64>,
     /// Whether it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) within: Option<bool>,
@@ -271,10 +274,13 @@ impl fmt::Display for Row {
         if let (Some(bound), Some(within)) = (self.bound, self.within) {
             write!(f, "; {} {bound}", if within { "within" } else { "NOT within" })?;
         }
+        if let (Some(floor), Some(within)) = (self.floor, self.within) {
+            write!(f, "; {} {floor}", if within { "reaches" } else { "does NOT reach" })?;
+        }
         if self.noisy {
             write!(
                 f,
-                " [noisy: the rounds lie {:.0} % apart, so this figure is not to be quoted]",
+                " [noisy: the rounds lie {:.0} % apart or others had the core, so this is not to be quoted]",
                 self.spread * 100.0
             )?;
         }

@@ -7,6 +7,7 @@
 
 use clap::Args;
 use warren_aead::Backend;
+use warren_engine::Settings;
 use warren_engine::limits::BATCH_MAX;
 use warren_policy::{EspTransform, KeyBits};
 
@@ -46,24 +47,34 @@ pub(crate) struct Arguments {
     /// Packets of one round.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1024..=100_000_000))]
     packets: Option<u32>,
+    /// Every packet goes through all stages.
+    #[arg(long)]
+    without_fast_path: bool,
     /// Fewer cases and shorter rounds.
     #[arg(long)]
-    pub(crate) quick: bool,
+    quick: bool,
+}
+
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) fn of_suite(quick: bool) -> Self {
+        Self { quick, ..Self::default() }
+    }
 }
 
 /// One case.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Case {
-    pub(crate) site: Site,
-    pub(crate) dir: Direction,
-    pub(crate) size: Size,
+struct Case {
+    site: Site,
+    dir: Direction,
+    size: Size,
 }
 
 /// How often and how long.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Effort {
-    pub(crate) rounds: u32,
-    pub(crate) packets: u32,
+struct Effort {
+    rounds: u32,
+    packets: u32,
 }
 
 /// Batches that are timed as one: several turns of a mixture, so that all samples have the same packets.
@@ -86,13 +97,21 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Stri
         rounds: arguments.rounds.unwrap_or(usual.rounds),
         packets: arguments.packets.unwrap_or(usual.packets),
     };
-    cases(arguments)?.into_iter().try_for_each(|case| report.add(measure(case, effort)?))
+    let settings = Settings { fast_path: !arguments.without_fast_path, ..Settings::default() };
+    cases(arguments)?.into_iter().try_for_each(|case| report.add(measure(case, effort, &settings)?))
+}
+
+/// One round beside somebody else's: cycles per packet with AES-128-GCM and one SA.
+pub(crate) fn one_round(dir: Direction, octets: u16, window: u32) -> Result<f64, String> {
+    let case = Case { site: Site { window, ..Site::PLAIN }, dir, size: Size::Octets(octets) };
+    let row = measure(case, Effort { rounds: 3, packets: 1 << 16 }, &Settings::default())?;
+    row.cycles_per_packet.ok_or_else(|| "the whole path has no figure".to_owned())
 }
 
 /// One case's row.
-pub(crate) fn measure(case: Case, effort: Effort) -> Result<Row, String> {
+fn measure(case: Case, effort: Effort, settings: &Settings) -> Result<Row, String> {
     let Case { site, dir, size } = case;
-    let mut path = Path::new(site, dir, size)?;
+    let mut path = Path::with(site, dir, size, settings)?;
     let proof = PROOF_PACKETS.max(path.flows()).into();
     path.prove(proof)?;
     let mut bare = Bare::new()?;
@@ -101,8 +120,8 @@ pub(crate) fn measure(case: Case, effort: Effort) -> Result<Row, String> {
     let batches = (effort.packets.max(path.flows()) as usize).div_ceil(BATCH_MAX);
     let (mut whole, mut generator, mut seal) = <(Rounds, Rounds, Rounds)>::default();
     for _ in 0..effort.rounds {
-        whole.push(samples(batches, || path.batch())?);
-        generator.push(samples(batches, || bare.batch())?);
+        whole.push(samples(batches, BATCHES, || path.batch())?);
+        generator.push(samples(batches, BATCHES, || bare.batch())?);
         seal.push(ring.round(batches.min(RING_BATCHES_MAX))?);
         path.settle()?;
     }
@@ -110,6 +129,7 @@ pub(crate) fn measure(case: Case, effort: Effort) -> Result<Row, String> {
     let own = whole.less(&generator);
     let row = Row::of_cycles("whole-path", &own).at_rate_of(size).meant_within(bound(case));
     Ok(Row {
+        variant: (!settings.fast_path).then(|| "without fast path".to_owned()),
         alg: Some(site.transform.to_string()),
         dir: Some(dir),
         generator_cycles: Some(generator.median()),
@@ -129,14 +149,18 @@ pub(crate) fn measure(case: Case, effort: Effort) -> Result<Row, String> {
 const RING_BATCHES_MAX: usize = 512;
 
 /// Cycles per packet: the lower quartile of samples of some batches each.
-fn samples(batches: usize, mut batch: impl FnMut() -> Result<u64, String>) -> Result<f64, String> {
-    let mut figures = Vec::with_capacity(batches / BATCHES + 1);
-    for _ in 0..batches.div_ceil(BATCHES) {
+pub(crate) fn samples(
+    batches: usize,
+    each: usize,
+    mut batch: impl FnMut() -> Result<u64, String>,
+) -> Result<f64, String> {
+    let mut figures = Vec::with_capacity(batches / each + 1);
+    for _ in 0..batches.div_ceil(each) {
         let mut sum = 0;
-        for _ in 0..BATCHES {
+        for _ in 0..each {
             sum += batch()?;
         }
-        figures.push(sum as f64 / (BATCHES * BATCH_MAX) as f64);
+        figures.push(sum as f64 / (each * BATCH_MAX) as f64);
     }
     Ok(lower_quartile(&figures))
 }
@@ -256,7 +280,7 @@ mod tests {
     #[test]
     fn a_row_says_what_was_measured() {
         let case = Case { site: Site::PLAIN, dir: Direction::Encrypt, size: Size::Octets(64) };
-        let row = measure(case, Effort { rounds: 2, packets: 1024 }).unwrap();
+        let row = measure(case, Effort { rounds: 2, packets: 1024 }, &Settings::default()).unwrap();
         assert_eq!((row.name.as_str(), row.sas, row.levels, row.rounds), ("whole-path", Some(1), Some(1), 2));
         assert_eq!((row.bound, row.window), (Some(75.0), None));
         let cycles = row.cycles_per_packet.unwrap();

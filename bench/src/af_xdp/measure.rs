@@ -17,6 +17,10 @@ pub(crate) trait Turn: Send {
     fn counted(&self) -> Counted;
     /// How its ports work.
     fn mode(&self) -> String;
+    /// Cycles per packet in our own process for receiving and transmitting, without what the kernel does, where known.
+    fn ring_cycles(&self) -> Option<f64> {
+        None
+    }
     /// What became of packets that were not forwarded, as far as it knows.
     fn fate(&self) -> String {
         String::new()
@@ -43,6 +47,7 @@ pub(crate) struct Measured {
     pub(crate) pps: f64,
     pub(crate) offered_pps: f64,
     pub(crate) cpu_ns_per_packet: f64,
+    pub(crate) ring_cycles: Option<f64>,
     pub(crate) mode: String,
 }
 
@@ -78,6 +83,7 @@ pub(crate) fn measure(
                 pps: forwarded / elapsed,
                 offered_pps: (after.offered - before.offered) as f64 / elapsed,
                 cpu_ns_per_packet: cpu.as_nanos() as f64 / forwarded,
+                ring_cycles: measured.ring_cycles(),
                 mode: measured.mode(),
             })
         });

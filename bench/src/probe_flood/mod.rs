@@ -70,6 +70,21 @@ pub(crate) struct Arguments {
     seconds: f64,
 }
 
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) fn of_suite(quick: bool) -> Self {
+        let (rounds, seconds) = if quick { (3, 0.1) } else { (9, 0.5) };
+        Self {
+            sizes: if quick { vec![64] } else { vec![64, 576, 1400] },
+            ways: vec![Way::Seal, Way::Open],
+            garbage: vec![Garbage::Probes, Garbage::Responses],
+            per_second: 1_000_000,
+            rounds,
+            seconds,
+        }
+    }
+}
+
 /// One line of the result: all rounds of one case.
 #[derive(Debug, Serialize)]
 struct Row {

@@ -17,7 +17,16 @@ pub(crate) struct Feed {
     name: String,
     waiting: Queue,
     left: Queue,
+    exchange: Option<Exchange>,
     counters: PortCounters,
+}
+
+/// Frames between the memory of a worker and that of its generator. Packets that one worker hands to another leave the
+/// other's memory and come home to the first one's; what each has too many of goes back this way.
+#[derive(Clone)]
+struct Exchange {
+    to_generator: Queue,
+    to_worker: Queue,
 }
 
 /// What a port receives from and transmits to.
@@ -26,12 +35,25 @@ pub(crate) struct Generator {
     headroom: usize,
     waiting: Queue,
     left: Queue,
+    exchange: Option<Exchange>,
 }
+
+/// Either memory keeps so many more frames than it began with before it gives some back.
+const SURPLUS: usize = BATCH_MAX;
 
 impl Generator {
     /// A generator, the memory of the worker whose ports they are, the port that it sends by, and the one where what comes
     /// out is collected.
     pub(crate) fn new() -> Result<(Self, Umem, Feed, Feed), String> {
+        Self::between(None)
+    }
+
+    /// The same for a worker that hands packets to others. Each turn costs it two more locks.
+    pub(crate) fn for_one_of_several() -> Result<(Self, Umem, Feed, Feed), String> {
+        Self::between(Some(Exchange { to_generator: queue(), to_worker: queue() }))
+    }
+
+    fn between(exchange: Option<Exchange>) -> Result<(Self, Umem, Feed, Feed), String> {
         let config = UmemConfig { frames: 2 * FRAMES, frame_octets: 2048, headroom: 256, huge_pages: true };
         let parts = Umem::new(&config).and_then(|umem| umem.split(2)).map_err(|error| error.to_string())?;
         let [own, workers] = <[Umem; 2]>::try_from(parts).map_err(|_| "memory in other than two parts")?;
@@ -40,12 +62,19 @@ impl Generator {
             name: name.to_owned(),
             waiting: Arc::clone(waiting),
             left: Arc::clone(left),
+            exchange: None,
             counters: PortCounters::default(),
         };
         // What leaves by the port that packets come by is an answer to the sender: nobody collects it, and its frames are
         // missed, which is how it is noticed.
-        let (from, to) = (port("from", &waiting, &queue()), port("to", &queue(), &left));
-        Ok((Self { headroom: own.headroom() as usize, umem: own, waiting, left }, workers, from, to))
+        let (mut from, to) = (port("from", &waiting, &queue()), port("to", &queue(), &left));
+        from.exchange.clone_from(&exchange);
+        Ok((
+            Self { headroom: own.headroom() as usize, umem: own, waiting, left, exchange },
+            workers,
+            from,
+            to,
+        ))
     }
 
     /// Makes a packet ready. `false` when all frames are on their way.
@@ -73,9 +102,23 @@ impl Generator {
             frame.clear_to(self.headroom);
             self.umem.release(frame);
         }
+        if let Some(exchange) = &self.exchange {
+            locked(&exchange.to_generator, |frames| {
+                frames.drain(..).for_each(|frame| self.umem.release(frame));
+            });
+            locked(&exchange.to_worker, |frames| surplus(&mut self.umem, frames));
+        }
         // The room goes back too: the port must not have to ask for memory while the clock runs.
         locked(&self.left, |left| *left = came);
         count
+    }
+}
+
+/// Moves what is too much.
+fn surplus(umem: &mut Umem, frames: &mut Vec<Frame>) {
+    while umem.available() > FRAMES as usize + SURPLUS && frames.len() < BATCH_MAX {
+        let Some(frame) = umem.allocate() else { break };
+        frames.push(frame);
     }
 }
 
@@ -97,7 +140,11 @@ impl Port for Feed {
         &self.name
     }
 
-    fn receive(&mut self, _umem: &mut Umem, frames: &mut Vec<Frame>, max: usize) -> usize {
+    fn receive(&mut self, umem: &mut Umem, frames: &mut Vec<Frame>, max: usize) -> usize {
+        if let Some(exchange) = &self.exchange {
+            locked(&exchange.to_generator, |frames| surplus(umem, frames));
+            locked(&exchange.to_worker, |frames| frames.drain(..).for_each(|frame| umem.release(frame)));
+        }
         let received = locked(&self.waiting, |waiting| {
             let count = waiting.len().min(max);
             frames.extend(waiting.drain(..count));

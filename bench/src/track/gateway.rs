@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
-use warren_engine::{CounterSnapshot, EnginePort, Handle, Refused, Settings, Worker, WorkerParts, build};
+use warren_engine::{
+    CounterSnapshot, EnginePort, Handle, Refused, Settings, StageSnapshot, Worker, WorkerParts, build,
+};
 use warren_port::cycles;
 use warren_seam::Command;
 
 use super::Generator;
 use super::limits::TURNS_TO_DRAIN;
-use super::site::{INSIDE, OUTSIDE};
+use super::site::{self, INSIDE, OUTSIDE, Own};
 use crate::rows::Direction;
 
 /// The engine and its generator.
@@ -24,7 +26,7 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// A gateway that those commands make, with packets coming by one port and leaving by the other.
-    pub(crate) fn new(dir: Direction, commands: Vec<Command>) -> Result<Self, String> {
+    pub(crate) fn new(dir: Direction, commands: Vec<Command>, settings: &Settings) -> Result<Self, String> {
         let (generator, umem, from, to) = Generator::new()?;
         let (near, far) = match dir {
             Direction::Encrypt => (INSIDE, OUTSIDE),
@@ -35,8 +37,7 @@ impl Gateway {
             EnginePort { index: far, port: Box::new(to) },
         ];
         let parts = WorkerParts { umem, ports, tun: None };
-        let (handle, workers) =
-            build(vec![parts], &Settings::default()).map_err(|error| error.to_string())?;
+        let (handle, workers) = build(vec![parts], settings).map_err(|error| error.to_string())?;
         let worker = workers.into_iter().next().ok_or("an engine without a worker")?;
         let mut gateway = Self { generator, handle, worker, started: Instant::now(), given: 0, came: 0 };
         gateway.command(commands)?;
@@ -106,12 +107,24 @@ impl Gateway {
         }
     }
 
+    /// How many of the first level's SAs of those pairs are installed.
+    pub(crate) fn counts_sas(&self, pairs: impl Iterator<Item = u32>) -> usize {
+        let ids =
+            pairs.flat_map(|pair| [site::sa_id(Own::First, 1, pair), site::inbound_id(Own::Second, 1, pair)]);
+        ids.filter(|&id| self.handle.sa_counters(id).is_some()).count()
+    }
+
     /// What became of the packets, in words.
     fn fate(&self) -> String {
         let drops = self.counters();
         let drops = drops.drops().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>();
         let drops = if drops.is_empty() { "none dropped".to_owned() } else { drops.join(", ") };
         format!("{} packets went in, {} came out, {drops}", self.given, self.came)
+    }
+
+    /// What the stages have cost so far, in turns that were measured.
+    pub(crate) fn stages(&self) -> StageSnapshot {
+        self.handle.stages()
     }
 
     pub(crate) fn counters(&self) -> CounterSnapshot {

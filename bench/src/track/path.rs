@@ -1,7 +1,10 @@
 //! One direction through one gateway: endless traffic that is ready before the clock runs, and the proof that it arrives.
 
+use warren_engine::{Settings, StageSnapshot};
+
 use warren_engine::limits::BATCH_MAX;
 use warren_engine::packet::ethernet;
+use warren_seam::Command;
 
 use super::gateway::Gateway;
 use super::judge::Judge;
@@ -36,31 +39,35 @@ struct Sealed {
 
 impl Path {
     pub(crate) fn new(site: Site, dir: Direction, size: Size) -> Result<Self, String> {
+        Self::with(site, dir, size, &Settings::default())
+    }
+
+    /// With settings of the gateway under test; the other one has the usual ones.
+    pub(crate) fn with(site: Site, dir: Direction, size: Size, settings: &Settings) -> Result<Self, String> {
         let site = site.checked()?;
         let peer = match dir {
             Direction::Encrypt => None,
             Direction::Decrypt => Some(site.commands(TESTED.peer())?),
         };
-        Self::between(site, dir, size, (site.commands(TESTED)?, peer))
+        Self::between((site, dir, size), (site.commands(TESTED)?, peer), settings)
     }
 
     /// The same with gateways that are perhaps not what the site says.
     fn between(
-        site: Site,
-        dir: Direction,
-        size: Size,
-        (ours, peers): (Vec<warren_seam::Command>, Option<Vec<warren_seam::Command>>),
+        (site, dir, size): (Site, Direction, Size),
+        (ours, peers): (Vec<Command>, Option<Vec<Command>>),
+        settings: &Settings,
     ) -> Result<Self, String> {
         let from = if dir == Direction::Encrypt { TESTED } else { TESTED.peer() };
         let sealed = peers.map(|commands| {
-            let peer = Gateway::new(Direction::Encrypt, commands)?;
+            let peer = Gateway::new(Direction::Encrypt, commands, &Settings::default())?;
             Ok::<_, String>(Sealed { peer, octets: Vec::new(), ends: Vec::new(), next: 0, given: 0 })
         });
         Ok(Self {
             site,
             dir,
             traffic: Traffic::new(from, site.sas, size),
-            gateway: Gateway::new(dir, ours)?,
+            gateway: Gateway::new(dir, ours, settings)?,
             sealed: sealed.transpose()?,
             next: 0,
         })
@@ -73,10 +80,28 @@ impl Path {
 
     /// One batch: made ready, then turned once by the clock. Returns cycles. The packets are counted, not looked at.
     pub(crate) fn batch(&mut self) -> Result<u64, String> {
-        self.prepare()?;
-        let elapsed = self.gateway.turn();
-        self.gateway.collect(|_| ());
+        self.prepare(BATCH_MAX)?;
+        let elapsed = self.turn();
+        self.collect();
         Ok(elapsed)
+    }
+
+    /// One turn by the clock, of what is ready. Returns cycles.
+    #[inline]
+    pub(crate) fn turn(&mut self) -> u64 {
+        self.gateway.turn()
+    }
+
+    /// What the stages have cost so far, in turns that were measured.
+    pub(crate) fn stages(&self) -> StageSnapshot {
+        self.gateway.stages()
+    }
+
+    /// How many packets came out since this was last asked.
+    pub(crate) fn collect(&mut self) -> usize {
+        let mut came = 0;
+        self.gateway.collect(|_| came += 1);
+        came
     }
 
     /// Whether everything so far has come out.
@@ -93,7 +118,7 @@ impl Path {
         let mut seen = vec![false; (last - first) as usize];
         let mut wrong = None;
         for _ in 0..batches {
-            self.prepare()?;
+            self.prepare(BATCH_MAX)?;
             self.gateway.turn();
             let Self { traffic, gateway, dir, .. } = self;
             let mut see = |frame: &[u8]| {
@@ -112,9 +137,10 @@ impl Path {
         }
     }
 
-    fn prepare(&mut self) -> Result<(), String> {
+    /// Makes the next packets ready.
+    pub(crate) fn prepare(&mut self, packets: usize) -> Result<(), String> {
         let Self { traffic, gateway, sealed, next, .. } = self;
-        for _ in 0..BATCH_MAX {
+        for _ in 0..packets {
             match sealed {
                 None => gateway.prepare(|frame| traffic.write(*next, frame))?,
                 Some(sealed) => {
@@ -196,7 +222,6 @@ mod tests {
     use super::*;
     use crate::rows::Mix;
     use warren_policy::{EspTransform, KeyBits, TransportAction};
-    use warren_seam::Command;
 
     const PACKETS: u64 = 256;
 
@@ -210,7 +235,7 @@ mod tests {
         dir: Direction,
         gateways: (Vec<Command>, Option<Vec<Command>>),
     ) -> Result<(), String> {
-        Path::between(site, dir, Size::Octets(64), gateways)?.prove(PACKETS)
+        Path::between((site, dir, Size::Octets(64)), gateways, &Settings::default())?.prove(PACKETS)
     }
 
     #[test] // NT-21
@@ -287,8 +312,12 @@ mod tests {
     fn batches_that_were_timed_and_got_lost_are_noticed() {
         let (mut ours, peers) = ours_and_peers(Site::PLAIN, Direction::Encrypt);
         ours.retain(|command| !matches!(command, Command::Bind { .. }));
-        let mut path =
-            Path::between(Site::PLAIN, Direction::Encrypt, Size::Octets(64), (ours, peers)).unwrap();
+        let mut path = Path::between(
+            (Site::PLAIN, Direction::Encrypt, Size::Octets(64)),
+            (ours, peers),
+            &Settings::default(),
+        )
+        .unwrap();
         let lost = (0..20).try_for_each(|_| path.batch().map(|_| ())).and_then(|()| path.settle());
         assert!(lost.unwrap_err().contains("came out"));
     }

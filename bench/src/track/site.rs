@@ -105,7 +105,7 @@ impl Site {
     }
 
     /// The SAs of one level in both directions, as `own` knows them.
-    fn pair(&self, own: Own, level: u8, index: u32) -> Result<[Command; 2], String> {
+    pub(crate) fn pair(&self, own: Own, level: u8, index: u32) -> Result<[Command; 2], String> {
         let inbound = self.mirrored(self.outbound(own.peer(), level, index)?, level);
         let outbound = self.outbound(own, level, index)?;
         // Inbound first, as ever: the peer may send at once.
@@ -168,8 +168,14 @@ impl Site {
 
 const INBOUND: u64 = 1 << 63;
 
-fn sa_id(from: Own, level: u8, index: u32) -> SaId {
+/// Control's name for what `from` sends in.
+pub(crate) fn sa_id(from: Own, level: u8, index: u32) -> SaId {
     SaId(spi(from, level, index).0.into())
+}
+
+/// Control's name for the same SA where it is received.
+pub(crate) fn inbound_id(from: Own, level: u8, index: u32) -> SaId {
+    SaId(sa_id(from, level, index).0 | INBOUND)
 }
 
 /// SPIs lie as far apart as those that are drawn by lot: an odd factor permutes all numbers. The reserved ones (below 256)

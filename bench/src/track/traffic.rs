@@ -28,6 +28,12 @@ impl Traffic {
         Self { from, sas, size, order: shuffled(FLOWS_MIN.next_multiple_of(sas)) }
     }
 
+    /// Only the flows of SAs that are wanted.
+    pub(crate) fn only(mut self, wanted: impl Fn(u32) -> bool) -> Self {
+        self.order.retain(|flow| wanted(flow % self.sas));
+        self
+    }
+
     /// How many flows take turns.
     pub(crate) fn flows(&self) -> u32 {
         self.order.len() as u32

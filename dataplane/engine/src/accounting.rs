@@ -315,6 +315,12 @@ impl Accounts {
         }
     }
 
+    /// Whether this turn is measured.
+    #[inline]
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.sampled
+    }
+
     /// So many packets leave with so many levels of ESP put on and taken off here.
     #[inline]
     pub(crate) fn levels(&mut self, put_on: usize, taken_off: usize, packets: usize) {

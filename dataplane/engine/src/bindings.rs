@@ -1,5 +1,7 @@
 //! Which SAs a tunnel rule's traffic goes through, innermost first.
 
+use crate::core::Berth;
+use crate::fast_path::Way;
 use crate::fib::Fib;
 use crate::limits::MTU_UNKNOWN;
 use crate::passage::{PassageId, Passages};
@@ -117,6 +119,8 @@ impl Binding {
 #[derive(Default)]
 pub(crate) struct Bindings {
     rules: Vec<Binding>,
+    /// What the fast path does for each rule, made when a packet asks for it.
+    ways: Vec<Way>,
     /// Which rules use an SA, so that its end or its move finds them.
     users: HashMap<SaId, Vec<RuleId>>,
     /// Packets of control's, each with a stack of its own.
@@ -132,6 +136,7 @@ impl Bindings {
         let mut bindings = Self::default();
         let room = bound_rules(rules).map(|(rule, _)| rule.0 as usize + 1).max().unwrap_or(0);
         bindings.rules.resize_with(room, Binding::default);
+        bindings.ways.resize_with(room, Way::default);
         for (rule, discovers) in bound_rules(rules) {
             let binding = &mut bindings.rules[rule.0 as usize];
             (binding.exists, binding.discovers) = (true, discovers);
@@ -168,6 +173,24 @@ impl Bindings {
         self.rules.get(rule.0 as usize).or_else(|| self.passages.find(PassageId::of(rule)?))
     }
 
+    /// What the fast path does for a rule, as it was made last.
+    #[inline]
+    #[must_use]
+    pub(crate) fn way(&self, rule: RuleId) -> Option<&Way> {
+        self.ways.get(rule.0 as usize)
+    }
+
+    /// The same, made again where that is due; `None` when the stages have to do it.
+    #[inline]
+    pub(crate) fn ready_way(&mut self, rule: RuleId, sad: &Sad, fib: &Fib, berths: &[Berth]) -> Option<&Way> {
+        let way = self.ways.get_mut(rule.0 as usize)?;
+        if way.is_stale() {
+            let binding = self.rules.get(rule.0 as usize)?;
+            way.make(binding.resolved(), binding.mtu(), sad, fib, berths);
+        }
+        way.is_ready().then_some(way)
+    }
+
     /// Whether any transport rule protects.
     #[must_use]
     pub(crate) fn protects(&self) -> bool {
@@ -186,6 +209,7 @@ impl Bindings {
         binding.acquiring = false;
         let before = std::mem::replace(&mut binding.stack, stack);
         binding.resolve(sad, fib);
+        self.ways[rule.0 as usize].invalidate();
         before
     }
 
@@ -213,6 +237,7 @@ impl Bindings {
         for rule in self.users.get(&id).map(Vec::as_slice).unwrap_or_default() {
             if let Some(binding) = self.rules.get_mut(rule.0 as usize) {
                 binding.resolve(sad, fib);
+                self.ways[rule.0 as usize].invalidate();
             }
         }
         self.passages.measure(sad, fib);
@@ -224,6 +249,7 @@ impl Bindings {
             .iter_mut()
             .filter(|binding| !binding.stack.is_empty())
             .for_each(|binding| binding.measure(sad, fib));
+        self.ways.iter_mut().for_each(Way::invalidate);
         self.passages.measure(sad, fib);
     }
 }

@@ -348,7 +348,8 @@ impl Handle {
         let entry = |at: usize| {
             let opener = if at == usize::from(owner) { opener.take() } else { None };
             let (spi, id, rule, carrier) = (sa.spi, sa.id, sa.rule, sa.carrier);
-            let inbound = Inbound { shape, spi, rule, carrier, owner, mtu: 0, id, opener };
+            let inbound =
+                Inbound { plain: None, serial: 0, shape, spi, rule, carrier, owner, mtu: 0, id, opener };
             Order::InstallInbound(Box::new(inbound))
         };
         Ok((0..self.lines.len()).map(entry).collect())
@@ -374,6 +375,7 @@ impl Handle {
         let entry = |at: usize| {
             let sealer = if at == usize::from(owner) { sealer.take() } else { None };
             Order::InstallOutbound(Box::new(Outbound {
+                serial: 0,
                 shape,
                 spi: sa.spi,
                 owner,

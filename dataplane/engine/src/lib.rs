@@ -9,6 +9,7 @@ mod build;
 mod core;
 pub mod counters;
 pub mod drop_reason;
+mod fast_path;
 pub mod fib;
 pub mod flow_cache;
 pub mod handle;

@@ -42,6 +42,12 @@ pub const MTU_UNKNOWN: u16 = 1500;
 pub const FLOW_CACHE_SETS: usize = 4096;
 /// Ways of one set of the flow cache.
 pub const FLOW_CACHE_WAYS: usize = 4;
+/// Sets of the fast path's flows …
+pub const FAST_FLOW_SETS: usize = 1 << 15;
+/// … and flows of a set, two cache lines: 128 Ki flows in 4 MiB for each worker, as many as SAs with a flow each.
+pub const FAST_FLOW_WAYS: usize = 4;
+/// Neighbours that the fast path forwards to: more than a link has, and 3 MiB at most.
+pub const FAST_EGRESSES_MAX: usize = 1 << 16;
 /// Workers of one engine; a handoff ring lies between any two.
 pub const WORKERS_MAX: usize = 64;
 /// Turns without a packet before a worker sleeps in `poll(2)`.

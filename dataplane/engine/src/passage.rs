@@ -124,7 +124,7 @@ mod tests {
             remote: address,
         };
         let spi = warren_seam::Spi(id as u32);
-        Outbound { shape, spi, owner: 0, id: SaId(id), holds: 0, is_gone: false, sealer: None }
+        Outbound { serial: 0, shape, spi, owner: 0, id: SaId(id), holds: 0, is_gone: false, sealer: None }
     }
 
     #[test] // NT-12, NT-31, F-37

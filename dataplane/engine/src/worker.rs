@@ -5,6 +5,7 @@ use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::handoff::{Parcel, Work};
 use crate::limits::{BATCH_MAX, COMMANDS_PER_TURN_MAX, IDLE_TURNS_MAX, MTU_UNKNOWN, SLEEP_MAX, SLEEP_UNSENT};
+use crate::meter::Stamp;
 use crate::order::{Order, Retired};
 use crate::passage::PassageId;
 use crate::port_board::PortBoard;
@@ -45,7 +46,7 @@ impl Worker {
 
     /// One turn at the time `now`: commands, packets, timers. Returns whether anything moved.
     pub fn poll(&mut self, now: Duration) -> bool {
-        self.core.now = now;
+        (self.core.now, self.core.stamp) = (now, Stamp::of(now));
         self.core.accounts.begin();
         let mut moved = self.apply_orders();
         moved |= self.adopt();
@@ -176,6 +177,7 @@ impl Worker {
                 let gone = std::mem::replace(&mut core.bindings, bindings);
                 core.generation = generation;
                 core.flows.invalidate();
+                core.fast.invalidate();
                 // What waits in clear was judged by the old rules.
                 core.parking.retry_clear(&mut self.lanes.judge);
                 self.retire(Retired::Rules(old, gone));
@@ -185,6 +187,7 @@ impl Worker {
                 core.bindings.measure_all(&core.sad, &core.fib);
                 let fib = Arc::clone(&core.fib);
                 core.sad.all_inbound_mut().for_each(|sa| measure(sa, &fib));
+                core.fast.invalidate();
                 core.parking.retry(&mut self.lanes.forward);
                 self.retire(Retired::Fib(old));
             }
@@ -208,6 +211,7 @@ impl Worker {
             }
             Order::Discovery(discovery) => {
                 let old = core.lookout.look_for(discovery);
+                core.fast.invalidate();
                 self.retire(Retired::Discovery(old));
             }
             Order::Inject(injected) => {
@@ -226,6 +230,8 @@ impl Worker {
             Order::MovePeer(id, remote, encapsulation) => {
                 if core.sad.move_peer(id, remote, encapsulation) {
                     core.bindings.refresh(id, &core.sad, &core.fib);
+                } else if let Some(sa) = core.sad.inbound_by_id_mut(id) {
+                    sa.expect(&core.fib);
                 }
             }
             Order::Remove(id) => self.remove(id),
@@ -256,6 +262,7 @@ impl Worker {
 }
 
 fn measure(sa: &mut Inbound, fib: &crate::fib::Fib) {
+    sa.expect(fib);
     sa.mtu = sa.shape.inner_max(fib.mtu_towards(sa.shape.remote).unwrap_or(MTU_UNKNOWN).into());
 }
 

@@ -97,6 +97,44 @@ impl Frame {
         Some(&mut self.bytes_mut()[..n])
     }
 
+    /// Puts the last `used` of these octets in front of the packet, at the price of writing all `N` of them: a copy of
+    /// constant length is a few instructions, and one of any other length is a call. What the rest of the headroom held is
+    /// lost, which nobody may rely on. `false`, and nothing is changed, when the headroom is smaller than `N`.
+    ///
+    /// # Panics
+    /// When `used` is more than `N`.
+    #[inline]
+    #[must_use]
+    pub fn prepend<const N: usize>(&mut self, octets: &[u8; N], used: usize) -> bool {
+        assert!(used <= N, "a packet grows by octets that were written");
+        let Some(at) = (self.start as usize).checked_sub(N) else { return false };
+        // SAFETY: `at + N` is `start`, which is inside the chunk, and the chunk is ours alone.
+        let room = unsafe { std::slice::from_raw_parts_mut(self.at(at as u32), N) };
+        room.copy_from_slice(octets);
+        self.start -= used as u32;
+        self.len += used as u32;
+        true
+    }
+
+    /// Puts the first `used` of these octets behind the packet, at the price of writing all `N`; otherwise as
+    /// [`prepend`](Self::prepend). `false` when the tailroom is smaller than `N`.
+    ///
+    /// # Panics
+    /// When `used` is more than `N`.
+    #[inline]
+    #[must_use]
+    pub fn append<const N: usize>(&mut self, octets: &[u8; N], used: usize) -> bool {
+        assert!(used <= N, "a packet grows by octets that were written");
+        if self.tailroom() < N {
+            return false;
+        }
+        // SAFETY: the `N` octets behind the packet are inside the chunk, and the chunk is ours alone.
+        let room = unsafe { std::slice::from_raw_parts_mut(self.at(self.start + self.len), N) };
+        room.copy_from_slice(octets);
+        self.len += used as u32;
+        true
+    }
+
     /// Takes `n` octets off the packet's front; `false`, and nothing is changed, when the packet is shorter.
     #[inline]
     #[must_use]

@@ -69,7 +69,7 @@ fn set_ecn(slot: &mut Slot, ecn: u8) {
 }
 
 /// RFC 6040 §4.2. `None`: congestion on a packet whose sender would not understand it, so it has to be lost.
-fn arriving_ecn(outer: u8, inner: u8) -> Option<u8> {
+pub(crate) fn arriving_ecn(outer: u8, inner: u8) -> Option<u8> {
     match (outer, inner) {
         (CE, NOT_ECT) => None,
         (CE, _) => Some(CE),

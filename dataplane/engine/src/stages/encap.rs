@@ -5,7 +5,7 @@ use crate::drop_reason::DropReason;
 use crate::handoff::Work;
 use crate::packet::{esp, protocol};
 use crate::passage::PassageId;
-use crate::sad::WorkerIndex;
+use crate::sad::{Limit, SaIndex, WorkerIndex};
 use crate::slot::{Slot, empty_out};
 use crate::stages::open::limit_event;
 use crate::stages::{discovery, transport};
@@ -75,11 +75,33 @@ pub(crate) fn encap(core: &mut Core, lane: &mut Vec<Slot>) {
     core.sweep(lane);
 }
 
+/// The next sequence number of an outbound SA of ours, for a packet with so many octets inside. What has to be reported
+/// about the SA is.
+#[inline]
+pub(crate) fn take_number(core: &mut Core, index: SaIndex, inner: usize) -> Result<u64, DropReason> {
+    let sealer = core.sad.sealer_mut(index).ok_or(DropReason::NoSa)?;
+    let sequence = sealer.number(inner, core.stamp);
+    if let Some(limit) = sealer.due() {
+        report_limit(core, index, limit);
+    }
+    sequence.ok_or(DropReason::SaExpired)
+}
+
+/// Tells control; what does not get through is due again with the next packet.
+#[cold]
+pub(crate) fn report_limit(core: &mut Core, index: SaIndex, limit: Limit) {
+    let Some(id) = core.sad.outbound(index).map(|sa| sa.id) else { return };
+    if !core.report(limit_event(limit, id))
+        && let Some(sealer) = core.sad.sealer_mut(index)
+    {
+        sealer.usage.forget(limit);
+    }
+}
+
 fn wrap(core: &mut Core, slot: &mut Slot) -> Result<(), DropReason> {
-    let now = core.now;
     let sa = core.sad.outbound(slot.sa).expect("bind found it in this turn");
-    let (shape, spi, id) = (sa.shape, sa.spi, sa.id);
-    let sealer = core.sad.sealer_mut(slot.sa).expect("bind keeps only packets of our own SAs");
+    let (shape, spi) = (sa.shape, sa.spi);
+    let sealer = core.sad.sealer(slot.sa).expect("bind keeps only packets of our own SAs");
     if !sealer.selector.contains(&slot.summary.tuple) {
         return Err(DropReason::OutsideSelector);
     }
@@ -98,19 +120,7 @@ fn wrap(core: &mut Core, slot: &mut Slot) -> Result<(), DropReason> {
     if slot.frame.tailroom() < tail || slot.frame.headroom() < head + shape.outer_octets() {
         return Err(DropReason::NoRoom);
     }
-    let sequence = sealer.next_sequence();
-    if let Some(sequence) = sequence {
-        sealer.usage.add(inner);
-        sealer.usage.meter.pass(inner, sequence, now);
-    }
-    let limit = sealer.usage.due(sealer.is_soft(), sealer.is_hard());
-    if let Some(limit) = limit
-        && !core.report(limit_event(limit, id))
-        && let Some(sealer) = core.sad.sealer_mut(slot.sa)
-    {
-        sealer.usage.forget(limit);
-    }
-    slot.sequence = sequence.ok_or(DropReason::SaExpired)?;
+    slot.sequence = take_number(core, slot.sa, inner)?;
     let Some(octets) = slot.frame.push_back(tail) else { return Err(DropReason::NoRoom) };
     esp::emit_trailer(&mut octets[..padded], next_header);
     // In transport mode the IP header moves to the front now, and leaves room for UDP behind it.

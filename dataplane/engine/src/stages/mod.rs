@@ -38,6 +38,9 @@ use crate::slot::Lanes;
 
 /// Takes everything in the lanes as far as it can go today.
 pub(crate) fn run(core: &mut Core, lanes: &mut Lanes) {
+    if lanes.are_idle() {
+        return;
+    }
     unwrap_inbound(core, lanes);
     // The second round carries the answers that the first has made; an answer is never answered.
     for _ in 0..2 {

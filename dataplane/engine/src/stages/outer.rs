@@ -12,7 +12,7 @@ use warren_policy::FiveTuple;
 use warren_seam::{Encapsulation, SaMode, Spi};
 
 /// Hop limit of every tunnel: the inner packet's is nobody's business on the way.
-const TTL: u8 = 64;
+pub(crate) const TTL: u8 = 64;
 
 /// Puts the outer header on every packet; what has its last level goes on to be routed.
 pub(crate) fn outer(core: &mut Core, lanes: &mut Lanes) {
@@ -114,6 +114,6 @@ fn wrap_ipv6(slot: &mut Slot, source: Ipv6Addr, destination: Ipv6Addr, spi: Spi)
 }
 
 /// One label for each SA: routers keep it together without learning which flows are inside.
-fn flow_label(spi: Spi) -> u32 {
+pub(crate) fn flow_label(spi: Spi) -> u32 {
     (spi.0.wrapping_mul(0x9E37_79B1) >> 12) & 0xF_FFFF
 }

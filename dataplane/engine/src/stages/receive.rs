@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::counters::Tally;
 use crate::drop_reason::DropReason;
+use crate::fast_path;
 use crate::fib::Fib;
 use crate::handoff::{Parcel, Work};
 use crate::limits::BATCH_MAX;
@@ -24,8 +25,10 @@ pub(crate) fn from_port(core: &mut Core, at: usize, lanes: &mut Lanes) -> usize 
     core.accounts.received(received);
     let index = index.unwrap_or(PortIndex(u16::MAX));
     let origin = Origin::Port(index, core.fib.side(index));
-    for frame in frames.drain(..) {
-        admit(core, lanes, frame, link, origin);
+    if core.settings.fast_path {
+        fast_path::run(core, lanes, &mut frames, link, origin);
+    } else {
+        frames.drain(..).for_each(|frame| admit(core, lanes, frame, link, origin));
     }
     core.bench.frames = frames;
     received
@@ -46,7 +49,8 @@ pub(crate) fn from_tun(core: &mut Core, lanes: &mut Lanes) -> usize {
     received
 }
 
-fn admit(core: &mut Core, lanes: &mut Lanes, mut frame: Frame, link: Link, origin: Origin) {
+/// A frame on its way to the stages: read, and looked at by discovery.
+pub(crate) fn admit(core: &mut Core, lanes: &mut Lanes, mut frame: Frame, link: Link, origin: Origin) {
     match read(&core.fib, &mut frame, link, origin) {
         Ok(summary) => match discovery::look(core, &frame, &summary, origin) {
             None => lanes.arrived.push(Slot::new(frame, summary, origin)),

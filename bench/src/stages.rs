@@ -1,0 +1,184 @@
+//! Where the cycles of the whole path go, stage by stage, by the engine's own accounting; and what that accounting costs when
+//! it measures as few turns as in production. Figure: at most 1 %.
+
+use clap::Args;
+use warren_engine::{Settings, Stage, StageSnapshot};
+
+use warren_engine::limits::BATCH_MAX;
+
+use crate::report::Report;
+use crate::rounds::Rounds;
+use crate::rows::{Direction, Row, Size};
+use crate::track::path::Path;
+use crate::track::site::Site;
+use crate::whole_path::samples;
+
+/// Arguments of the benchmark.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Arguments {
+    /// Octets of the inner packets, or `imix`.
+    #[arg(long, value_delimiter = ',')]
+    sizes: Vec<Size>,
+    /// Levels of ESP; 1 unless said otherwise.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+    levels: Option<u8>,
+    /// Every packet goes through all stages.
+    #[arg(long)]
+    without_fast_path: bool,
+    /// Shorter rounds.
+    #[arg(long)]
+    quick: bool,
+}
+
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) fn of_suite(quick: bool) -> Self {
+        Self { quick, ..Self::default() }
+    }
+}
+
+/// What accounting may cost, as a share of what the path costs without it.
+const RATIO_MAX: f64 = 1.01;
+/// Turns that are one sample where accounting is compared with none: several that are measured are among them, so that
+/// none of their cost falls out.
+const TURNS: usize = 256;
+/// Turns of a round where every turn is measured. Short rounds and many of them: what interrupts one spoils only that one.
+const SHORT_TURNS: usize = 64;
+/// A stage below this share of the path is not worth a row.
+const SHARE_MIN: f64 = 0.002;
+const PROOF_PACKETS: u64 = 4096;
+
+/// Measures and writes the rows.
+pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), String> {
+    let usual = [Size::Octets(64), Size::Octets(1420)];
+    let sizes = if arguments.sizes.is_empty() { &usual[..] } else { &arguments.sizes };
+    let site = Site { levels: arguments.levels.unwrap_or(1), ..Site::PLAIN };
+    let settings = Settings { fast_path: !arguments.without_fast_path, ..Settings::default() };
+    let (short, long) = if arguments.quick { (50, 5) } else { (400, 15) };
+    for dir in [Direction::Encrypt, Direction::Decrypt] {
+        for &size in sizes {
+            each_stage((site, dir, size), &settings, short, report)?;
+        }
+        overhead((site, dir, sizes[0]), &settings, long, report)?;
+    }
+    Ok(())
+}
+
+/// A row for each stage that packets pass.
+fn each_stage(
+    (site, dir, size): (Site, Direction, Size),
+    settings: &Settings,
+    rounds: u32,
+    report: &mut Report,
+) -> Result<(), String> {
+    let settings = Settings { sample_every: 1, ..settings.clone() };
+    let mut path = Path::with(site, dir, size, &settings)?;
+    path.prove(PROOF_PACKETS)?;
+    let mut figures: Vec<(Stage, Rounds)> =
+        Stage::ALL.iter().map(|&stage| (stage, Rounds::default())).collect();
+    for _ in 0..rounds {
+        let before = path.stages();
+        for _ in 0..SHORT_TURNS {
+            path.batch()?;
+        }
+        path.settle()?;
+        let after = path.stages();
+        for (stage, figures) in &mut figures {
+            figures.push(spent(*stage, &before, &after) as f64 / (SHORT_TURNS * BATCH_MAX) as f64);
+        }
+    }
+    path.prove(PROOF_PACKETS)?;
+    let whole: f64 = figures.iter().map(|(_, figures)| figures.median()).sum();
+    for (stage, figures) in figures.iter().filter(|(_, figures)| figures.median() > SHARE_MIN * whole) {
+        report.add(Row {
+            variant: Some(stage.word().to_owned()),
+            dir: Some(dir),
+            size: Some(size),
+            alg: Some(site.transform.to_string()),
+            levels: Some(site.levels),
+            ..Row::of_cycles("stages", figures)
+        })?;
+    }
+    Ok(())
+}
+
+fn spent(stage: Stage, before: &StageSnapshot, after: &StageSnapshot) -> u64 {
+    after.of(stage).cycles - before.of(stage).cycles
+}
+
+/// A row for what accounting costs in production.
+fn overhead(
+    (site, dir, size): (Site, Direction, Size),
+    settings: &Settings,
+    rounds: u32,
+    report: &mut Report,
+) -> Result<(), String> {
+    let without = Settings { sample_every: 0, ..settings.clone() };
+    let mut with = Path::with(site, dir, size, settings)?;
+    let mut without = Path::with(site, dir, size, &without)?;
+    with.prove(PROOF_PACKETS)?;
+    without.prove(PROOF_PACKETS)?;
+    let (mut own, mut other) = (Rounds::default(), Rounds::default());
+    for round in 0..rounds {
+        // Whoever is first must not always be the same.
+        let mut both = [(&mut with, &mut own), (&mut without, &mut other)];
+        both.rotate_left((round % 2) as usize);
+        for (path, figures) in both {
+            figures.push(samples(16 * TURNS, TURNS, || path.batch())?);
+            path.settle()?;
+        }
+    }
+    if with.stages().turns == 0 || without.stages().turns > 0 {
+        return Err("the work was not done: the accounts are not what was asked for".to_owned());
+    }
+    let ratio = own.ratio_to(&other);
+    report.add(Row {
+        variant: Some("accounting".to_owned()),
+        dir: Some(dir),
+        size: Some(size),
+        alg: Some(site.transform.to_string()),
+        levels: Some(site.levels),
+        beside: Some("the path without accounting".to_owned()),
+        ratio: Some(ratio.median()),
+        bound: Some(RATIO_MAX),
+        within: Some(ratio.median() <= RATIO_MAX),
+        note: Some(format!("the bound is of the ratio; one turn in {} is measured", settings.sample_every)),
+        spread: ratio.spread(),
+        noisy: ratio.are_noisy(),
+        ..Row::of_cycles("stages", &own)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stages_that_packets_pass_have_rows_both_ways_with_and_without_the_fast_path() {
+        for without_fast_path in [false, true] {
+            let settings = Settings { fast_path: !without_fast_path, ..Settings::default() };
+            for dir in [Direction::Encrypt, Direction::Decrypt] {
+                let mut report = Report::silent();
+                each_stage((Site::PLAIN, dir, Size::Octets(64)), &settings, 3, &mut report).unwrap();
+                let words: Vec<_> = report.rows().iter().filter_map(|row| row.variant.as_deref()).collect();
+                let aead = match (dir, without_fast_path) {
+                    (Direction::Encrypt, false) => Stage::FastSeal,
+                    (Direction::Encrypt, true) => Stage::Seal,
+                    (Direction::Decrypt, false) => Stage::FastOpen,
+                    (Direction::Decrypt, true) => Stage::Open,
+                };
+                assert!(words.contains(&aead.word()), "{dir}: {words:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn accounting_is_compared_with_none() {
+        let mut report = Report::silent();
+        let case = (Site::PLAIN, Direction::Encrypt, Size::Octets(64));
+        overhead(case, &Settings::default(), 1, &mut report).unwrap();
+        assert!(report.rows()[0].ratio.is_some_and(|ratio| ratio > 0.0));
+        let nobody = Settings { sample_every: 0, ..Settings::default() };
+        assert!(overhead(case, &nobody, 1, &mut report).unwrap_err().contains("accounts"));
+    }
+}
