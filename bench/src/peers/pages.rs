@@ -14,27 +14,25 @@ const WANTED: u64 = MEBIBYTES as u64 / 2 + 64;
 /// Large pages, or the lack of them.
 pub(super) struct Pages {
     are_huge: bool,
-    /// How many were set aside before.
+    /// How many were set aside before, by whoever set them aside.
     before: Option<u64>,
 }
 
 impl Pages {
     /// Looks, and sets some aside if that may be done.
     pub(super) fn new() -> Self {
-        if free() >= WANTED {
-            return Self { are_huge: true, before: None };
-        }
-        let Some(before) = reserved() else { return Self { are_huge: false, before: None } };
-        let missing = WANTED - free();
-        let before = fs::write(RESERVED, (before + missing).to_string()).is_ok().then_some(before);
-        // The kernel sets aside as many as it finds.
-        Self { are_huge: free() >= WANTED, before }
+        let before = reserved();
+        Self { are_huge: top_up(), before }
     }
 
-    /// The words of a command line.
-    pub(super) fn words(&self) -> [&'static str; 1] {
+    /// The words of a command line. Asked before each start: others on the machine may have taken some meanwhile.
+    pub(super) fn words(&self) -> Result<&'static str, String> {
         // Either way nothing is left in a file system.
-        [if self.are_huge { "--in-memory" } else { "--no-huge" }]
+        match self.are_huge {
+            true if top_up() => Ok("--in-memory"),
+            true => Err("somebody else has taken the pages of 2 MB".to_owned()),
+            false => Ok("--no-huge"),
+        }
     }
 
     /// For a row.
@@ -45,11 +43,25 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        if let Some(before) = self.before {
+        if let Some(before) = self.before
+            && reserved() != Some(before)
+        {
             // Nobody to tell; the file is still there to be written by hand.
             let _ = fs::write(RESERVED, before.to_string());
         }
     }
+}
+
+/// Whether enough are free, if need be after setting more aside: the kernel finds as many as it can.
+fn top_up() -> bool {
+    let missing = WANTED.saturating_sub(free());
+    if missing > 0
+        && let Some(reserved) = reserved()
+    {
+        // Not allowed, or not possible: what counts is how many there are.
+        let _ = fs::write(RESERVED, (reserved + missing).to_string());
+    }
+    free() >= WANTED
 }
 
 fn reserved() -> Option<u64> {

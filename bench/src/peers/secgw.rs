@@ -109,7 +109,7 @@ impl<'a> Gateway<'a> {
         // One that only waits and one that works, on the same core.
         let lcores = format!("--lcores=0@{core},1@{core}", core = self.core);
         let mut words = vec![lcores];
-        words.extend(self.memory_words());
+        words.extend(self.memory_words()?);
         words.extend(self.endless(direction, octets).map(|port| format!("--vdev={port}")));
         let own = ["--", "--forward-mode=io", "--auto-start", "--stats-period=1", "--total-num-mbufs=8192"];
         words.extend(own.map(str::to_owned));
@@ -123,7 +123,7 @@ impl<'a> Gateway<'a> {
 
     fn start(&self, direction: Direction, driver: &str, ports: &[String]) -> Result<Running, String> {
         let mut words = vec!["-l".to_owned(), self.core.to_string()];
-        words.extend(self.memory_words());
+        words.extend(self.memory_words()?);
         words.push("--force-max-simd-bitwidth=512".to_owned());
         words.extend(ports.iter().map(|port| format!("--vdev={port}")));
         words.push(format!("--vdev={driver}"));
@@ -136,10 +136,9 @@ impl<'a> Gateway<'a> {
         Running::start(&self.program, &words, self.folder)
     }
 
-    fn memory_words(&self) -> Vec<String> {
-        let mut words: Vec<_> = self.pages.words().map(str::to_owned).into();
-        words.extend(["--no-pci", "--no-telemetry", "-m", &MEBIBYTES.to_string()].map(str::to_owned));
-        words
+    fn memory_words(&self) -> Result<[String; 5], String> {
+        let megabytes = MEBIBYTES.to_string();
+        Ok([self.pages.words()?, "--no-pci", "--no-telemetry", "-m", &megabytes].map(str::to_owned))
     }
 
     fn file(&self, what: &str, direction: Direction, octets: u16) -> PathBuf {
