@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::ours::Rules;
 use super::process;
 use crate::rounds::lower_quartile;
 
@@ -26,6 +27,8 @@ const RUN_MAX: Duration = Duration::from_secs(120);
 
 /// One set of rules in the library's format.
 pub(super) struct Set {
+    /// The same for us.
+    pub(super) ours: Rules,
     rules: PathBuf,
     trace: PathBuf,
     /// For each packet the first rule that matches, `None` without one.
@@ -40,8 +43,11 @@ impl Set {
         let read =
             |file: PathBuf| fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()));
         let rules = read(vectors.join(format!("{name}.rules")))?;
-        let (trace, expected) = trace(&read(vectors.join(format!("{name}.trace.tsv")))?)?;
+        let rows = read(vectors.join(format!("{name}.trace.tsv")))?;
+        let (trace, expected) = trace(&rows)?;
+        let ours = Rules::new(&rules, &rows)?;
         let set = Self {
+            ours,
             rules: folder.join(format!("{name}.rules")),
             trace: folder.join(format!("{name}.trace")),
             expected,
@@ -54,11 +60,6 @@ impl Set {
         write(&set.rules, own_format(&rules))?;
         write(&set.trace, trace)?;
         Ok(set)
-    }
-
-    /// Packets of its trace.
-    pub(super) fn packets(&self) -> usize {
-        self.expected.len()
     }
 
     /// Refuses unless the library finds the right rule for every packet.

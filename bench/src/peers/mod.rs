@@ -6,6 +6,7 @@
 //! not do the work stops the benchmark.
 
 mod acl;
+mod ours;
 mod pages;
 mod pcap;
 mod process;
@@ -93,11 +94,25 @@ fn rules(arguments: &Arguments, core: usize, folder: &Path, report: &mut Report)
             }
         };
         set.check()?;
-        let rounds: Rounds = (0..arguments.rounds).map(|_| set.measure()).collect::<Result<_, _>>()?;
+        set.ours.check()?;
+        let (mut theirs, mut ours) = (Rounds::default(), Rounds::default());
+        for _ in 0..arguments.rounds {
+            theirs.push(set.measure()?);
+            ours.push(set.ours.measure());
+        }
+        let packets = set.ours.packets() as u32;
+        let row = |variant: String, rounds: &Rounds| Row {
+            variant: Some(variant),
+            flows: Some(packets),
+            ..Row::of_cycles("peers", rounds)
+        };
+        report.add(row(format!("dpdk-test-acl {name}"), &theirs))?;
+        let own = row(format!("verdicts {name}"), &ours);
         report.add(Row {
-            variant: Some(format!("dpdk-test-acl {name}")),
-            flows: Some(set.packets() as u32),
-            ..Row::of_cycles("peers", &rounds)
+            beside: Some("dpdk-test-acl".to_owned()),
+            ratio: Some(ours.ratio_to(&theirs).median()),
+            noisy: own.noisy || theirs.are_noisy(),
+            ..own
         })?;
     }
     Ok(())
