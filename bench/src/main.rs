@@ -9,6 +9,7 @@ mod latency;
 mod memory;
 mod nested;
 mod page;
+mod peers;
 mod plots;
 mod probe_flood;
 mod report;
@@ -80,6 +81,8 @@ enum Benchmark {
     Setups(setups::Arguments),
     /// One intersection of two full proxies.
     Intersection(intersection::Arguments),
+    /// What DPDK reaches on this machine: ipsec-secgw and dpdk-test-acl of Debian's packages.
+    Peers(peers::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -121,6 +124,7 @@ fn one(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
         Benchmark::Nested(arguments) => nested::run(arguments, report),
         Benchmark::Rules(arguments) => rules::run(arguments, report),
         Benchmark::Setups(arguments) => setups::run(arguments, report),
+        Benchmark::Peers(arguments) => peers::run(arguments, report),
         Benchmark::Intersection(arguments) => intersection::run(arguments, report),
     }
 }

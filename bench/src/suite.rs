@@ -6,7 +6,9 @@ use clap::ValueEnum;
 use rustix::process::geteuid;
 
 use crate::report::{Report, remark};
-use crate::{aead, af_xdp, intersection, latency, memory, nested, probe_flood, scaling, stages, whole_path};
+use crate::{
+    aead, af_xdp, intersection, latency, memory, nested, peers, probe_flood, scaling, stages, whole_path,
+};
 
 /// Parts, in the order in which they run: what needs a quiet machine least comes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,7 +44,7 @@ pub(crate) struct Choice {
     /// Only this part; may be given several times.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) only: Vec<Part>,
-    /// Foreign programs of the same kind beside ours, where Debian's packages of them are installed.
+    /// DPDK's gateway and rule matching beside ours, where Debian's packages of them are installed.
     #[arg(long)]
     pub(crate) peers: bool,
 }
@@ -67,6 +69,13 @@ pub(crate) fn run(choice: &Choice, report: &mut Report) -> Result<(), String> {
         if let Err(why) = one(part, choice.quick, report) {
             remark(&format!("{}: no figure: {why}", name(part)));
             failed.push(name(part));
+        }
+    }
+    if choice.peers {
+        remark("\npeers");
+        if let Err(why) = peers::run(&peers::Arguments::of_suite(choice.quick), report) {
+            remark(&format!("peers: no figure: {why}"));
+            failed.push("peers".to_owned());
         }
     }
     match failed.is_empty() {

@@ -134,6 +134,13 @@ fn beside_one_sa(row: Row, before: &[Row]) -> Row {
     }
 }
 
+/// One round beside somebody else's: cycles per packet with AES-128-GCM and one SA.
+pub(crate) fn one_round(dir: Direction, octets: u16, window: u32) -> Result<f64, String> {
+    let case = Case { site: Site { window, ..Site::PLAIN }, dir, size: Size::Octets(octets) };
+    let row = measure(case, Effort { rounds: 3, packets: 1 << 16 }, &Settings::default())?;
+    row.cycles_per_packet.ok_or_else(|| "the whole path has no figure".to_owned())
+}
+
 /// One case's row.
 fn measure(case: Case, effort: Effort, settings: &Settings) -> Result<Row, String> {
     let Case { site, dir, size } = case;

@@ -61,6 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "warren-config",
         ],
     ),
+    ("instructions", &["warren-policy", "warren-seam", "warren-ike", "warren-engine", "warren-aead"]),
     (
         "interop",
         &[
