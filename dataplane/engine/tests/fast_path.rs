@@ -1,6 +1,8 @@
 //! The fast path is a shortcut through the stages and nothing else: the same packets through a gateway that has it and one
 //! that has not, and the same comes out, counted the same.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
 mod lab;
 
 use lab::*;

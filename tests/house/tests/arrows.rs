@@ -41,6 +41,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "warren-aead",
             "warren-engine",
+            "warren-ike",
+            "warren-tunnels",
             "warren-policy",
             "warren-port",
             "warren-seam",
