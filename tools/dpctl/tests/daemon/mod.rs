@@ -368,7 +368,11 @@ pub(crate) fn stats(look: u64) -> Stats {
         aead: "aws-lc".into(),
         ports: vec![
             port("lan", "eth1", "inside", "native XDP, zero-copy"),
-            Port { queues: 4, flow_steering: "SPI rules 12 of 64".into(), ..port("wan", "eth0", "outside", "generic XDP, copy") },
+            Port {
+                queues: 4,
+                flow_steering: "SPI rules 12 of 64".into(),
+                ..port("wan", "eth0", "outside", "generic XDP, copy")
+            },
             Port {
                 name: "warren0".into(),
                 interface: "warren0".into(),
