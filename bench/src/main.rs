@@ -9,13 +9,16 @@ mod latency;
 mod memory;
 mod nested;
 mod page;
+mod peers;
 mod plots;
 mod probe_flood;
 mod report;
 mod ring_seal;
 mod rounds;
 mod rows;
+mod rules;
 mod scaling;
+mod setups;
 mod stages;
 mod suite;
 mod track;
@@ -72,8 +75,14 @@ enum Benchmark {
     ProbeFlood(probe_flood::Arguments),
     /// What a packet costs inside three tunnels, as a multiple of what it costs inside one.
     Nested(nested::Arguments),
+    /// Rule matching, without any cache, over the rule sets of `tests/vectors/policies` and others.
+    Rules(rules::Arguments),
+    /// A tunnel's set-up and deletion by IKEv1, as processor time of each side.
+    Setups(setups::Arguments),
     /// One intersection of two full proxies.
     Intersection(intersection::Arguments),
+    /// What DPDK reaches on this machine: ipsec-secgw and dpdk-test-acl of Debian's packages.
+    Peers(peers::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -113,6 +122,9 @@ fn one(benchmark: &Benchmark, report: &mut Report) -> Result<(), String> {
         Benchmark::AfXdp(arguments) => af_xdp::run(arguments, report),
         Benchmark::ProbeFlood(arguments) => probe_flood::run(arguments, report),
         Benchmark::Nested(arguments) => nested::run(arguments, report),
+        Benchmark::Rules(arguments) => rules::run(arguments, report),
+        Benchmark::Setups(arguments) => setups::run(arguments, report),
+        Benchmark::Peers(arguments) => peers::run(arguments, report),
         Benchmark::Intersection(arguments) => intersection::run(arguments, report),
     }
 }

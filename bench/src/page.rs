@@ -76,6 +76,7 @@ fn section(name: &str, rows: &[Row]) -> Option<String> {
         _ if own.is_empty() => None,
         "whole-path" => Some(pivot(&own, &WHOLE_PATH)),
         "aead" => Some(pivot(&own, &AEAD)),
+        "stages" => Some(pivot(&own, &STAGES)),
         _ => Some(table(&own)),
     }
 }
@@ -122,11 +123,31 @@ const WHOLE_PATH: Pivot = Pivot {
         let parts = [
             row.share_of_ring_seal.map(|share| format!("{share:.2}")),
             row.gbit_s.map(|rate| format!("{rate:.1} Gbit/s")),
-            row.within.filter(|within| !within).and(row.bound).map(|bound| format!("**over {bound:.0}**")),
+            row.ratio.map(|ratio| format!("{ratio:.2} of one SA")),
+            missed(row.within, row.bound),
+            missed(row.share_within, row.share_bound),
             row.noisy.then(|| "*noisy*".to_owned()),
         ];
         parts.into_iter().flatten().for_each(|part| cell.extend([" · ", &part]));
         cell
+    },
+};
+
+/// A bound that is not held.
+fn missed(within: Option<bool>, bound: Option<f64>) -> Option<String> {
+    within.filter(|within| !within).and(bound).map(|bound| format!("**over {bound}**"))
+}
+
+const STAGES: Pivot = Pivot {
+    heads: &["stage"],
+    line: |row| vec![row.variant.clone().unwrap_or_default()],
+    column: |row| {
+        let words = [row.dir.map(|dir| dir.to_string()), row.size.map(|size| size.to_string())];
+        words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    },
+    cell: |row| {
+        let noisy = if row.noisy { " *noisy*" } else { "" };
+        format!("{:.1}{noisy}", row.cycles_per_packet.unwrap_or_default())
     },
 };
 

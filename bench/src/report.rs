@@ -34,6 +34,11 @@ impl Report {
         if self.is_said {
             remark(&row.to_string());
         }
+        self.keep(row)
+    }
+
+    /// The same without a word.
+    pub(crate) fn keep(&mut self, row: Row) -> Result<(), String> {
         self.write(&row)?;
         self.rows.push(row);
         Ok(())

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use warren_port::cycles;
 
-use crate::rounds::Rounds;
+use crate::rounds::{Rounds, SPREAD_MAX};
 
 /// A result. What does not belong to a benchmark is not in its rows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -93,6 +93,12 @@ pub(crate) struct Row {
     /// What the figure is meant to stay within: in cycles, octets or as a share, like the figure it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bound: Option<f64>,
+    /// What the share of a seal by ring is meant to stay within.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) share_bound: Option<f64>,
+    /// Whether it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) share_within: Option<bool>,
     /// What the ratio is meant to reach at least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) floor: Option<f64>,
@@ -276,15 +282,18 @@ impl fmt::Display for Row {
             let bound = octets.unwrap_or_else(|| bound.to_string());
             write!(f, "; {} {bound}", if within { "within" } else { "NOT within" })?;
         }
+        if let (Some(bound), Some(within)) = (self.share_bound, self.share_within) {
+            write!(f, "; share {} {bound}", if within { "within" } else { "NOT within" })?;
+        }
         if let (Some(floor), Some(within)) = (self.floor, self.within) {
             write!(f, "; {} {floor}", if within { "reaches" } else { "does NOT reach" })?;
         }
         if self.noisy {
-            write!(
-                f,
-                " [noisy: the rounds lie {:.0} % apart or others had the core, so this is not to be quoted]",
-                self.spread * 100.0
-            )?;
+            let why = match self.spread > SPREAD_MAX {
+                true => format!("the rounds lie {:.0} % apart", self.spread * 100.0),
+                false => "others had the core, too".to_owned(),
+            };
+            write!(f, " [noisy: {why}, so this figure is not to be quoted]")?;
         }
         Ok(())
     }
@@ -297,15 +306,22 @@ impl Row {
             self.variant.clone(),
             self.dir.map(|dir| dir.to_string()),
             self.alg.clone(),
-            self.size.map(|size| format!("{size} B")),
-            self.sas.map(|sas| format!("{sas} SAs")),
-            self.rules.map(|rules| format!("{rules} rules")),
-            self.levels.map(|levels| format!("{levels} levels")),
+            self.size.map(|size| match size {
+                Size::Octets(octets) => format!("{octets} B"),
+                Size::Mix(_) => size.to_string(),
+            }),
+            self.sas.map(|sas| counted(sas, "SA")),
+            self.rules.map(|rules| counted(rules, "rule")),
+            self.levels.map(|levels| counted(levels.into(), "level")),
             self.window.map(|window| format!("window {window}")),
-            self.cores.map(|cores| format!("{cores} cores")),
+            self.cores.map(|cores| counted(cores, "core")),
         ];
         words.into_iter().flatten().try_for_each(|word| write!(f, " {word}"))
     }
+}
+
+fn counted(count: u32, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn scaled(rate: f64) -> String {

@@ -19,7 +19,7 @@ use warren_engine::{EnginePort, Handle, Refused, Settings, Worker, WorkerParts, 
 use warren_port::cycles;
 
 use crate::report::Report;
-use crate::rounds::{Rounds, lower_quartile};
+use crate::rounds::{Rounds, cpu_time, lower_quartile};
 use crate::rows::{Direction, Row, Size};
 use crate::track::Generator;
 use crate::track::judge::Judge;
@@ -110,11 +110,24 @@ fn cases(workers: &[u32], size: Size, cores: &[CoreId]) -> Result<Vec<Case>, Str
 struct Measured {
     rate: Rounds,
     cycles: Rounds,
+    /// The share of its core that a worker had at least: with less the workers did not all work at once.
+    core: Rounds,
 }
+
+/// What one worker has to say about a round.
+struct Stint {
+    cycles_per_packet: f64,
+    core: f64,
+}
+
+/// A worker that had less of its core was not there all the time.
+const CORE_SHARE_MIN: f64 = 0.9;
 
 fn row(case: Case, measured: &Measured, alone: Option<&Measured>) -> Row {
     let rate = measured.rate.median();
+    let row = Row::of("scaling", &measured.rate);
     Row {
+        noisy: row.noisy || measured.core.median() < CORE_SHARE_MIN,
         variant: Some(if case.is_steered { "steered" } else { "handed over" }.to_owned()),
         alg: Some(Site::PLAIN.transform.to_string()),
         size: Some(case.size),
@@ -128,7 +141,7 @@ fn row(case: Case, measured: &Measured, alone: Option<&Measured>) -> Row {
         cores: Some(case.workers),
         backend: Some(Backend::best().to_string()),
         note: Some("rate is of all cores, cycles are of one".to_owned()),
-        ..Row::of("scaling", &measured.rate)
+        ..row
     }
 }
 
@@ -137,10 +150,11 @@ fn measure(case: Case, cores: &[CoreId], rounds: u32, batches: u32) -> Result<Me
     fleet.prove()?;
     let mut measured = Measured::default();
     for _ in 0..rounds {
-        let cycles = fleet.round(cores, batches)?;
-        let rates = cycles.iter().map(|cycles| cycles::per_second() / cycles);
-        measured.rate.push(rates.sum());
-        measured.cycles.push(cycles.iter().sum::<f64>() / cycles.len() as f64);
+        let stints = fleet.round(cores, batches)?;
+        let cycles = || stints.iter().map(|stint| stint.cycles_per_packet);
+        measured.rate.push(cycles().map(|cycles| cycles::per_second() / cycles).sum());
+        measured.cycles.push(cycles().sum::<f64>() / stints.len() as f64);
+        measured.core.push(stints.iter().map(|stint| stint.core).fold(1.0, f64::min));
         fleet.settle()?;
     }
     fleet.prove()?;
@@ -290,8 +304,8 @@ impl Fleet {
         }
     }
 
-    /// All workers at once. Returns cycles per packet of each.
-    fn round(&mut self, cores: &[CoreId], batches: u32) -> Result<Vec<f64>, String> {
+    /// All workers at once.
+    fn round(&mut self, cores: &[CoreId], batches: u32) -> Result<Vec<Stint>, String> {
         let Self { members, started, way, .. } = self;
         let (start, stop) = (Barrier::new(members.len()), AtomicBool::new(false));
         let (start, stop, way, started) = (&start, &stop, &*way, *started);
@@ -333,14 +347,15 @@ impl Member {
         Ok(())
     }
 
-    /// Cycles per packet that came out of this worker: the lower quartile of samples of some turns.
+    /// Cycles per packet are those of what came out of this worker: the lower quartile of samples of some turns.
     fn work(
         &mut self,
         way: &OnTheWay,
         stop: &AtomicBool,
         started: Instant,
         batches: u32,
-    ) -> Result<f64, String> {
+    ) -> Result<Stint, String> {
+        let (start, ours) = (Instant::now(), cpu_time());
         let mut figures = Vec::new();
         let mut given = 0;
         while given < batches && !stop.load(Ordering::Acquire) {
@@ -366,8 +381,9 @@ impl Member {
                 figures.push(cycles as f64 / packets as f64);
             }
         }
+        let core = (cpu_time() - ours).as_secs_f64() / start.elapsed().as_secs_f64();
         match figures.is_empty() {
-            false => Ok(lower_quartile(&figures)),
+            false => Ok(Stint { cycles_per_packet: lower_quartile(&figures), core }),
             true => {
                 Err("the work was not done: a worker sent nothing, or could not have its core".to_owned())
             }
@@ -411,7 +427,7 @@ mod tests {
         let mut fleet = Fleet::new(case(1, true)).unwrap();
         let cores = core_affinity::get_core_ids().unwrap();
         let figures = fleet.round(&cores[..1], 64).unwrap();
-        assert!(figures.len() == 1 && figures[0] > 0.0);
+        assert!(figures.len() == 1 && figures[0].cycles_per_packet > 0.0);
         fleet.settle().unwrap();
     }
 

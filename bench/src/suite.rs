@@ -6,7 +6,9 @@ use clap::ValueEnum;
 use rustix::process::geteuid;
 
 use crate::report::{Report, remark};
-use crate::{aead, af_xdp, intersection, latency, memory, nested, probe_flood, scaling, stages, whole_path};
+use crate::{
+    aead, af_xdp, intersection, latency, memory, nested, peers, probe_flood, scaling, stages, whole_path,
+};
 
 /// Parts, in the order in which they run: what needs a quiet machine least comes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,7 +44,7 @@ pub(crate) struct Choice {
     /// Only this part; may be given several times.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) only: Vec<Part>,
-    /// Foreign programs of the same kind beside ours, where Debian's packages of them are installed.
+    /// DPDK's gateway and rule matching beside ours, where Debian's packages of them are installed.
     #[arg(long)]
     pub(crate) peers: bool,
 }
@@ -69,6 +71,13 @@ pub(crate) fn run(choice: &Choice, report: &mut Report) -> Result<(), String> {
             failed.push(name(part));
         }
     }
+    if choice.peers {
+        remark("\npeers");
+        if let Err(why) = peers::run(&peers::Arguments::of_suite(choice.quick), report) {
+            remark(&format!("peers: no figure: {why}"));
+            failed.push("peers".to_owned());
+        }
+    }
     match failed.is_empty() {
         true => Ok(()),
         false => Err(format!("without a figure: {}", failed.join(", "))),
@@ -90,7 +99,7 @@ fn one(part: Part, quick: bool, report: &mut Report) -> Result<(), String> {
         Part::Stages => stages::run(&stages::Arguments::of_suite(quick), report),
         Part::Scaling => scaling::run(&scaling::Arguments::of_suite(quick), report),
         Part::Latency => latency::run(&latency::Arguments::of_suite(quick), report),
-        Part::Memory => memory::run(&memory::Arguments::of_suite(quick), report),
+        Part::Memory => memory::run_apart(quick, report),
         Part::AfXdp => af_xdp::run(&af_xdp::Arguments::of_suite(quick), report),
         Part::Nested => nested::run(&nested::Arguments::of_suite(quick), report),
         Part::ProbeFlood => probe_flood::run(&probe_flood::Arguments::of_suite(quick), report),
@@ -114,11 +123,11 @@ mod tests {
     #[test]
     fn what_is_named_runs_and_nothing_else_does() {
         let mut report = Report::silent();
-        let choice = Choice { quick: true, only: vec![Part::Memory], peers: false };
+        let choice = Choice { quick: true, only: vec![Part::Aead], peers: false };
         run(&choice, &mut report).unwrap();
         let mut names: Vec<_> = report.rows().iter().map(|row| row.name.clone()).collect();
         names.dedup();
-        assert_eq!(names, ["memory"]);
+        assert_eq!(names, ["aead"]);
     }
 
     #[test]

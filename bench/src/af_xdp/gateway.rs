@@ -143,6 +143,7 @@ fn outbound_sa(selector: Selector) -> Result<OutboundSa, String> {
         volume: Volume { soft_octets: u64::MAX, hard_octets: u64::MAX },
         mode: warren_seam::SaMode::Tunnel,
         rule: RULE,
+        lane: 0,
         sequence: 0,
     })
 }

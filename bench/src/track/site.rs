@@ -126,6 +126,7 @@ impl Site {
             volume: UNLIMITED,
             mode: SaMode::Tunnel,
             rule: self.rule(level, index),
+            lane: 0,
             sequence: 0,
         })
     }
@@ -145,6 +146,7 @@ impl Site {
             volume: UNLIMITED,
             mode: sa.mode,
             rule: sa.rule,
+            lane: 0,
             carrier: match level == self.levels {
                 true => Carrier::Network,
                 false => Carrier::Rule(self.rule(level + 1, 0)),

@@ -17,6 +17,7 @@ mod desired;
 mod discovery;
 mod entropy;
 mod explain_answers;
+mod flow_steering;
 mod hardening;
 mod kernel;
 mod levels;

@@ -4,7 +4,7 @@
 //! control's core.
 
 use crate::accounting::{StageSnapshot, WorkerAccounts};
-use crate::bindings::{Bindings, bound_rules};
+use crate::bindings::{Bindings, Stack, bound_rules};
 use crate::counters::{CounterSnapshot, WorkerCounters};
 use crate::fib::Fib;
 use crate::limits::RULE_IDS_MAX;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use warren_aead::{Backend, BadKey, Integrity, KeyLength, KeyMaterial, OpeningKey, SealingKey, Transform};
 use warren_policy::{EspTransform, Hash, KeyBits, RuleId};
-use warren_seam::limits::RULE_IDS_END;
+use warren_seam::limits::{RULE_IDS_END, STACKS_MAX};
 use warren_seam::{Command, Entry, Event, InboundSa, Injected, OutboundSa, SaId, SaKeys};
 
 /// A command's number: they count up from 1.
@@ -209,10 +209,17 @@ impl Handle {
         self.lines.iter().enumerate().flat_map(of).collect()
     }
 
-    /// The worker that owns the SAs of a rule: round robin, so that a rule's two directions meet on one core.
+    /// The worker that owns the SAs of a rule, those of its first lane: round robin, so that a rule's two directions meet on
+    /// one core.
     #[must_use]
     pub fn owner(&self, rule: RuleId) -> WorkerId {
-        WorkerId((rule.0 as usize % self.lines.len().max(1)) as u16)
+        self.owner_of_lane(rule, 0)
+    }
+
+    /// The worker that owns the SAs of a rule's lane: neighbouring lanes belong to neighbouring workers.
+    #[must_use]
+    pub fn owner_of_lane(&self, rule: RuleId, lane: u16) -> WorkerId {
+        WorkerId(((rule.0 as usize + usize::from(lane)) % self.lines.len().max(1)) as u16)
     }
 
     fn free_retired(&mut self) {
@@ -274,11 +281,8 @@ impl Handle {
             }
             Command::InstallInbound(sa) => self.install_inbound(&sa)?,
             Command::InstallOutbound(sa) => self.install_outbound(&sa)?,
-            Command::Bind { rule, stack } => {
-                let orders = everyone(&|| Order::Bind(rule, stack.clone()));
-                self.may_ask_again(rule);
-                orders
-            }
+            Command::Bind { rule, stack } => self.bind(rule, &[stack]),
+            Command::Spread { rule, stacks } => self.bind(rule, &stacks),
             Command::Discovery(discovery) => {
                 let discovery = Arc::new(discovery);
                 everyone(&|| Order::Discovery(Arc::clone(&discovery)))
@@ -310,6 +314,15 @@ impl Handle {
         })
     }
 
+    /// Stacks without an SA are none.
+    fn bind(&mut self, rule: RuleId, stacks: &[Vec<SaId>]) -> Vec<Order> {
+        let stacks = stacks.iter().filter(|stack| !stack.is_empty()).take(STACKS_MAX);
+        let stacks: Vec<_> = stacks.collect();
+        self.may_ask_again(rule);
+        let made = || stacks.iter().map(|names| Stack::new((*names).clone())).collect();
+        self.lines.iter().map(|_| Order::Bind(rule, made())).collect()
+    }
+
     /// Every worker opens the passage, because the packet may come by; the first one sends it.
     fn passage(&mut self, injected: Box<Injected>) -> Vec<Order> {
         let stack = match &injected.entry {
@@ -328,7 +341,7 @@ impl Handle {
         let transform = transform_of(sa.transform);
         let key = OpeningKey::new(self.backend.serving(transform), transform, material(&sa.keys));
         let key = key.map_err(|why| Refused::BadKey { sa: sa.id, why })?;
-        let owner: WorkerIndex = self.owner(sa.rule).0;
+        let owner: WorkerIndex = self.owner_of_lane(sa.rule, sa.lane).0;
         let (mode, encapsulation) = (sa.mode, sa.encapsulation);
         let shape = Shape { transform, mode, encapsulation, local: sa.local, remote: sa.remote };
         let meter = Arc::new(Meter::default());
@@ -360,7 +373,7 @@ impl Handle {
         let transform = transform_of(sa.transform);
         let key = SealingKey::new(self.backend.serving(transform), transform, material(&sa.keys));
         let key = key.map_err(|why| Refused::BadKey { sa: sa.id, why })?;
-        let owner: WorkerIndex = self.owner(sa.rule).0;
+        let owner: WorkerIndex = self.owner_of_lane(sa.rule, sa.lane).0;
         let (mode, encapsulation) = (sa.mode, sa.encapsulation);
         let shape = Shape { transform, mode, encapsulation, local: sa.local, remote: sa.remote };
         let meter = Arc::new(Meter::default());

@@ -99,3 +99,27 @@ pub const PACKET_OCTETS_MAX: usize = u16::MAX as usize;
 pub const NAT_TRAVERSAL_PORT: u16 = 4500;
 /// Identifiers of tunnel rules, which index tables: as many as there may be rules, and as many again while old ones go.
 pub const RULE_IDS_MAX: usize = 2 * warren_policy::limits::RULES_MAX;
+/// Packets that go through the rules together, so that their cache misses overlap: a batch.
+pub const SPD_GROUP: usize = BATCH_MAX;
+/// Copies of each rule that the leaves of one tree may hold on average, because a rule may be about many of them. With
+/// 100,000 rules of IPv4 that is at most 26 MB for each tree, and trees of real rules need a third of it.
+pub const SPD_COPIES_MAX: usize = 8;
+/// Places in a tree's tables for each rule, 8 octets each.
+pub const SPD_ENTRIES_PER_RULE_MAX: usize = 16;
+/// How often each rule may be put into a list on average while a tree is built: what bounds the time that takes. Real
+/// rules need thirty.
+pub const SPD_LISTED_PER_RULE_MAX: usize = 256;
+/// Blocks and places that a tree of few rules may have besides.
+pub const SPD_SPARE: usize = 512;
+/// Levels of a tree, which recursion over it and the time to build it depend on. Real rules need five.
+pub const SPD_DEPTH_MAX: u32 = 16;
+/// Bits that one node of a tree looks at: 4,096 children are 32 KiB.
+pub const SPD_CUT_BITS_MAX: u32 = 12;
+/// Rules by which a cut is chosen; more of them would say the same.
+pub const SPD_CUT_SAMPLE: usize = 256;
+/// Rules by which is chosen how a set is divided into trees, each way being tried with them.
+pub const SPD_PLAN_SAMPLE: usize = 2048;
+/// Rules of one list with which the ones behind are compared, in the search for those that can never match.
+pub const SPD_SHADOW_RULES_MAX: usize = 32;
+/// Trees of one classifier: a packet walks all of them.
+pub const SPD_TREES_MAX: usize = 4;

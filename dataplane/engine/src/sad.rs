@@ -103,6 +103,8 @@ pub(crate) struct Sealer {
 /// What an SA has protected, and its limits.
 pub(crate) struct Usage {
     octets: u64,
+    /// The nearer of both limits.
+    nearest: u64,
     volume: Volume,
     soft_reported: bool,
     hard_reported: bool,
@@ -123,14 +125,15 @@ impl Usage {
     /// Nothing used yet.
     #[must_use]
     pub(crate) fn new(volume: Volume, meter: Arc<Meter>) -> Self {
-        Self { octets: 0, volume, soft_reported: false, hard_reported: false, meter }
+        let nearest = volume.soft_octets.min(volume.hard_octets);
+        Self { octets: 0, nearest, volume, soft_reported: false, hard_reported: false, meter }
     }
 
     /// Whether so many octets more are far from every limit.
     #[inline]
     const fn is_calm(&self, octets: usize) -> bool {
-        self.octets.saturating_add(octets as u64) < self.volume.soft_octets
-            && self.octets < self.volume.hard_octets
+        // The hard limit is checked before a packet, the soft one behind it.
+        self.octets.saturating_add(octets as u64) < self.nearest
     }
 
     /// Whether the volume is used up.

@@ -82,8 +82,10 @@ impl Worker {
     pub fn run(&mut self, stop: &AtomicBool, started: Instant) {
         let mut idle = 0;
         while !stop.load(Ordering::Relaxed) {
+            // A command is no packet: what waits for more of them may sleep, and a set-up has several.
+            let is_told = !self.link.orders.is_empty();
             if self.poll(started.elapsed()) {
-                idle = 0;
+                idle = if is_told { idle } else { 0 };
             } else if idle < IDLE_TURNS_MAX || self.core.settings.busy {
                 idle = idle.saturating_add(1);
                 std::hint::spin_loop();
@@ -205,9 +207,9 @@ impl Worker {
                 core.bindings.refresh(id, &core.sad, &core.fib);
                 replaced.into_iter().for_each(|sa| self.retire(Retired::Sa(Box::new(sa))));
             }
-            Order::Bind(rule, stack) => {
-                let old = core.bindings.bind(rule, stack, &core.sad, &core.fib);
-                self.retire(Retired::Stack(old));
+            Order::Bind(rule, stacks) => {
+                let old = core.bindings.bind(rule, stacks, &core.sad, &core.fib);
+                self.retire(Retired::Stacks(old));
             }
             Order::Discovery(discovery) => {
                 let old = core.lookout.look_for(discovery);
@@ -247,8 +249,8 @@ impl Worker {
 
     fn close_passages(&mut self) {
         let core = &mut self.core;
-        while let Some((stack, removed)) = core.bindings.passages.close(&mut core.sad, core.now) {
-            drop(self.link.retired.push(Retired::Stack(stack)));
+        while let Some((stacks, removed)) = core.bindings.passages.close(&mut core.sad, core.now) {
+            drop(self.link.retired.push(Retired::Stacks(stacks)));
             for sa in removed {
                 drop(self.link.retired.push(Retired::Sa(Box::new(sa))));
             }

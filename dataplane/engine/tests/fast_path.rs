@@ -1,6 +1,8 @@
 //! The fast path is a shortcut through the stages and nothing else: the same packets through a gateway that has it and one
 //! that has not, and the same comes out, counted the same.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
+
 mod lab;
 
 use lab::*;
@@ -8,9 +10,9 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::HashMap;
 use warren_engine::packet::{Summary, ipv4, protocol};
-use warren_engine::{CounterSnapshot, Settings, Tally};
-use warren_policy::{FiveTuple, KeyBits, RuleId, TransportAction};
-use warren_seam::{Command, Encapsulation, SaId, Spi};
+use warren_engine::{CounterSnapshot, DropReason, Settings, Tally};
+use warren_policy::{FiveTuple, KeyBits, RuleId, RuleSet, TransportAction};
+use warren_seam::{Command, Discovery, Encapsulation, SaId, Spi};
 
 /// Random choices.
 struct Dice(ChaCha12Rng);
@@ -298,6 +300,45 @@ fn around_ipv6_and_with_ciphers_that_are_left_to_the_stages_too() {
         let hmac = warren_policy::EspTransform::AesCbcHmac(KeyBits::B128, warren_policy::Hash::Sha256);
         exercise(seed, Scheme { transform: hmac, ..Scheme::default() });
     }
+}
+
+#[test] // F-24
+fn clear_text_from_outside_is_refused_where_the_mirrored_flow_is_protected_even_if_its_sa_would_take_it() {
+    let everything = between("0.0.0.0/0", "0.0.0.0/0");
+    let mut gateway = Gateway::new(1, &Settings::default());
+    gateway.submit(Command::Forwarding(table(1)));
+    let rules = RuleSet {
+        transport: vec![transport(everything, TransportAction::Permit)],
+        tunnel: vec![tunnel(0, everything)],
+    };
+    gateway.submit(Command::Rules(rules));
+    let mut sa = outbound(Scheme::default(), 1, 0);
+    sa.selector = everything;
+    let stack = vec![sa.id];
+    gateway.submit(Command::InstallOutbound(Box::new(sa)));
+    gateway.submit(Command::Bind { rule: RuleId(0), stack });
+    let inward = Udp { from: "10.2.0.2", to: "10.1.0.2", ..Udp::default() }.packet();
+    for _ in 0..3 {
+        gateway.send_and_poll(1, OUTSIDE, &inward);
+    }
+    assert!(gateway.receive(INSIDE).is_empty() && gateway.receive(OUTSIDE).is_empty());
+    gateway.assert_drops(&[(DropReason::ClearTextInbound, 3)]);
+}
+
+#[test] // TED-31
+fn discovery_sees_the_messages_of_a_flow_that_was_known_before_it_was_switched_on() {
+    let mut gateway = Gateway::site(1);
+    let mut message = [0; 28];
+    (message[17], message[18], message[27]) = (0x10, 241, 28);
+    let mut datagram = vec![1, 244, 1, 244, 0, 36, 0, 0];
+    datagram.extend(message);
+    let like = Udp { to: "203.0.113.9", ..Udp::default() };
+    let packet = ip_packet(&like, protocol::UDP, &datagram);
+    (0..2).for_each(|_| gateway.send_and_poll(1, INSIDE, &packet));
+    assert_eq!((gateway.tally(Tally::Discovery), gateway.tally(Tally::Clear)), (0, 2));
+    gateway.submit(Command::Discovery(Discovery { is_on: true, answers: vec![], asks: false }));
+    gateway.send_and_poll(1, INSIDE, &packet);
+    assert_eq!((gateway.tally(Tally::Discovery), gateway.tally(Tally::Clear)), (1, 2));
 }
 
 #[test]

@@ -116,23 +116,33 @@ impl Frame {
         true
     }
 
-    /// Puts the first `used` of these octets behind the packet, at the price of writing all `N`; otherwise as
-    /// [`prepend`](Self::prepend). `false` when the tailroom is smaller than `N`.
+    /// Puts the last `before` octets of `head` in front of the packet and the first `behind` octets of `tail` behind it, as
+    /// [`prepend`](Self::prepend) does. Returns all `H` octets in front of what was the packet, to be filled in; `None`, and
+    /// nothing is changed, when there is not room for all of both arrays.
     ///
     /// # Panics
-    /// When `used` is more than `N`.
+    /// When `before` is more than `H`, or `behind` more than `T`.
     #[inline]
     #[must_use]
-    pub fn append<const N: usize>(&mut self, octets: &[u8; N], used: usize) -> bool {
-        assert!(used <= N, "a packet grows by octets that were written");
-        if self.tailroom() < N {
-            return false;
+    pub fn enclose<const H: usize, const T: usize>(
+        &mut self,
+        (head, before): (&[u8; H], usize),
+        (tail, behind): (&[u8; T], usize),
+    ) -> Option<&mut [u8; H]> {
+        assert!(before <= H && behind <= T, "a packet grows by octets that were written");
+        let at = (self.start as usize).checked_sub(H)?;
+        if self.tailroom() < T {
+            return None;
         }
-        // SAFETY: the `N` octets behind the packet are inside the chunk, and the chunk is ours alone.
-        let room = unsafe { std::slice::from_raw_parts_mut(self.at(self.start + self.len), N) };
-        room.copy_from_slice(octets);
-        self.len += used as u32;
-        true
+        // SAFETY: the `T` octets behind the packet are inside the chunk, and the chunk is ours alone.
+        let room = unsafe { &mut *self.at(self.start + self.len).cast::<[u8; T]>() };
+        room.copy_from_slice(tail);
+        // SAFETY: as above; these `H` octets end where the packet begins, so that the two do not overlap.
+        let room = unsafe { &mut *self.at(at as u32).cast::<[u8; H]>() };
+        room.copy_from_slice(head);
+        self.start -= before as u32;
+        self.len += (before + behind) as u32;
+        Some(room)
     }
 
     /// Takes `n` octets off the packet's front; `false`, and nothing is changed, when the packet is shorter.

@@ -41,6 +41,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "warren-aead",
             "warren-engine",
+            "warren-ike",
+            "warren-tunnels",
             "warren-policy",
             "warren-port",
             "warren-seam",
@@ -61,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "warren-config",
         ],
     ),
+    ("instructions", &["warren-policy", "warren-seam", "warren-ike", "warren-engine", "warren-aead"]),
     (
         "interop",
         &[

@@ -146,6 +146,7 @@ impl Control {
             engine: &self.parts.engine,
             ports: &self.parts.facts,
             steering: &self.parts.steering,
+            flow_steering: &self.parts.flow_steering,
             cores: &self.parts.crew.cores,
             aead: &self.parts.aead,
         }

@@ -2,12 +2,12 @@
 //! it makes plans be made anew, and nothing worse.
 
 use super::plan::{PackedPlan, Plan};
-use super::prefetch::prefetch;
 use crate::limits::{FAST_FLOW_SETS, FAST_FLOW_WAYS};
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr};
 use warren_policy::FiveTuple;
+use warren_port::prefetch;
 
 /// From which door a packet came, which decides how it is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

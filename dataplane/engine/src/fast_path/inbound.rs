@@ -2,7 +2,7 @@
 
 use super::Slow;
 use super::flows::{Door, FlowKey};
-use super::packet::{self, Packet};
+use super::packet::{self, Found, Packet};
 use crate::accounting::Stage;
 use crate::core::Core;
 use crate::drop_reason::DropReason;
@@ -41,26 +41,19 @@ pub(super) fn run(core: &mut Core) {
 
 /// Keeps what an SA of ours is made for, and whose number may be new.
 fn lookup(core: &mut Core, packets: &mut Vec<Packet>) {
-    let mut kept = std::mem::take(&mut core.fast.inner);
-    for mut packet in packets.drain(..) {
-        match find(core, &mut packet) {
-            Found::Ours => kept.push(packet),
-            Found::Transit => core.fast.seek(packet),
-            Found::Doubtful => core.fast.detour(packet),
+    let mut others = 0;
+    for packet in packets.iter_mut() {
+        packet.found = find(core, packet);
+        others += usize::from(packet.found != Found::Ours);
+    }
+    if others > 0 {
+        for packet in packets.extract_if(.., |packet| packet.found != Found::Ours) {
+            if packet.found == Found::Transit { core.fast.seek(packet) } else { core.fast.detour(packet) }
         }
     }
-    core.fast.inner = std::mem::replace(packets, kept);
 }
 
-enum Found {
-    /// To be opened.
-    Ours,
-    /// No SA of ours: a flow like others.
-    Transit,
-    /// The stages know why not.
-    Doubtful,
-}
-
+#[inline]
 fn find(core: &Core, packet: &mut Packet) -> Found {
     let Some((at, spi, low)) = packet.esp_header() else { return Found::Transit };
     let Some((index, sa)) = core.sad.find_inbound(Spi(spi)) else { return Found::Transit };
@@ -108,6 +101,7 @@ fn open(core: &mut Core, packets: &mut Vec<Packet>) {
     }
 }
 
+#[inline]
 fn judge(core: &mut Core, packet: &Packet, verdict: Verdict) -> Result<(), DropReason> {
     open::proven(core, packet.sa, verdict)?;
     let esp_octets = packet.frame.len() - usize::from(packet.esp_at);
@@ -138,6 +132,7 @@ fn inner_flow(packet: &Packet) -> Option<FlowKey> {
 }
 
 /// Whether it was done; else nothing is changed.
+#[inline]
 fn unwrap_one(core: &mut Core, packet: &mut Packet) -> bool {
     let head = usize::from(packet.esp_at) + HEAD_OCTETS;
     let text_end = packet.frame.len().saturating_sub(ICV_OCTETS);

@@ -22,7 +22,6 @@ mod inbound;
 mod outbound;
 mod packet;
 mod plan;
-mod prefetch;
 mod way;
 
 pub(crate) use flows::{Door, FlowKey};
@@ -36,9 +35,8 @@ use crate::stages::{decap, discovery, receive};
 use flows::{FlowTable, Place};
 use packet::Packet;
 use plan::Egresses;
-use prefetch::prefetch;
 use warren_aead::{OpenJob, SealJob};
-use warren_port::{Frame, Link};
+use warren_port::{Frame, Link, prefetch};
 
 /// A packet that the stages have to see.
 enum Slow {

@@ -1,9 +1,9 @@
 //! From a flow's plan to the port: number, wrap and seal level by level, or forward as it is.
 
 use super::flows::FlowIndex;
-use super::packet::Packet;
+use super::packet::{Head, Packet};
 use super::plan::{self, Plan};
-use super::way::{HEADERS_OCTETS, Level};
+use super::way::HEADERS_OCTETS;
 use crate::accounting::Stage;
 use crate::core::Core;
 use crate::counters::Tally;
@@ -177,78 +177,90 @@ const TAIL_OCTETS: usize = 24;
 /// Octets of the ICV of every AEAD of RFC 4106 and RFC 7634.
 const ICV_OCTETS: usize = 16;
 
-#[inline]
 fn wrap(core: &mut Core, packet: &mut Packet) -> Result<(), DropReason> {
     let Plan::Protect(rule) = packet.plan else { return Ok(()) };
-    let Core { bindings, sad, settings, .. } = core;
+    let Core { bindings, sad, .. } = core;
     let Some(level) = bindings.way(rule).and_then(|way| way.level(packet.level)) else { return Ok(()) };
-    // Checked before a number is spent on it.
-    if packet.frame.headroom() < HEADERS_OCTETS || packet.frame.tailroom() < TAIL_OCTETS {
-        return Err(DropReason::NoRoom);
-    }
     let sealer = sad.sealer_mut(level.sa).ok_or(DropReason::NoSa)?;
     let inner = packet.frame.len();
-    let (sequence, limit) = sealer.number(inner, core.stamp);
-    (packet.sequence, packet.sa, packet.esp_at) = (sequence.unwrap_or_default(), level.sa, level.esp_at);
     let pad = (inner + esp::TRAILER_OCTETS).wrapping_neg() % 4;
     let tail = &TAILS[usize::from(packet.is_ipv6)][pad];
-    let wrapped = packet.frame.append(tail, pad + esp::TRAILER_OCTETS + ICV_OCTETS)
-        && packet.frame.prepend(&level.headers, level.octets.into());
-    if !wrapped {
-        return Err(DropReason::NoRoom);
-    }
+    let headers = (&level.headers, usize::from(level.octets));
+    // Before a number is spent on it.
+    let enclosed = packet.frame.enclose(headers, (tail, pad + esp::TRAILER_OCTETS + ICV_OCTETS));
+    let headers = enclosed.ok_or(DropReason::NoRoom)?;
+    let (sequence, limit) = sealer.number(inner, core.stamp);
+    packet.sequence = sequence.unwrap_or_default();
+    (packet.sa, packet.esp_at) = (level.sa, level.esp_at);
+    packet.level += 1;
+    packet.is_ipv6 = level.is_ipv6;
     packet.head.dont_fragment = level.is_ipv6
-        || match settings.outer_fragmentation {
+        || match core.settings.outer_fragmentation {
             OuterFragmentation::CopyDontFragment => packet.head.dont_fragment,
             OuterFragmentation::SetDontFragment => true,
             OuterFragmentation::ClearDontFragment => false,
         };
-    packet.is_ipv6 = level.is_ipv6;
-    if !level.is_ipv6 {
+    let esp_octets = inner + pad + esp::TRAILER_OCTETS + ICV_OCTETS + TEXT_AT;
+    headers[NUMBER_AT..][..4].copy_from_slice(&(packet.sequence as u32).to_be_bytes());
+    if level.is_ipv6 {
+        fill_in_ipv6(headers, packet.head, esp_octets);
+    } else {
         core.ipv4_id = core.ipv4_id.wrapping_add(1);
+        if level.in_udp {
+            let octets = (esp_octets + udp::HEADER_OCTETS) as u16;
+            headers[ESP_AT - 4..][..2].copy_from_slice(&octets.to_be_bytes());
+            fill_in_ipv4::<{ ESP_AT - udp::HEADER_OCTETS }>(
+                headers,
+                level.sum,
+                packet.head,
+                esp_octets,
+                core.ipv4_id,
+            );
+        } else {
+            fill_in_ipv4::<ESP_AT>(headers, level.sum, packet.head, esp_octets, core.ipv4_id);
+        }
     }
-    packet.level += 1;
-    fill_in(packet, level, core.ipv4_id);
     if let Some(limit) = limit {
         encap::report_limit(core, packet.sa, limit);
     }
     if sequence.is_some() { Ok(()) } else { Err(DropReason::SaExpired) }
 }
 
-/// What differs from packet to packet: lengths, identification, DF, traffic class, checksum, and the sequence number.
+/// Octets between the beginning of ESP and its text: header and IV.
+const TEXT_AT: usize = esp::HEADER_OCTETS + 8;
+/// Where ESP begins in headers made ready: they end where the text begins.
+const ESP_AT: usize = HEADERS_OCTETS - TEXT_AT;
+/// Where its sequence number is.
+const NUMBER_AT: usize = ESP_AT + 4;
+
+/// What differs from packet to packet in an IPv4 header that ends there: length, identification, DF, traffic class, checksum.
 #[inline]
-fn fill_in(packet: &mut Packet, level: &Level, id: u16) {
-    let (ip_at, esp_at) = (usize::from(level.ip_at), usize::from(level.esp_at));
-    let octets = packet.frame.bytes_mut();
-    let total = octets.len() - ip_at;
-    let Some((head, esp_header)) = octets.split_at_mut_checked(esp_at) else { return };
-    if let Some(number) = esp_header.get_mut(4..8) {
-        number.copy_from_slice(&(packet.sequence as u32).to_be_bytes());
-    }
-    let Some(ip) = head.get_mut(ip_at..) else { return };
-    if level.is_ipv6 {
-        let Some(header) = ip.first_chunk_mut::<{ ipv6::HEADER_OCTETS }>() else { return };
-        ipv6::set_traffic_class(header, packet.head.traffic_class);
-        header[4..6].copy_from_slice(&((total - ipv6::HEADER_OCTETS) as u16).to_be_bytes());
-        return;
-    }
-    if level.in_udp
-        && let Some(header) =
-            ip.get_mut(ipv4::HEADER_OCTETS..).and_then(<[u8]>::first_chunk_mut::<{ udp::HEADER_OCTETS }>)
-    {
-        header[4..6].copy_from_slice(&((total - ipv4::HEADER_OCTETS) as u16).to_be_bytes());
-    }
-    let Some(header) = ip.first_chunk_mut::<{ ipv4::HEADER_OCTETS }>() else { return };
-    let flags: u16 = if packet.head.dont_fragment { 0x4000 } else { 0 };
-    let sum =
-        level.sum + u32::from(packet.head.traffic_class) + total as u32 + u32::from(id) + u32::from(flags);
+fn fill_in_ipv4<const END: usize>(
+    headers: &mut [u8; HEADERS_OCTETS],
+    sum: u32,
+    head: Head,
+    esp_octets: usize,
+    id: u16,
+) {
+    let total = (HEADERS_OCTETS - TEXT_AT - END + ipv4::HEADER_OCTETS + esp_octets) as u16;
+    let flags: u16 = if head.dont_fragment { 0x4000 } else { 0 };
+    let sum = sum + u32::from(head.traffic_class) + u32::from(total) + u32::from(id) + u32::from(flags);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    header[1] = packet.head.traffic_class;
-    header[2..4].copy_from_slice(&(total as u16).to_be_bytes());
+    let header = &mut headers[END - ipv4::HEADER_OCTETS..END];
+    header[1] = head.traffic_class;
+    header[2..4].copy_from_slice(&total.to_be_bytes());
     header[4..6].copy_from_slice(&id.to_be_bytes());
     header[6..8].copy_from_slice(&flags.to_be_bytes());
     header[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// The same of an IPv6 header right in front of ESP: length and traffic class.
+fn fill_in_ipv6(headers: &mut [u8; HEADERS_OCTETS], head: Head, esp_octets: usize) {
+    let header = headers[..ESP_AT].last_chunk_mut::<{ ipv6::HEADER_OCTETS }>();
+    let header = header.expect("headers made ready are longer than one of IPv6");
+    ipv6::set_traffic_class(header, head.traffic_class);
+    header[4..6].copy_from_slice(&(esp_octets as u16).to_be_bytes());
 }
 
 /// The AEAD over all packets that have such a level. Returns how many they were.

@@ -41,6 +41,19 @@ pub(super) struct Packet {
     pub(super) levels: u8,
     /// The header that was put on last is one of IPv6.
     pub(super) is_ipv6: bool,
+    /// What the SAD says of it, if it may be ESP to us.
+    pub(super) found: Found,
+}
+
+/// What the SAD says of ESP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// To be opened.
+    Ours,
+    /// No SA of ours: a flow like others.
+    Transit,
+    /// The stages know why not.
+    Doubtful,
 }
 
 /// What stands in an IPv4 header besides the flow.
@@ -84,6 +97,7 @@ impl Packet {
             level: 0,
             levels: 0,
             is_ipv6: false,
+            found: Found::Transit,
         }
     }
 

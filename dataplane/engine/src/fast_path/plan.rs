@@ -38,8 +38,8 @@ const KIND: u32 = 30;
 const CLEAR: u32 = 1;
 const PROTECT: u32 = 2;
 const NUMBER: u32 = (1 << KIND) - 1;
-const _: () =
-    assert!(RULE_IDS_MAX <= NUMBER as usize && FAST_EGRESSES_MAX <= NUMBER as usize, "a number fits");
+const _: () = assert!(RULE_IDS_MAX <= NUMBER as usize, "the number of a rule fits");
+const _: () = assert!(FAST_EGRESSES_MAX <= NUMBER as usize, "the number of a way out fits");
 
 impl PackedPlan {
     pub(super) const fn of(plan: Plan) -> Self {

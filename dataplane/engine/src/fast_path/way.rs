@@ -51,8 +51,6 @@ pub(super) struct Level {
     pub(super) headers: [u8; HEADERS_OCTETS],
     /// How much of it.
     pub(super) octets: u8,
-    /// Where the IP header begins in a packet that has it all.
-    pub(super) ip_at: u8,
     /// Where ESP does.
     pub(super) esp_at: u8,
     pub(super) is_ipv6: bool,
@@ -193,7 +191,6 @@ impl Level {
         let mut level = Self {
             headers: [0; HEADERS_OCTETS],
             octets: headers.len() as u8,
-            ip_at: ip_at as u8,
             esp_at: esp_at as u8,
             is_ipv6: shape.remote.is_ipv6(),
             in_udp,

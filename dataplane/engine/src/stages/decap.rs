@@ -88,7 +88,7 @@ pub(crate) fn verify(core: &mut Core, lanes: &mut Lanes) {
             slot.failure = Some(DropReason::SelectorMismatch);
         } else if core.settings.mss_clamp {
             // The way back is the rule's whole stack, where one is bound.
-            let binding = core.bindings.of(sa.rule).filter(|binding| binding.levels() > 0);
+            let binding = core.bindings.of(sa.rule).filter(|binding| binding.is_bound());
             let back = binding.map_or(sa.mtu, |binding| binding.mtu().min(sa.mtu));
             clamp(slot, back, &core.counters);
         }

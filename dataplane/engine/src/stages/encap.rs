@@ -1,5 +1,6 @@
 //! The inside of ESP: which SA, which number, padding and trailer behind, header in front.
 
+use crate::bindings::{Binding, Stack};
 use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::handoff::Work;
@@ -15,19 +16,16 @@ use warren_seam::{Event, SaMode};
 pub(crate) fn bind(core: &mut Core, lane: &mut Vec<Slot>, spare: &mut Vec<Slot>) {
     let mut unbound = empty_out(lane, spare);
     for mut slot in unbound.drain(..) {
-        let level = usize::from(slot.level);
-        let binding = core.bindings.of(slot.rule).filter(|binding| binding.levels() > 0);
-        let Some(binding) = binding else {
+        if !core.bindings.of(slot.rule).is_some_and(Binding::is_bound) {
             refuse_unbound(core, slot);
             continue;
-        };
-        // Another worker began; where the rule has been bound anew since, the rest would be a part of another stack.
-        let fits = level == 0 || binding.level(level - 1) == Some(slot.sa);
-        let Some(index) = binding.level(level).filter(|_| fits) else {
+        }
+        let level = usize::from(slot.level);
+        let Some(index) = stack_of(core, &slot).and_then(|stack| stack.level(level)) else {
             core.discard(slot, DropReason::StackChanged);
             continue;
         };
-        match foreign_owner(core, &slot) {
+        match foreign_owner(core, index) {
             None => {
                 slot.sa = index;
                 lane.push(slot);
@@ -43,10 +41,20 @@ pub(crate) fn bind(core: &mut Core, lane: &mut Vec<Slot>, spare: &mut Vec<Slot>)
     *spare = unbound;
 }
 
-/// The other worker that owns the SA of a packet's next level.
+/// The stack that a packet goes through. Where another worker began, and the rule has been bound anew since, there is
+/// none: the rest would be a part of another stack.
 #[must_use]
-pub(crate) fn foreign_owner(core: &Core, slot: &Slot) -> Option<WorkerIndex> {
-    let index = core.bindings.of(slot.rule)?.level(slot.level.into())?;
+pub(crate) fn stack_of<'a>(core: &'a Core, slot: &Slot) -> Option<&'a Stack> {
+    let binding = core.bindings.of(slot.rule)?;
+    match slot.level {
+        0 => binding.stack_of(&slot.summary.tuple, core.settings.hash_seed),
+        levels => binding.stack_behind(levels.into(), slot.sa),
+    }
+}
+
+/// The other worker that owns an outbound SA.
+#[must_use]
+pub(crate) fn foreign_owner(core: &Core, index: SaIndex) -> Option<WorkerIndex> {
     let sa = core.sad.outbound(index)?;
     core.sad.sealer(index).is_none().then_some(sa.owner)
 }
@@ -56,7 +64,7 @@ pub(crate) fn refuse_unbound(core: &mut Core, slot: Slot) {
     if PassageId::of(slot.rule).is_some() {
         return core.discard(slot, DropReason::PassageClosed);
     }
-    if core.bindings.of(slot.rule).is_some_and(crate::bindings::Binding::discovers) {
+    if core.bindings.of(slot.rule).is_some_and(Binding::discovers) {
         return discovery::seek(core, slot);
     }
     if core.bindings.wants_acquire(slot.rule)

@@ -6,7 +6,7 @@ use crate::mtu::Shape;
 use crate::packet::{Fragment, Summary, checksum, ipv4, ipv6, protocol, udp};
 use crate::settings::OuterFragmentation;
 use crate::slot::{Lanes, Slot, empty_out};
-use crate::stages::transport;
+use crate::stages::{encap, transport};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use warren_policy::FiveTuple;
 use warren_seam::{Encapsulation, SaMode, Spi};
@@ -29,8 +29,9 @@ pub(crate) fn outer(core: &mut Core, lanes: &mut Lanes) {
             continue;
         }
         slot.level += 1;
-        let levels = core.bindings.of(slot.rule).map_or(0, crate::bindings::Binding::levels);
-        if usize::from(slot.level) < levels {
+        let is_more =
+            encap::stack_of(core, &slot).is_some_and(|stack| stack.level(slot.level.into()).is_some());
+        if is_more {
             lanes.protect.push(slot);
         } else {
             lanes.forward.push(slot);

@@ -1,5 +1,6 @@
 //! From a port's frames to packets: the link header comes off, the IP headers are read, discovery has a look.
 
+use crate::bindings::Binding;
 use crate::core::Core;
 use crate::counters::Tally;
 use crate::drop_reason::DropReason;
@@ -11,7 +12,7 @@ use crate::packet::{Summary, ethernet};
 use crate::passage::PassageId;
 use crate::sad::SaIndex;
 use crate::slot::{Lanes, Origin, Slot};
-use crate::stages::discovery;
+use crate::stages::{self, discovery};
 use warren_port::{Frame, Link};
 use warren_seam::PortIndex;
 
@@ -87,6 +88,11 @@ fn read(fib: &Fib, frame: &mut Frame, link: Link, origin: Origin) -> Result<Summ
 
 /// A packet that another worker has given us, copied into a frame of ours.
 pub(crate) fn adopt(core: &mut Core, parcel: &Parcel, lanes: &mut Lanes) {
+    // What is judged again comes behind what waits in later lanes already, so that it would be overtaken there by
+    // those packets of its flow that new rules sent after it.
+    if !lanes.judge.is_empty() && !is_overtaken(core, parcel) {
+        stages::run(core, lanes);
+    }
     core.counters.add(Tally::Adopted, 1);
     let Some(mut frame) = core.umem.allocate() else {
         core.counters.drop_one(DropReason::NoFrame);
@@ -111,7 +117,8 @@ pub(crate) fn adopt(core: &mut Core, parcel: &Parcel, lanes: &mut Lanes) {
         Work::Protect { rule, level, .. } if PassageId::of(rule).is_some() => {
             (slot.rule, slot.level) = (rule, level);
             let below = usize::from(level).checked_sub(1);
-            let below = core.bindings.of(rule).zip(below).and_then(|(way, below)| way.level(below));
+            let way = core.bindings.of(rule).and_then(Binding::sole);
+            let below = way.zip(below).and_then(|(way, below)| way.level(below));
             slot.sa = below.unwrap_or(SaIndex::MAX);
             lanes.protect.push(slot);
         }
@@ -129,4 +136,10 @@ pub(crate) fn adopt(core: &mut Core, parcel: &Parcel, lanes: &mut Lanes) {
         }
         Work::Kernel => lanes.kernel.push(slot),
     }
+}
+
+/// Whether the rules have changed since the packet was judged, so that it is judged again.
+fn is_overtaken(core: &Core, parcel: &Parcel) -> bool {
+    let Work::Protect { rule, level: 0, generation, .. } = parcel.work else { return false };
+    generation != core.generation && PassageId::of(rule).is_none()
 }

@@ -346,6 +346,7 @@ pub(crate) fn stats(look: u64) -> Stats {
         side: side.into(),
         mode: mode.into(),
         queues: 1,
+        flow_steering: String::new(),
         received: 1_234_567 + look * 1_000_000,
         received_octets: 1_850_000_000 + look * 1_250_000_000,
         transmitted: 1_200_000 + look * 990_000,
@@ -369,7 +370,11 @@ pub(crate) fn stats(look: u64) -> Stats {
         aead: "aws-lc".into(),
         ports: vec![
             port("lan", "eth1", "inside", "native XDP, zero-copy"),
-            Port { queues: 4, ..port("wan", "eth0", "outside", "generic XDP, copy") },
+            Port {
+                queues: 4,
+                flow_steering: "SPI rules 12 of 64".into(),
+                ..port("wan", "eth0", "outside", "generic XDP, copy")
+            },
             Port {
                 name: "warren0".into(),
                 interface: "warren0".into(),

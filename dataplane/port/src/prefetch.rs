@@ -3,7 +3,7 @@
 
 /// Asks for the cache line in which a value begins.
 #[inline]
-pub(super) fn prefetch<T>(value: &T) {
+pub fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     #[allow(unsafe_code, reason = "the intrinsic is unsafe because it takes a pointer")]
     // SAFETY: a prefetch never faults, and this address is that of a reference.
