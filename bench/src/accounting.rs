@@ -35,6 +35,15 @@ pub(crate) struct Arguments {
     stints: u32,
 }
 
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) fn of_suite(quick: bool) -> Self {
+        let (rounds, stints) = if quick { (5, 16) } else { (25, 64) };
+        let dirs = vec![Direction::Encrypt, Direction::Decrypt];
+        Self { dirs, sizes: vec![Size::Octets(64)], batches: vec![64, 8], rounds, stints }
+    }
+}
+
 /// Batches in a row of one gateway.
 const STINT: usize = 64;
 /// What one turn in so many may cost.

@@ -40,13 +40,14 @@ pub(crate) struct Arguments {
     rounds: Option<u32>,
     /// Fewer rounds, and no set of 100,000 rules.
     #[arg(long)]
-    pub(crate) quick: bool,
+    quick: bool,
 }
 
-impl Default for Arguments {
-    fn default() -> Self {
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) fn of_suite(quick: bool) -> Self {
         let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/policies").into();
-        Self { policies, rounds: None, quick: false }
+        Self { policies, rounds: None, quick }
     }
 }
 

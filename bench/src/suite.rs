@@ -7,7 +7,8 @@ use rustix::process::geteuid;
 
 use crate::report::{Report, remark};
 use crate::{
-    aead, af_xdp, intersection, latency, memory, nested, peers, probe_flood, scaling, stages, whole_path,
+    accounting, aead, af_xdp, intersection, latency, memory, nested, peers, probe_flood, rules, scaling,
+    setups, stages, whole_path,
 };
 
 /// Parts, in the order in which they run: what needs a quiet machine least comes last.
@@ -19,12 +20,18 @@ pub(crate) enum Part {
     WholePath,
     /// Where its cycles go.
     Stages,
+    /// What it costs to know.
+    Accounting,
+    /// Rule matching, by set.
+    Rules,
     /// Several cores.
     Scaling,
     /// Under half of the full rate.
     Latency,
     /// Of a hundred thousand SAs.
     Memory,
+    /// Tunnels set up and deleted.
+    Setups,
     /// Between veth pairs in namespaces.
     AfXdp,
     /// Three levels beside one.
@@ -97,9 +104,12 @@ fn one(part: Part, quick: bool, report: &mut Report) -> Result<(), String> {
         Part::Aead => aead::run(&aead::Arguments::of_suite(quick), report),
         Part::WholePath => whole_path::run(&whole_path::Arguments::of_suite(quick), report),
         Part::Stages => stages::run(&stages::Arguments::of_suite(quick), report),
+        Part::Accounting => accounting::run(&accounting::Arguments::of_suite(quick), report),
+        Part::Rules => rules::run(&rules::Arguments::of_suite(quick), report),
         Part::Scaling => scaling::run(&scaling::Arguments::of_suite(quick), report),
         Part::Latency => latency::run(&latency::Arguments::of_suite(quick), report),
         Part::Memory => memory::run_apart(quick, report),
+        Part::Setups => setups::run(&setups::Arguments::of_suite(quick), report),
         Part::AfXdp => af_xdp::run(&af_xdp::Arguments::of_suite(quick), report),
         Part::Nested => nested::run(&nested::Arguments::of_suite(quick), report),
         Part::ProbeFlood => probe_flood::run(&probe_flood::Arguments::of_suite(quick), report),

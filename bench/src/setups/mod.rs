@@ -32,6 +32,13 @@ pub(crate) struct Arguments {
     setups: u32,
 }
 
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) const fn of_suite(quick: bool) -> Self {
+        if quick { Self { rounds: 3, setups: 5 } } else { Self { rounds: 15, setups: 20 } }
+    }
+}
+
 /// What is negotiated.
 #[derive(Debug, Clone, Copy)]
 struct Case {

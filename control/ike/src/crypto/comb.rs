@@ -98,7 +98,7 @@ mod tests {
     /// Of no group of ours, and short, so that many exponents can be tried.
     fn params() -> BoxedMontyParams {
         let odd: Option<Odd<BoxedUint>> = Odd::new(
-            BoxedUint::from_be_slice(&[0xff; 32], 256).unwrap().wrapping_sub(&BoxedUint::from(188u8)),
+            BoxedUint::from_be_slice(&[0xff; 32], 256).unwrap().wrapping_sub(BoxedUint::from(188u8)),
         )
         .into();
         BoxedMontyParams::new_vartime(odd.unwrap())

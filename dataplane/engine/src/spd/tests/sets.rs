@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use warren_policy::{
-    AddressRange, FiveTuple, PeerId, PortRange, Protocol, RuleId, RuleSet, Selector, TransportAction,
-    TransportRule, TunnelRule, Verdict,
+    AddressRange, FiveTuple, PeerId, PortRange, Protection, Protocol, RuleId, RuleSet, Selector,
+    TransportAction, TransportRule, TunnelRule, Verdict,
 };
+
+use warren_policy::evaluate::{evaluate, evaluate_inbound};
 
 use crate::limits::{SPD_COPIES_MAX, SPD_ENTRIES_PER_RULE_MAX, SPD_SPARE, SPD_TREES_MAX};
 use crate::spd::{Direction, FirstMatch, Ipv4Key, Ipv6Key, NO_RULE, Spd};
@@ -266,6 +268,87 @@ fn thousands_of_rules_of_both_families_find_what_a_scan_finds() {
         let late = found.iter().filter(|&&rule| rule != NO_RULE && rule as usize > count / 10).count();
         assert!(late > 100, "only {late} packets of {count} rules of IPv6 {ipv6} get past the first tenth");
     }
+}
+
+/// Rules between a few networks, nearly all of them for some port of UDP: so trees have to look at ports, and the few that
+/// are for TCP lie in one of many leaves.
+fn rules_by_port(draw: &mut Draw, count: u64, ipv6: bool) -> Vec<Selector> {
+    let network = |draw: &mut Draw| {
+        let some = draw.below(6) as u32;
+        let v4 = Ipv4Addr::from(0x0a00_0000 | some << 8);
+        let v6 = Ipv6Addr::from(0x2001_0db8 << 96 | u128::from(some) << 64);
+        let (address, length): (IpAddr, u8) = if ipv6 { (v6.into(), 64) } else { (v4.into(), 24) };
+        AddressRange::from_prefix(address, length).unwrap()
+    };
+    let rule = |_| Selector {
+        source: network(draw),
+        destination: network(draw),
+        protocol: Protocol::Is(if draw.below(25) == 0 { 6 } else { 17 }),
+        source_port: if draw.below(2) == 0 { PortRange::ANY } else { one_port(draw.below(65_536) as u32) },
+        destination_port: one_port(draw.below(65_536) as u32),
+    };
+    (0..count).map(rule).collect()
+}
+
+#[test] // F-24, F-30, RFC 4301 §7
+fn what_hides_its_ports_meets_rules_that_lie_in_other_leaves_than_it() {
+    let mut seen = [0; 4];
+    for (seed, ipv6) in (0..12).map(|seed| (seed, seed % 2 == 1)) {
+        let mut draw = Draw::new(100 + seed);
+        let any = AddressRange::any(ipv6);
+        let transport = |selector, action| TransportRule { name: String::new(), selector, action };
+        let host = if ipv6 { Ipv6Addr::LOCALHOST.into() } else { IpAddr::from(Ipv4Addr::LOCALHOST) };
+        let protect =
+            |rule| TransportAction::Protect(Protection { rule: RuleId(rule), peer: PeerId(1), host });
+        // Of three kinds: rules that protect from end to end, rules that permit in front of a bypass, and tunnel rules.
+        let (protects, permits) = (seed % 3 == 0, seed % 3 == 1);
+        let mut rules = RuleSet::default();
+        for (selector, at) in rules_by_port(&mut draw, 300, ipv6).into_iter().zip(0..) {
+            let action = if protects { protect(5_000 + at) } else { TransportAction::Permit };
+            if protects || permits {
+                rules.transport.push(transport(selector, action));
+            }
+        }
+        let last = if permits { TransportAction::Bypass } else { TransportAction::Permit };
+        rules.transport.push(transport(Selector::between(any, any).unwrap(), last));
+        rules.tunnel = rules_by_port(&mut draw, if protects { 0 } else { 300 }, ipv6)
+            .into_iter()
+            .zip(0..)
+            .map(|(selector, at)| TunnelRule {
+                id: RuleId(at),
+                name: String::new(),
+                selector,
+                peer: PeerId(0),
+                gateway: host.into(),
+            })
+            .collect();
+        let packets: Vec<_> = rules_by_port(&mut draw, 400, ipv6)
+            .iter()
+            .map(|like| {
+                let hidden = draw.below(4);
+                let port = |hides: bool, range: PortRange| (!hides).then_some(range.first());
+                FiveTuple {
+                    protocol: draw.one(&[6, 6, 17, 60]),
+                    source_port: port(hidden & 1 == 1 || hidden == 0, like.source_port),
+                    destination_port: port(hidden & 2 == 2 || hidden == 0, like.destination_port),
+                    ..draw.packet(like)
+                }
+            })
+            .collect();
+        let spd = Spd::new(&rules);
+        let mut verdicts = Vec::new();
+        for (direction, model) in [
+            (Direction::Outbound, evaluate as fn(&RuleSet, &FiveTuple) -> Verdict),
+            (Direction::Inbound, evaluate_inbound),
+        ] {
+            spd.classify(direction, &packets, &mut verdicts);
+            for (packet, &verdict) in packets.iter().zip(&verdicts) {
+                assert_eq!(verdict, model(&rules, packet), "{seed} {direction:?} {packet:?}");
+                seen[if verdict == Verdict::Discard { seed as usize % 3 } else { 3 }] += 1;
+            }
+        }
+    }
+    assert!(seen.iter().all(|&count| count > 50), "{seen:?}");
 }
 
 /// Octets that the classifier of so many rules may have: the trees for what shows its ports and for what hides them.
