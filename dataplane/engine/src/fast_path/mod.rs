@@ -110,11 +110,16 @@ pub(crate) fn run(core: &mut Core, lanes: &mut Lanes, frames: &mut Vec<Frame>, l
 fn read(core: &mut Core, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
     let mac = origin.port().and_then(|port| core.fib.port(port)).map(|info| info.mac);
     let (door, link_octets) = (packet::door(origin), packet::link_octets(link));
+    let looks_out = !core.lookout.is_idle();
     let mut plain = std::mem::take(&mut core.fast.plain);
     frames.iter().for_each(|frame| frame.bytes().first().into_iter().for_each(prefetch));
     for (at, mut frame) in (0..).zip(frames.drain(..)) {
         let packet = mac.and_then(|mac| packet::behind_link(frame.bytes(), link, mac));
         match packet.and_then(|packet| packet::read(packet, door)) {
+            // Discovery has its look before a plan is made: a flood of its messages is one of new flows.
+            Some((key, _)) if looks_out && plan::may_concern_discovery(&core.lookout, &key) => {
+                core.fast.slow.push((at, Slow::Frame(frame)));
+            }
             Some((key, head)) if frame.pop_front(link_octets) => {
                 // What Ethernet padded must not be encrypted or checked as if it were part of the packet.
                 frame.truncate(head.octets.into());

@@ -4,6 +4,7 @@ use super::flows::FlowKey;
 use crate::core::{Berth, Core};
 use crate::fib::Fib;
 use crate::limits::{FAST_EGRESSES_MAX, RULE_IDS_MAX};
+use crate::lookout::Lookout;
 use crate::packet::{Summary, ethernet, isakmp, protocol};
 use crate::slot::Origin;
 use crate::stages::select;
@@ -146,7 +147,7 @@ pub(super) fn make(core: &mut Core, key: &FlowKey, origin: Origin) -> Plan {
         || Summary::is_multicast_tuple(&tuple)
         || Summary::is_link_local_tuple(&tuple)
         || core.fib.is_local(tuple.destination)
-        || may_concern_discovery(core, &tuple)
+        || may_concern_discovery(&core.lookout, key)
     {
         return Plan::Slow;
     }
@@ -171,14 +172,14 @@ fn clear(core: &mut Core, tuple: &FiveTuple, inward: bool) -> Plan {
     egress.and_then(|egress| core.fast.egresses.add(egress)).map_or(Plan::Slow, Plan::Clear)
 }
 
-/// Whether discovery may want to see packets of the flow, now or when it begins to look out: its messages, and errors.
-fn may_concern_discovery(core: &Core, tuple: &FiveTuple) -> bool {
-    match tuple.protocol {
+/// Whether discovery wants to see packets of the flow: its messages, and errors.
+pub(super) fn may_concern_discovery(lookout: &Lookout, key: &FlowKey) -> bool {
+    match key.protocol() {
         protocol::UDP => {
-            !core.lookout.is_idle()
-                && (tuple.destination_port == Some(isakmp::PORT) || tuple.source_port == Some(isakmp::PORT))
+            !lookout.is_idle()
+                && (key.destination_port() == isakmp::PORT || key.source_port() == isakmp::PORT)
         }
-        protocol::ICMP => core.lookout.asks(),
+        protocol::ICMP => lookout.asks(),
         _ => false,
     }
 }
