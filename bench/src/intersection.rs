@@ -9,7 +9,8 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use warren_policy::{MaskedAddress, Protocol, Proxy};
 
-use crate::rows::{cpu_time, median, remark, row};
+use crate::report::{Report, remark};
+use crate::rounds::{cpu_time, median};
 
 const VECTORS: &str = include_str!("../../tests/vectors/ted/proxy_intersection.dev.jsonl");
 /// How long one round goes over the pairs at least.
@@ -24,6 +25,13 @@ pub(crate) struct Arguments {
     /// How often each family is measured, in alternation.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
+}
+
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) const fn of_suite(quick: bool) -> Self {
+        Self { rounds: if quick { 3 } else { 9 } }
+    }
 }
 
 /// One pair, as the vectors write it.
@@ -77,7 +85,7 @@ struct Family {
 }
 
 /// Measures and writes the rows.
-pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+pub(crate) fn run(arguments: &Arguments, out: &mut Report) -> Result<(), String> {
     let mut families = [family(4)?, family(6)?];
     for _ in 0..arguments.rounds {
         for family in &mut families {
@@ -91,7 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
             "IPv{ip}: {median_ns:.1} ns for each of {} pairs, {empty} of them empty",
             pairs.len()
         ));
-        row(&Row { benchmark: "intersection", ip, pairs: pairs.len(), empty, rounds_ns, median_ns })?;
+        out.write(&Row { benchmark: "intersection", ip, pairs: pairs.len(), empty, rounds_ns, median_ns })?;
     }
     Ok(())
 }

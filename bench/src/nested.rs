@@ -18,7 +18,8 @@ use warren_seam::{Carrier, Command, OutboundSa, SaId, Spi};
 use crate::probe_flood::site::{self, INSIDE, OUTSIDE};
 use crate::probe_flood::tap::{Reel, Tap};
 use crate::probe_flood::{clear_text, engine, sealed};
-use crate::rows::{cpu_time, median, remark, row};
+use crate::report::{Report, remark};
+use crate::rounds::{cpu_time, median};
 
 /// Which half of the stack is busy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -50,6 +51,14 @@ pub(crate) struct Arguments {
     milliseconds: u64,
 }
 
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) fn of_suite(quick: bool) -> Self {
+        let (rounds, milliseconds) = if quick { (5, 50) } else { (15, 300) };
+        Self { sizes: vec![64, 1200], ways: vec![Way::Seal, Way::Open], levels: 3, rounds, milliseconds }
+    }
+}
+
 /// One line of the result: all rounds of one case.
 #[derive(Serialize)]
 struct Row {
@@ -71,16 +80,16 @@ const TURNS: u32 = 16;
 const WARM_UP: Duration = Duration::from_millis(100);
 
 /// Measures and writes the rows.
-pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+pub(crate) fn run(arguments: &Arguments, out: &mut Report) -> Result<(), String> {
     for &octets in &arguments.sizes {
         for &way in &arguments.ways {
-            measure(arguments, way, octets)?;
+            measure(arguments, out, way, octets)?;
         }
     }
     Ok(())
 }
 
-fn measure(arguments: &Arguments, way: Way, octets: u16) -> Result<(), String> {
+fn measure(arguments: &Arguments, out: &mut Report, way: Way, octets: u16) -> Result<(), String> {
     let span = Duration::from_millis(arguments.milliseconds);
     let mut one = Gateway::new(way, octets, 1)?;
     let mut nested = Gateway::new(way, octets, arguments.levels)?;
@@ -112,7 +121,7 @@ fn measure(arguments: &Arguments, way: Way, octets: u16) -> Result<(), String> {
         "{octets} octets, {way:?}: {:.0} ns in {} levels, {:.0} ns in one, ratio {:.2}",
         result.median_nested_ns, result.levels, result.median_one_ns, result.ratio
     ));
-    row(&result)
+    out.write(&result)
 }
 
 /// What makes gateway `own` one end of a stack of so many levels. All end at the same peer: where they end makes no difference

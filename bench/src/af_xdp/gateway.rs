@@ -26,6 +26,9 @@ const FAR_PORT: PortIndex = PortIndex(1);
 const RULE: RuleId = RuleId(0);
 const SA: SaId = SaId(1);
 
+/// Key, then salt.
+pub(crate) const KEYMAT: [u8; 20] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19];
+
 /// An engine of one worker, turned by the measured thread.
 pub(crate) struct Gateway {
     handle: Handle,
@@ -127,12 +130,11 @@ fn forwarding() -> ForwardingTable {
 
 fn outbound_sa(selector: Selector) -> Result<OutboundSa, String> {
     let transform = EspTransform::AesGcm16(KeyBits::B128);
-    let keymat: Vec<u8> = (0..transform.keymat_octets()).map(|octet| octet as u8).collect();
     Ok(OutboundSa {
         id: SA,
         spi: Spi(0x1001),
         transform,
-        keys: SaKeys::from_keymat(transform, &keymat).ok_or("key material of another length")?,
+        keys: SaKeys::from_keymat(transform, &KEYMAT).ok_or("key material of another length")?,
         esn: true,
         selector,
         local: FAR.into(),
@@ -141,6 +143,7 @@ fn outbound_sa(selector: Selector) -> Result<OutboundSa, String> {
         volume: Volume { soft_octets: u64::MAX, hard_octets: u64::MAX },
         mode: warren_seam::SaMode::Tunnel,
         rule: RULE,
+        lane: 0,
         sequence: 0,
     })
 }

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use warren_port::PortCounters;
 
+use super::Loop;
+use super::proof::{FRAMES, check};
 use super::topology::Topology;
-use crate::rows::cpu_time;
+use crate::rounds::cpu_time;
 
 /// Something that forwards.
 pub(crate) trait Turn: Send {
@@ -17,6 +19,10 @@ pub(crate) trait Turn: Send {
     fn counted(&self) -> Counted;
     /// How its ports work.
     fn mode(&self) -> String;
+    /// Cycles per packet in our own process for receiving and transmitting, without what the kernel does, where known.
+    fn ring_cycles(&self) -> Option<f64> {
+        None
+    }
     /// What became of packets that were not forwarded, as far as it knows.
     fn fate(&self) -> String {
         String::new()
@@ -43,16 +49,22 @@ pub(crate) struct Measured {
     pub(crate) pps: f64,
     pub(crate) offered_pps: f64,
     pub(crate) cpu_ns_per_packet: f64,
+    pub(crate) ring_cycles: Option<f64>,
     pub(crate) mode: String,
 }
 
 /// Rings are full and pages are made after this.
 const WARM_UP: Duration = Duration::from_millis(300);
+/// Between two looks at the tap, and until whoever sends is given up.
+const PROOF_STEP: Duration = Duration::from_millis(10);
+/// See [`PROOF_STEP`].
+const PROOF_MAX: Duration = Duration::from_secs(5);
 /// Turns between two looks at the clock.
 const TURNS: u32 = 64;
 
 pub(crate) fn measure(
     topology: &Topology,
+    kind: Loop,
     mut measured: impl Turn,
     seconds: f64,
 ) -> Result<Measured, String> {
@@ -67,6 +79,7 @@ pub(crate) fn measure(
         let result = scope.spawn(|| {
             pin(ours)?;
             turn_until(&mut measured, WARM_UP);
+            prove(topology, kind, &mut measured)?;
             let (before, start, cpu) = (measured.counted(), Instant::now(), cpu_time());
             turn_until(&mut measured, Duration::from_secs_f64(seconds));
             let (after, elapsed, cpu) = (measured.counted(), start.elapsed().as_secs_f64(), cpu_time() - cpu);
@@ -78,6 +91,7 @@ pub(crate) fn measure(
                 pps: forwarded / elapsed,
                 offered_pps: (after.offered - before.offered) as f64 / elapsed,
                 cpu_ns_per_packet: cpu.as_nanos() as f64 / forwarded,
+                ring_cycles: measured.ring_cycles(),
                 mode: measured.mode(),
             })
         });
@@ -86,6 +100,18 @@ pub(crate) fn measure(
         generator.join().map_err(|_| "the generator panicked".to_owned())??;
         result?
     })
+}
+
+/// Frames that leave are what they should be. The tap is closed again before the clock runs.
+fn prove(topology: &Topology, kind: Loop, measured: &mut impl Turn) -> Result<(), String> {
+    let tap = topology.tap()?;
+    let start = Instant::now();
+    let mut frames = Vec::new();
+    while frames.len() < FRAMES && start.elapsed() < PROOF_MAX {
+        turn_until(measured, PROOF_STEP);
+        frames.extend(tap.frames());
+    }
+    check(kind, topology.sent(), &frames).map_err(|why| format!("{why} ({})", measured.fate()))
 }
 
 fn turn_until(measured: &mut impl Turn, span: Duration) {

@@ -11,18 +11,20 @@
 mod bare;
 mod gateway;
 mod measure;
+mod proof;
 mod topology;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
+use warren_aead::Backend;
 
-use crate::rows::{median, remark, row};
+use crate::report::{Report, remark};
+use crate::rounds::{Rounds, median};
+use crate::rows::{Row, Size};
 use measure::{Measured, measure};
 use topology::Topology;
 
 /// What can be measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Loop {
     /// Receive, write two MAC addresses, transmit: what the sockets cost without a gateway.
     Bare,
@@ -34,6 +36,14 @@ pub(crate) enum Loop {
 
 impl Loop {
     const ALL: [Self; 3] = [Self::Bare, Self::Clear, Self::Protected];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Clear => "clear",
+            Self::Protected => "protected",
+        }
+    }
 }
 
 /// Arguments of the benchmark.
@@ -59,32 +69,16 @@ pub(crate) struct Arguments {
     generic: bool,
 }
 
-/// One line of the result: all rounds of one loop at one size.
-#[derive(Debug, Serialize)]
-struct Row {
-    benchmark: &'static str,
-    #[serde(rename = "loop")]
-    kind: Loop,
-    frame_octets: usize,
-    batch: u32,
-    mode: String,
-    seconds: f64,
-    rounds_pps: Vec<f64>,
-    median_pps: f64,
-    /// As a share of the bare loop's rate in the same round, the median of all rounds: what else the machine does changes
-    /// from round to round, and both feel it.
-    share_of_bare: Option<f64>,
-    /// What was there to be forwarded: the figure above is the loop's own limit only where this is larger.
-    median_offered_pps: f64,
-    /// Processor time of the measured thread, the kernel's part included. It does not grow when others use the core, but
-    /// it counts waiting for packets, too.
-    median_cpu_ns_per_packet: f64,
-    /// The bare loop's processor time, as a share of this loop's: what `share_of_bare` would be on a quiet machine.
-    cpu_share_of_bare: Option<f64>,
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) fn of_suite(quick: bool) -> Self {
+        let (rounds, seconds) = if quick { (3, 0.5) } else { (5, 2.0) };
+        Self { sizes: vec![64, 1500], loops: Vec::new(), rounds, seconds, batch: 64, generic: false }
+    }
 }
 
 /// Measures and writes the rows.
-pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+pub(crate) fn run(arguments: &Arguments, out: &mut Report) -> Result<(), String> {
     let loops = if arguments.loops.is_empty() { &Loop::ALL[..] } else { &arguments.loops };
     if !(0.1..=600.0).contains(&arguments.seconds) {
         return Err("a measurement lasts between 0.1 and 600 seconds".to_owned());
@@ -104,7 +98,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
                 measured.push(result);
             }
         }
-        report(arguments, loops, size, &rounds)?;
+        report(out, arguments, loops, size, &rounds)?;
     }
     Ok(())
 }
@@ -114,44 +108,86 @@ fn once(arguments: &Arguments, kind: Loop, size: usize) -> Result<Measured, Stri
     let station = topology.station(arguments.generic)?;
     let seconds = arguments.seconds;
     match kind {
-        Loop::Bare => measure(&topology, bare::Bare::new(station, arguments.batch as usize), seconds),
-        Loop::Clear => measure(&topology, gateway::Gateway::new(station, false)?, seconds),
-        Loop::Protected => measure(&topology, gateway::Gateway::new(station, true)?, seconds),
+        Loop::Bare => measure(&topology, kind, bare::Bare::new(station, arguments.batch as usize), seconds),
+        Loop::Clear => measure(&topology, kind, gateway::Gateway::new(station, false)?, seconds),
+        Loop::Protected => measure(&topology, kind, gateway::Gateway::new(station, true)?, seconds),
     }
 }
 
 fn report(
+    out: &mut Report,
     arguments: &Arguments,
     loops: &[Loop],
     size: usize,
     rounds: &[Vec<Measured>],
 ) -> Result<(), String> {
-    let each =
-        |measured: &[Measured], what: fn(&Measured) -> f64| measured.iter().map(what).collect::<Vec<_>>();
-    let pps = |measured: &[Measured]| median(&each(measured, |one| one.pps));
-    let cpu = |measured: &[Measured]| median(&each(measured, |one| one.cpu_ns_per_packet));
     let bare = loops.iter().zip(rounds).find(|(kind, _)| **kind == Loop::Bare).map(|(_, measured)| measured);
     for (&kind, measured) in loops.iter().zip(rounds) {
-        row(&Row {
-            benchmark: "af-xdp",
-            kind,
-            frame_octets: size,
-            batch: arguments.batch,
-            mode: measured.first().map(|one| one.mode.clone()).unwrap_or_default(),
-            seconds: arguments.seconds,
-            median_offered_pps: median(&each(measured, |one| one.offered_pps)),
-            median_cpu_ns_per_packet: cpu(measured),
-            cpu_share_of_bare: bare.map(|bare| paired(bare, measured, |one| one.cpu_ns_per_packet)),
-            rounds_pps: each(measured, |one| one.pps),
-            median_pps: pps(measured),
-            share_of_bare: bare.map(|bare| paired(measured, bare, |one| one.pps)),
+        let rate = each(measured, |one| one.pps);
+        let share = bare.map(|bare| rate.ratio_to(&each(bare, |one| one.pps)).median());
+        let floor = floor(kind, size);
+        let core: Vec<_> = measured.iter().map(|one| one.pps * one.cpu_ns_per_packet / 1e9).collect();
+        let row = Row::of("af-xdp", &rate);
+        out.add(Row {
+            noisy: row.noisy || median(&core) < CORE_SHARE_MIN,
+            variant: Some(kind.word().to_owned()),
+            alg: (kind == Loop::Protected).then(|| "aes128gcm16".to_owned()),
+            size: Some(Size::Octets(size as u16)),
+            ns_per_packet: Some(each(measured, |one| one.cpu_ns_per_packet).median()),
+            per_second: Some(rate.median()),
+            beside: share.map(|_| "the bare loop's rate".to_owned()),
+            ratio: share,
+            floor,
+            within: share.zip(floor).map(|(share, floor)| share >= floor),
+            backend: (kind == Loop::Protected).then(|| Backend::best().to_string()),
+            note: Some(note(arguments, measured, bare)),
+            ..row
+        })?;
+    }
+    let work: Rounds = bare.into_iter().flatten().filter_map(|one| one.ring_cycles).collect();
+    if work.len() > 0 {
+        out.add(Row {
+            variant: Some("ring work".to_owned()),
+            size: Some(Size::Octets(size as u16)),
+            note: Some(
+                "receive and transmit in our own process, of calls that made no system call".to_owned(),
+            ),
+            ..Row::of_cycles("af-xdp", &work).meant_within(Some(RING_WORK_CYCLES_MAX))
         })?;
     }
     Ok(())
 }
 
-/// The median over all rounds of one's figure as a share of the other's.
-fn paired(one: &[Measured], other: &[Measured], what: fn(&Measured) -> f64) -> f64 {
-    let shares: Vec<f64> = one.iter().zip(other).map(|(one, other)| what(one) / what(other)).collect();
-    median(&shares)
+/// Where the measured thread had less of its core, the rate is not what the core can do.
+const CORE_SHARE_MIN: f64 = 0.9;
+
+/// What our own process may spend on the rings for each packet that is forwarded.
+const RING_WORK_CYCLES_MAX: f64 = 20.0;
+
+/// What protected forwarding is meant to keep of the bare loop's rate.
+fn floor(kind: Loop, size: usize) -> Option<f64> {
+    match (kind, size) {
+        (Loop::Protected, 64) => Some(0.92),
+        (Loop::Protected, 1420..) => Some(0.85),
+        _ => None,
+    }
+}
+
+/// What was there to be forwarded, because the rate is the loop's own limit only where that is more; and processor time beside
+/// the bare loop's, which is what the share would be on a quiet machine.
+fn note(arguments: &Arguments, measured: &[Measured], bare: Option<&Vec<Measured>>) -> String {
+    let mode = measured.first().map(|one| one.mode.as_str()).unwrap_or_default();
+    let offered = each(measured, |one| one.offered_pps).median() / 1e6;
+    let cpu = each(measured, |one| one.cpu_ns_per_packet);
+    let share = bare.map(|bare| each(bare, |one| one.cpu_ns_per_packet).ratio_to(&cpu).median());
+    let share = share.map(|share| format!(", by processor time {share:.3} of the bare loop's rate"));
+    format!(
+        "octets of the frame with its check sequence; {mode}; batches of {}; {offered:.3} M/s offered{}; ns are of processor time, the kernel's part included",
+        arguments.batch,
+        share.unwrap_or_default()
+    )
+}
+
+fn each(measured: &[Measured], what: fn(&Measured) -> f64) -> Rounds {
+    measured.iter().map(what).collect()
 }

@@ -10,6 +10,7 @@ use warren_port::{Umem, UmemConfig, XdpAttach};
 #[path = "../../../bpf/tests/kernel/lab.rs"]
 mod lab;
 
+use super::proof::Tap;
 use lab::{End, Namespace, cable};
 
 pub(crate) const HOST_MAC: [u8; 6] = [0x02, 0, 0, 0, 1, 0x01];
@@ -79,6 +80,16 @@ impl Topology {
         Ok(topology)
     }
 
+    /// What is sent.
+    pub(crate) fn sent(&self) -> &[u8] {
+        &self.frame
+    }
+
+    /// A look at what arrives behind the gateway.
+    pub(crate) fn tap(&self) -> Result<Tap, String> {
+        self.peer.enter(Tap::open)
+    }
+
     pub(crate) fn station(&self, generic: bool) -> Result<Station, String> {
         self.gateway.enter(|| {
             let config = UmemConfig { frames: 16_384, ..UmemConfig::default() };
@@ -124,7 +135,7 @@ fn open(
 }
 
 /// A UDP packet from the host to somebody behind the gateway.
-fn frame(octets: usize) -> Result<Vec<u8>, String> {
+pub(crate) fn frame(octets: usize) -> Result<Vec<u8>, String> {
     let room = octets.checked_sub(CHECK_SEQUENCE_OCTETS + HEADER_OCTETS);
     let payload = room.filter(|_| octets <= 1518).ok_or("frames have between 46 and 1518 octets")?;
     let mut frame = [&NEAR_MAC[..], &HOST_MAC[..], &[0x08, 0x00]].concat();

@@ -22,7 +22,8 @@ use warren_engine::{
 use warren_port::{Link, MemoryPort, Umem, UmemConfig};
 use warren_seam::{Command, PortIndex};
 
-use crate::rows::{cpu_time, median, remark, row};
+use crate::report::{Report, remark};
+use crate::rounds::{cpu_time, median};
 use site::{INSIDE, OUTSIDE};
 use tap::{Reel, Tap};
 
@@ -69,6 +70,21 @@ pub(crate) struct Arguments {
     seconds: f64,
 }
 
+impl Arguments {
+    /// What the suite measures.
+    pub(crate) fn of_suite(quick: bool) -> Self {
+        let (rounds, seconds) = if quick { (3, 0.1) } else { (9, 0.5) };
+        Self {
+            sizes: if quick { vec![64] } else { vec![64, 576, 1400] },
+            ways: vec![Way::Seal, Way::Open],
+            garbage: vec![Garbage::Probes, Garbage::Responses],
+            per_second: 1_000_000,
+            rounds,
+            seconds,
+        }
+    }
+}
+
 /// One line of the result: all rounds of one case.
 #[derive(Debug, Serialize)]
 struct Row {
@@ -101,7 +117,7 @@ struct Measured {
 }
 
 /// Measures and writes the rows.
-pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+pub(crate) fn run(arguments: &Arguments, out: &mut Report) -> Result<(), String> {
     if !(0.05..=600.0).contains(&arguments.seconds) {
         return Err("a measurement lasts between 0.05 and 600 seconds".to_owned());
     }
@@ -111,7 +127,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         }
         for &way in &arguments.ways {
             for &garbage in &arguments.garbage {
-                measure(arguments, way, garbage, octets)?;
+                measure((arguments, way, garbage, octets), out)?;
             }
         }
     }
@@ -128,7 +144,10 @@ const TURNS: u32 = 16;
 /// Caches are warm and rates have settled after this.
 const WARM_UP: Duration = Duration::from_millis(100);
 
-fn measure(arguments: &Arguments, way: Way, garbage: Garbage, octets: usize) -> Result<(), String> {
+fn measure(
+    (arguments, way, garbage, octets): (&Arguments, Way, Garbage, usize),
+    out: &mut Report,
+) -> Result<(), String> {
     let mut gateway = Gateway::new(way, garbage, octets)?;
     let (mut quiet, mut flooded) = (Vec::new(), Vec::new());
     for _ in 0..arguments.rounds {
@@ -167,7 +186,7 @@ fn measure(arguments: &Arguments, way: Way, garbage: Garbage, octets: usize) -> 
         result.ns_per_garbage,
         result.garbage_share_of_packet,
     ));
-    row(&result)
+    out.write(&result)
 }
 
 /// The share of its time that the worker has lost to garbage.

@@ -65,7 +65,7 @@ pub(crate) fn selector(own: u8, peer: u8) -> Result<Selector, String> {
     both.and_then(|(own, peer)| Selector::between(own, peer)).ok_or_else(|| "no selector".to_owned())
 }
 
-fn rules(selector: Selector, peer: u8) -> RuleSet {
+pub(crate) fn rules(selector: Selector, peer: u8) -> RuleSet {
     let gateway = IpAddr::V4(outer(peer)).into();
     RuleSet {
         transport: vec![TransportRule { name: "all".to_owned(), selector, action: TransportAction::Permit }],
@@ -73,7 +73,7 @@ fn rules(selector: Selector, peer: u8) -> RuleSet {
     }
 }
 
-fn forwarding(own: u8, peer: u8) -> ForwardingTable {
+pub(crate) fn forwarding(own: u8, peer: u8) -> ForwardingTable {
     let port =
         |name: &str, port, side| PortInfo { name: name.to_owned(), mac: mac(own, port), mtu: MTU, side };
     let route = |destination: Ipv4Addr, prefix_length, via: Option<Ipv4Addr>, port| Route {
@@ -114,6 +114,7 @@ pub(crate) fn outbound(from: u8, to: u8, selector: Selector) -> Result<OutboundS
         volume: UNLIMITED,
         mode: warren_seam::SaMode::Tunnel,
         rule: RULE,
+        lane: 0,
         sequence: 0,
     })
 }
@@ -138,6 +139,7 @@ pub(crate) fn mirrored(sa: OutboundSa) -> InboundSa {
         volume: UNLIMITED,
         mode: sa.mode,
         rule: sa.rule,
+        lane: 0,
         carrier: warren_seam::Carrier::Network,
         sequence: 0,
     }

@@ -5,6 +5,7 @@ use crate::policy::{Clients, Leases, Policies};
 use crate::refusal::Refusal;
 use crate::rows::{DropCount, Rules, Sa, Tunnel};
 use crate::stack::Stack;
+use crate::stages::Stages;
 use crate::stats::{Stats, VersionInfo};
 use crate::ted::{TedFlow, TedPreview, TedStatus};
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,8 @@ pub enum Answer {
     Version(VersionInfo),
     /// All counters.
     Stats(Box<Stats>),
+    /// Where the workers' cycles go.
+    Stages(Box<Stages>),
     /// Every SA.
     SaList(Vec<Sa>),
     /// Every tunnel.

@@ -14,6 +14,7 @@ mod refusal;
 mod request;
 mod rows;
 mod stack;
+mod stages;
 mod stats;
 mod ted;
 
@@ -27,6 +28,7 @@ pub use refusal::{Refusal, RefusalWord};
 pub use request::{Command, Request};
 pub use rows::{DropCount, Rule, RuleClass, Rules, Sa, SaDirection, Tunnel, TunnelState};
 pub use stack::{LevelMode, Stack, StackFailure, StackLevel, StackState};
+pub use stages::{BatchCount, LevelCount, StageAccounts, StageCost, Stages, WorkerStages};
 pub use stats::{Port, Stats, Totals, VersionInfo, Worker};
 pub use ted::{
     TedField, TedFlow, TedFound, TedInFlight, TedPacket, TedPreview, TedResting, TedStage, TedStatus,

@@ -30,6 +30,8 @@ pub enum Command {
     Version,
     /// All counters. Answered with `Answer::Stats`.
     Stats,
+    /// Where the workers' cycles go. Answered with `Answer::Stages`.
+    Stages,
     /// Every SA. Answered with `Answer::SaList`.
     SaList,
     /// Every tunnel rule and how it stands. Answered with `Answer::TunnelList`.
@@ -124,6 +126,7 @@ impl Command {
             | Self::StackAbort { .. } => true,
             Self::Version
             | Self::Stats
+            | Self::Stages
             | Self::SaList
             | Self::TunnelList
             | Self::RuleList

@@ -54,6 +54,10 @@ pub struct Port {
     pub mode: String,
     /// Receive queues with a socket.
     pub queues: u16,
+    /// What the card does about it that an SA's packets come to the worker that owns it, in words: `SPI rules 12 of 64`,
+    /// `none: the driver cannot`. Empty for ports by which no ESP comes.
+    #[serde(default)]
+    pub flow_steering: String,
     /// Frames taken from the port.
     pub received: u64,
     /// Octets in them; 0 where the port does not count them.

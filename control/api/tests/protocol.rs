@@ -14,12 +14,13 @@ use warren_api::client::{CallError, Client};
 use warren_api::explain::{Asked, EspCost, Explanation, Level, Live, Matched, Matching, Missed};
 use warren_api::limits::{REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX};
 use warren_api::{
-    Answer, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lease, LeaseState, Leases, LevelMode,
-    Outcome, Policies, PolicySetRow, Pool, PullState, PulledPolicy, Refusal, RefusalWord, Request, Response,
-    Rule, RuleClass, Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow, SetState, Stack, StackFailure,
-    StackLevel, StackState, Stats, TedField, TedFlow, TedFound, TedInFlight, TedPacket, TedPreview,
-    TedResting, TedStage, TedStatus, Tunnel, TunnelState, VERSION, VersionInfo, decode_request,
-    decode_response, encode_request, encode_response,
+    Answer, BatchCount, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lease, LeaseState, Leases,
+    LevelCount, LevelMode, Outcome, Policies, PolicySetRow, Pool, PullState, PulledPolicy, Refusal,
+    RefusalWord, Request, Response, Rule, RuleClass, Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow,
+    SetState, Stack, StackFailure, StackLevel, StackState, StageAccounts, StageCost, Stages, Stats, TedField,
+    TedFlow, TedFound, TedInFlight, TedPacket, TedPreview, TedResting, TedStage, TedStatus, Tunnel,
+    TunnelState, VERSION, VersionInfo, WorkerStages, decode_request, decode_response, encode_request,
+    encode_response,
 };
 
 fn sa() -> Sa {
@@ -147,6 +148,32 @@ fn connected() -> ConnectedClient {
     }
 }
 
+fn stages() -> Stages {
+    let cost = StageCost {
+        stage: "seal".into(),
+        explanation: "Encrypted.".into(),
+        cycles: u64::MAX,
+        packets: 1,
+        batches: 1,
+    };
+    let accounts = StageAccounts {
+        turns: 2,
+        idle_turns: 1,
+        idle_cycles: 3,
+        stages: vec![cost],
+        batches: vec![BatchCount { packets_min: 2, packets_max: 3, batches: 4 }],
+        levels: vec![LevelCount { levels: 8, put_on: 5, taken_off: 6 }],
+    };
+    Stages {
+        uptime_ms: 7,
+        sample_every: 64,
+        clock: "tsc".into(),
+        cycles_per_second: 2_100_000_000,
+        totals: accounts.clone(),
+        workers: vec![WorkerStages { id: 0, core: Some(1), accounts }],
+    }
+}
+
 fn answers() -> Vec<Answer> {
     let rule = Rule {
         name: "all".into(),
@@ -174,6 +201,7 @@ fn answers() -> Vec<Answer> {
     vec![
         Answer::Version(VersionInfo::default()),
         Answer::Stats(Box::new(Stats { workers: vec![warren_api::Worker::default()], ..Stats::default() })),
+        Answer::Stages(Box::new(stages())),
         Answer::SaList(vec![sa()]),
         Answer::TunnelList(vec![tunnel]),
         Answer::RuleList(Rules { transport: vec![rule.clone()], tunnel: vec![rule] }),
@@ -321,6 +349,7 @@ fn commands() -> Vec<Command> {
     vec![
         Command::Version,
         Command::Stats,
+        Command::Stages,
         Command::SaList,
         Command::TunnelList,
         Command::TunnelUp { name: name() },

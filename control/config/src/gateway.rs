@@ -1,6 +1,6 @@
 //! `[gateway]`: the daemon itself.
 
-use crate::limits::{SOCKET_PATH_OCTETS_MAX, STATE_PATH_OCTETS_MAX, WORKERS_MAX};
+use crate::limits::{SOCKET_PATH_OCTETS_MAX, STAGE_SAMPLING_MAX, STATE_PATH_OCTETS_MAX, WORKERS_MAX};
 use crate::name::interface;
 use crate::report::Report;
 use crate::section::Section;
@@ -69,6 +69,8 @@ pub struct Gateway {
     pub tun: String,
     /// Whether the MSS in TCP SYNs is lowered to what fits the tunnel.
     pub mss_clamp: bool,
+    /// One turn of a worker in so many has its stages measured; 0: none.
+    pub stage_sampling: u32,
     /// How much is logged.
     pub log: LogLevel,
     /// The directory of what outlives the process: leased addresses.
@@ -84,6 +86,7 @@ impl Default for Gateway {
             aead: None,
             tun: "warren0".to_owned(),
             mss_clamp: true,
+            stage_sampling: 64,
             log: LogLevel::Info,
             state: PathBuf::from("/var/lib/warren"),
         }
@@ -108,6 +111,9 @@ impl Gateway {
         let aead = section.or("aead", None, |field| field.word(report, AEADS));
         let tun = section.or("tun", default.tun, |field| interface(&field, report).map(str::to_owned));
         let mss_clamp = section.or("mss_clamp", default.mss_clamp, |field| field.boolean(report));
+        let stage_sampling = section.or("stage_sampling", default.stage_sampling, |field| {
+            field.integer(report, 0..=u64::from(STAGE_SAMPLING_MAX)).map(|turns| turns as u32)
+        });
         let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
         let log = section
             .or("log", default.log, |field| field.word(report, &levels.map(|level| (level.word(), level))));
@@ -124,6 +130,7 @@ impl Gateway {
             aead: aead?.map(str::to_owned),
             tun: tun?,
             mss_clamp: mss_clamp?,
+            stage_sampling: stage_sampling?,
             log: log?,
             state: state?,
         })

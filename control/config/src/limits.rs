@@ -10,6 +10,8 @@ pub const DIAGNOSTICS_MAX: usize = 50;
 pub const SOURCE_CHARS_MAX: usize = 100;
 /// Workers: cores of the largest machine this is meant for; the engine has the same number.
 pub const WORKERS_MAX: u16 = 64;
+/// Turns of a worker of which one at least is measured, if any; the engine has the same number.
+pub const STAGE_SAMPLING_MAX: u32 = 65_536;
 /// Ports; each has a UMEM share on every worker.
 pub const PORTS_MAX: usize = 64;
 /// Peers; IKE keeps a state for each.

@@ -33,6 +33,7 @@ poll = "busy"
 aead = "ring"
 tun = "w0"
 mss_clamp = false
+stage_sampling = 256
 log = "debug"
 
 [[port]]
@@ -103,6 +104,7 @@ fn every_key_of_the_gateway_and_its_ports_arrives() {
     assert_eq!(gateway.control_socket, Path::new("/run/w.sock"));
     assert_eq!((gateway.workers, gateway.poll, gateway.aead.as_deref()), (4, Poll::Busy, Some("ring")));
     assert_eq!((gateway.tun.as_str(), gateway.mss_clamp, gateway.log), ("w0", false, LogLevel::Debug));
+    assert_eq!(gateway.stage_sampling, 256);
     let [lan, wan] = &config.ports[..] else { panic!("two ports") };
     assert_eq!((lan.name.as_str(), lan.interface.as_str(), lan.side), ("lan", "eth1", Side::Inside));
     assert_eq!(lan.queues, Queues::First(NonZeroU16::new(4).unwrap()));

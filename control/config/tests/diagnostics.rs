@@ -143,6 +143,10 @@ fn values_of_the_wrong_kind_and_out_of_range_are_refused() {
         &altered("side = \"outside\"", "side = \"outside\"\nqueues = 0", ""),
         &["0 is out of range", "1 to 256"],
     );
+    refused(
+        &altered("[[port]]", "[gateway]\nstage_sampling = 65537\n[[port]]", ""),
+        &["65537 is out of range", "0 to 65536"],
+    );
     refused(&altered("interface = \"eth0\"", "interface = \"a/b\"", ""), &["`a/b` is no interface name"]);
     refused(&altered("name = \"net\"", "name = \"net#1\"", ""), &["`net#1` is no name"]);
     let tunnel = |more: &str| altered("name = \"net\"", &format!("name = \"net\"\n{more}"), "");

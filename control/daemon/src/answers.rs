@@ -1,6 +1,7 @@
 //! What `dpctl` is told: rows and counters, put together from what everybody knows at this moment.
 
 use crate::explain_answers::ExplainSources;
+use crate::flow_steering::FlowSteering;
 use crate::levels::{self, Named};
 use crate::ports::PortFacts;
 use crate::stack_answers::{StackSources, bound};
@@ -27,6 +28,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) engine: &'a Handle,
     pub(crate) ports: &'a [PortFacts],
     pub(crate) steering: &'a [Steering],
+    pub(crate) flow_steering: &'a FlowSteering,
     pub(crate) cores: &'a [Option<u16>],
     pub(crate) aead: &'a str,
 }
@@ -98,6 +100,7 @@ impl Sources<'_> {
                 interface: facts.interface.clone(),
                 side: facts.side.to_owned(),
                 queues: facts.queues,
+                flow_steering: self.flow_steering.words(at),
                 ..warren_api::Port::default()
             };
             for (_, part) in parts.iter().filter(|(_, part)| part.index == index) {

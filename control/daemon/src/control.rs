@@ -5,6 +5,7 @@ mod questions;
 
 use crate::clock::Clock;
 use crate::crew::Crew;
+use crate::flow_steering::FlowSteering;
 use crate::kernel::mirror::{Mirror, View};
 use crate::kernel::tun_routes;
 use crate::limits::{ACTIVITY_INTERVAL, APPLY_WAIT_MAX, EVENTS_EACH_TURN_MAX, SUBMIT_WAIT_MAX};
@@ -46,6 +47,7 @@ pub(crate) struct Parts {
     pub(crate) crew: Crew,
     pub(crate) facts: Vec<PortFacts>,
     pub(crate) steering: Vec<Steering>,
+    pub(crate) flow_steering: FlowSteering,
     pub(crate) mirror: Mirror,
     pub(crate) resolver: Resolver,
     pub(crate) tun: TunSide,
@@ -319,6 +321,8 @@ impl Control {
                 if matches!(command, Command::Rules(_)) {
                     self.parts.tun.replan();
                 }
+                let Parts { flow_steering, engine, .. } = &mut self.parts;
+                flow_steering.heed(&command, |rule, lane| engine.owner_of_lane(rule, lane).0);
                 let announced = matches!(command, Command::InstallInbound(_));
                 let token = self.submit(command)?;
                 if announced {

@@ -39,3 +39,6 @@ pub(crate) const SMALL_MTU_MAX: u32 = 2048 - HEADROOM_OCTETS - 18;
 pub(crate) const MTU_MAX: u32 = 4096 - HEADROOM_OCTETS - 18;
 /// Neighbours that wait to be asked for. More are dropped: the packets that want them ask again.
 pub(crate) const RESOLUTIONS_WAITING_MAX: usize = 256;
+/// Rules of ours in one network card, and no more than half of its table: each costs the driver a conversation with its
+/// firmware, and thousands of SAs spread well enough without.
+pub(crate) const FLOW_RULES_MAX: u32 = 1024;

@@ -12,6 +12,7 @@ use crate::crew::Crew;
 use crate::desired::{self, Undesirable};
 use crate::discovery;
 use crate::entropy::KernelEntropy;
+use crate::flow_steering::{FlowSteering, PortSteering};
 use crate::kernel::links::{self, Found};
 use crate::kernel::mirror::{Mirror, Roles, View};
 use crate::kernel::sysctl::Sysctl;
@@ -33,10 +34,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use warren_aead::Backend;
 use warren_bpf::{Steering, XdpAttach};
-use warren_config::{Config, Poll, Side};
+use warren_config::{Config, Poll, PortConfig, Side};
 use warren_engine::{EnginePort, Settings, WorkerParts};
 use warren_ike::Entropy;
-use warren_port::{Port, TunPort, Umem};
+
+use warren_port::{EthtoolFlows, FlowTable, Port, TunPort, Umem, cycles};
 use warren_seam::PortIndex;
 use warren_tunnels::Tunnels;
 
@@ -94,6 +96,7 @@ impl StartError {
 struct DataPlane {
     facts: Vec<PortFacts>,
     steering: Vec<Steering>,
+    flow_steering: FlowSteering,
     parts: Vec<WorkerParts>,
 }
 
@@ -130,16 +133,21 @@ pub(crate) async fn start(file: PathBuf, mut config: Config, clock: Clock) -> Re
         .map_err(StartError::io(format!("tun device {}", config.gateway.tun)))?;
     let sysctl = Sysctl::default().open_tun(&config.gateway.tun)?;
     sysctl.iter().for_each(|change| tracing::debug!("{change}"));
-    let DataPlane { mut facts, steering, mut parts } = plane;
+    let DataPlane { mut facts, steering, flow_steering, mut parts } = plane;
     facts.push(tun_facts(&config.gateway.tun, &tun));
     parts[0].tun = Some(Box::new(tun));
     let settings = Settings {
         backend,
         mss_clamp: config.gateway.mss_clamp,
+        sample_every: config.gateway.stage_sampling,
         hash_seed: random_u64(),
         busy: config.gateway.poll == Poll::Busy,
         ..Settings::default()
     };
+    if settings.sample_every > 0 {
+        // The first time it waits; nobody waits for us yet.
+        tracing::debug!("cycles are counted at {:.0} Hz", cycles::per_second());
+    }
     let (engine, workers) = warren_engine::build(parts, &settings).map_err(StartError::io("the engine"))?;
     let mut tunnels =
         Tunnels::new(clock.now(), wanted, leases, (Box::new(KernelEntropy), Box::new(KernelEntropy)));
@@ -159,6 +167,7 @@ pub(crate) async fn start(file: PathBuf, mut config: Config, clock: Clock) -> Re
         crew,
         facts,
         steering,
+        flow_steering,
         mirror,
         resolver: Resolver::start(netlink, roles),
         tun,
@@ -173,7 +182,7 @@ pub(crate) async fn start(file: PathBuf, mut config: Config, clock: Clock) -> Re
 }
 
 fn roles(config: &Config) -> Roles {
-    let port = |port: &warren_config::PortConfig| ConfiguredPort {
+    let port = |port: &PortConfig| ConfiguredPort {
         name: port.interface.clone(),
         side: match port.side {
             Side::Inside => warren_seam::Side::Inside,
@@ -216,6 +225,7 @@ fn open_ports(config: &Config, found: &[Found], view: &View) -> Result<DataPlane
     }
     let steering = ports::attach(&config.ports, found, &view.steering)?;
     let mut facts = Vec::new();
+    let flow_steering = steer_flows(&config.ports, &queues, workers);
     let mut berths: Vec<Vec<EnginePort>> = (0..workers).map(|_| Vec::new()).collect();
     for (at, (port, found)) in config.ports.iter().zip(found).enumerate() {
         let program = &steering[at];
@@ -233,7 +243,19 @@ fn open_ports(config: &Config, found: &[Found], view: &View) -> Result<DataPlane
     }
     let parts = memories.into_iter().zip(berths);
     let parts = parts.map(|(umem, ports)| WorkerParts { umem, ports, tun: None }).collect();
-    Ok(DataPlane { facts, steering, parts })
+    Ok(DataPlane { facts, steering, flow_steering, parts })
+}
+
+/// What the cards of the outside can do about it that an SA comes to the worker that owns it.
+fn steer_flows(ports: &[PortConfig], queues: &[u32], workers: usize) -> FlowSteering {
+    let steer = |(port, queues): (&PortConfig, &u32)| {
+        let table = |interface: &str| Ok(Box::new(EthtoolFlows::open(interface)?) as Box<dyn FlowTable>);
+        let steering = (port.side == Side::Outside)
+            .then(|| PortSteering::open(table(&port.interface), *queues, workers))?;
+        tracing::info!("port {}: steering of flows: {}", port.name, steering.words());
+        Some(steering)
+    };
+    FlowSteering::new(ports.iter().zip(queues).map(steer).collect())
 }
 
 fn tun_facts(name: &str, tun: &TunPort) -> PortFacts {

@@ -109,6 +109,14 @@ impl SealingKey {
         self.transform
     }
 
+    /// Asks for the memory of a key that will be worked with soon. A hint and no more.
+    #[inline]
+    pub fn prefetch(&self) {
+        if let Cipher::Aead(Aead::Kernel(kernel), _) = &self.cipher {
+            kernel.prefetch();
+        }
+    }
+
     pub(crate) const fn cipher(&self) -> &Cipher<CbcSealing> {
         &self.cipher
     }
@@ -135,6 +143,14 @@ impl OpeningKey {
     #[must_use]
     pub const fn transform(&self) -> Transform {
         self.transform
+    }
+
+    /// Asks for the memory of a key that will be worked with soon. A hint and no more.
+    #[inline]
+    pub fn prefetch(&self) {
+        if let Cipher::Aead(Aead::Kernel(kernel), _) = &self.cipher {
+            kernel.prefetch();
+        }
     }
 
     pub(crate) const fn cipher(&self) -> &Cipher<CbcOpening> {

@@ -85,6 +85,7 @@ fn join(
         applied: Arc::clone(&applied),
         bell: Arc::clone(&bell),
         counters: Arc::clone(&core.counters),
+        accounts: core.accounts.shared(),
         board: board.clone(),
     };
     (line, Worker::new(core, Link { orders, retired, applied, bell }, board))

@@ -1,13 +1,16 @@
 //! What the stages work with besides the packets themselves: one worker's tables, memory, ports and counters.
 
+use crate::accounting::Accounts;
 use crate::bindings::Bindings;
 use crate::counters::{Tally, WorkerCounters};
 use crate::drop_reason::DropReason;
+use crate::fast_path::FastPath;
 use crate::fib::Fib;
 use crate::flow_cache::FlowCache;
 use crate::handoff::{Post, Work};
 use crate::limits::{BATCH_MAX, ICMP_BURST, ICMP_PER_SECOND, LANE_MAX, TRANSMIT_QUEUE_MAX};
 use crate::lookout::Lookout;
+use crate::meter::Stamp;
 use crate::order::Report;
 use crate::parking::Parking;
 use crate::rate::TokenBucket;
@@ -121,6 +124,8 @@ impl Default for Workbench {
 pub(crate) struct Core {
     /// The time of this turn.
     pub(crate) now: Duration,
+    /// The same for the meters of SAs.
+    pub(crate) stamp: Stamp,
     /// What the operator chose.
     pub(crate) settings: Settings,
     /// The rules.
@@ -137,6 +142,8 @@ pub(crate) struct Core {
     pub(crate) bindings: Box<Bindings>,
     /// Verdicts of flows seen lately.
     pub(crate) flows: FlowCache,
+    /// What is known of flows.
+    pub(crate) fast: FastPath,
     /// The frames.
     pub(crate) umem: Umem,
     /// The ports.
@@ -157,6 +164,8 @@ pub(crate) struct Core {
     pub ipv4_id: u16,
     /// What is counted.
     pub(crate) counters: Arc<WorkerCounters>,
+    /// Where the cycles go.
+    pub(crate) accounts: Accounts,
     /// What control hears.
     pub(crate) events: EventOutlet,
     /// Vectors that are reused.
@@ -169,6 +178,7 @@ impl Core {
     pub(crate) fn new(umem: Umem, settings: Settings, colleagues: Colleagues, events: EventOutlet) -> Self {
         Self {
             now: Duration::ZERO,
+            stamp: Stamp::default(),
             spd: Arc::default(),
             generation: 0,
             applied: 0,
@@ -176,6 +186,7 @@ impl Core {
             sad: Sad::default(),
             bindings: Box::default(),
             flows: FlowCache::new(settings.hash_seed),
+            fast: FastPath::new(settings.hash_seed.rotate_left(32)),
             umem,
             berths: Vec::new(),
             tun: None,
@@ -187,6 +198,7 @@ impl Core {
             lookout: Lookout::new(settings.hash_seed),
             icmp_rate: TokenBucket::new(ICMP_BURST, ICMP_PER_SECOND),
             counters: Arc::default(),
+            accounts: Accounts::new(settings.sample_every),
             events,
             settings,
             bench: Workbench::default(),

@@ -3,7 +3,8 @@
 //! What is costly about a command (compiling rules, expanding keys, freeing what they replace) happens here, on
 //! control's core.
 
-use crate::bindings::{Bindings, bound_rules};
+use crate::accounting::{StageSnapshot, WorkerAccounts};
+use crate::bindings::{Bindings, Stack, bound_rules};
 use crate::counters::{CounterSnapshot, WorkerCounters};
 use crate::fib::Fib;
 use crate::limits::RULE_IDS_MAX;
@@ -13,7 +14,7 @@ use crate::order::{Order, Report, Retired};
 use crate::passage::PassageId;
 use crate::port_board::{PortBoard, PortStatus};
 use crate::replay::ReplayWindow;
-use crate::sad::{Inbound, Opener, Outbound, Sealer, Usage, WorkerIndex, peer_address};
+use crate::sad::{Inbound, Opener, Outbound, Sealer, Usage, WorkerIndex, peer_address, sequence_max};
 use crate::spd::Spd;
 use crate::wake::Bell;
 use hashbrown::{HashMap, HashSet};
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use warren_aead::{Backend, BadKey, Integrity, KeyLength, KeyMaterial, OpeningKey, SealingKey, Transform};
 use warren_policy::{EspTransform, Hash, KeyBits, RuleId};
-use warren_seam::limits::RULE_IDS_END;
+use warren_seam::limits::{RULE_IDS_END, STACKS_MAX};
 use warren_seam::{Command, Entry, Event, InboundSa, Injected, OutboundSa, SaId, SaKeys};
 
 /// A command's number: they count up from 1.
@@ -72,6 +73,7 @@ pub(crate) struct Line {
     pub applied: Arc<AtomicU64>,
     pub bell: Arc<Bell>,
     pub counters: Arc<WorkerCounters>,
+    pub accounts: Arc<WorkerAccounts>,
     pub board: PortBoard,
 }
 
@@ -178,6 +180,20 @@ impl Handle {
         self.lines.iter().map(|line| line.counters.snapshot()).collect()
     }
 
+    /// What the stages have cost, all workers together.
+    #[must_use]
+    pub fn stages(&self) -> StageSnapshot {
+        let mut sum = StageSnapshot::default();
+        self.lines.iter().for_each(|line| sum.add(&line.accounts.snapshot()));
+        sum
+    }
+
+    /// What they have cost each worker.
+    #[must_use]
+    pub fn worker_stages(&self) -> Vec<StageSnapshot> {
+        self.lines.iter().map(|line| line.accounts.snapshot()).collect()
+    }
+
     /// What an SA has done; `None` for one that is not installed.
     #[must_use]
     pub fn sa_counters(&self, sa: SaId) -> Option<SaCounters> {
@@ -193,10 +209,17 @@ impl Handle {
         self.lines.iter().enumerate().flat_map(of).collect()
     }
 
-    /// The worker that owns the SAs of a rule: round robin, so that a rule's two directions meet on one core.
+    /// The worker that owns the SAs of a rule, those of its first lane: round robin, so that a rule's two directions meet on
+    /// one core.
     #[must_use]
     pub fn owner(&self, rule: RuleId) -> WorkerId {
-        WorkerId((rule.0 as usize % self.lines.len().max(1)) as u16)
+        self.owner_of_lane(rule, 0)
+    }
+
+    /// The worker that owns the SAs of a rule's lane: neighbouring lanes belong to neighbouring workers.
+    #[must_use]
+    pub fn owner_of_lane(&self, rule: RuleId, lane: u16) -> WorkerId {
+        WorkerId(((rule.0 as usize + usize::from(lane)) % self.lines.len().max(1)) as u16)
     }
 
     fn free_retired(&mut self) {
@@ -258,11 +281,8 @@ impl Handle {
             }
             Command::InstallInbound(sa) => self.install_inbound(&sa)?,
             Command::InstallOutbound(sa) => self.install_outbound(&sa)?,
-            Command::Bind { rule, stack } => {
-                let orders = everyone(&|| Order::Bind(rule, stack.clone()));
-                self.may_ask_again(rule);
-                orders
-            }
+            Command::Bind { rule, stack } => self.bind(rule, &[stack]),
+            Command::Spread { rule, stacks } => self.bind(rule, &stacks),
             Command::Discovery(discovery) => {
                 let discovery = Arc::new(discovery);
                 everyone(&|| Order::Discovery(Arc::clone(&discovery)))
@@ -294,6 +314,15 @@ impl Handle {
         })
     }
 
+    /// Stacks without an SA are none.
+    fn bind(&mut self, rule: RuleId, stacks: &[Vec<SaId>]) -> Vec<Order> {
+        let stacks = stacks.iter().filter(|stack| !stack.is_empty()).take(STACKS_MAX);
+        let stacks: Vec<_> = stacks.collect();
+        self.may_ask_again(rule);
+        let made = || stacks.iter().map(|names| Stack::new((*names).clone())).collect();
+        self.lines.iter().map(|_| Order::Bind(rule, made())).collect()
+    }
+
     /// Every worker opens the passage, because the packet may come by; the first one sends it.
     fn passage(&mut self, injected: Box<Injected>) -> Vec<Order> {
         let stack = match &injected.entry {
@@ -312,7 +341,7 @@ impl Handle {
         let transform = transform_of(sa.transform);
         let key = OpeningKey::new(self.backend.serving(transform), transform, material(&sa.keys));
         let key = key.map_err(|why| Refused::BadKey { sa: sa.id, why })?;
-        let owner: WorkerIndex = self.owner(sa.rule).0;
+        let owner: WorkerIndex = self.owner_of_lane(sa.rule, sa.lane).0;
         let (mode, encapsulation) = (sa.mode, sa.encapsulation);
         let shape = Shape { transform, mode, encapsulation, local: sa.local, remote: sa.remote };
         let meter = Arc::new(Meter::default());
@@ -332,7 +361,8 @@ impl Handle {
         let entry = |at: usize| {
             let opener = if at == usize::from(owner) { opener.take() } else { None };
             let (spi, id, rule, carrier) = (sa.spi, sa.id, sa.rule, sa.carrier);
-            let inbound = Inbound { shape, spi, rule, carrier, owner, mtu: 0, id, opener };
+            let inbound =
+                Inbound { plain: None, serial: 0, shape, spi, rule, carrier, owner, mtu: 0, id, opener };
             Order::InstallInbound(Box::new(inbound))
         };
         Ok((0..self.lines.len()).map(entry).collect())
@@ -343,13 +373,14 @@ impl Handle {
         let transform = transform_of(sa.transform);
         let key = SealingKey::new(self.backend.serving(transform), transform, material(&sa.keys));
         let key = key.map_err(|why| Refused::BadKey { sa: sa.id, why })?;
-        let owner: WorkerIndex = self.owner(sa.rule).0;
+        let owner: WorkerIndex = self.owner_of_lane(sa.rule, sa.lane).0;
         let (mode, encapsulation) = (sa.mode, sa.encapsulation);
         let shape = Shape { transform, mode, encapsulation, local: sa.local, remote: sa.remote };
         let meter = Arc::new(Meter::default());
         self.meters.insert(sa.id, Arc::clone(&meter));
         let mut sealer = Some(Box::new(Sealer {
             sequence: sa.sequence,
+            soft_sequence: sequence_max(sa.esn) / 4 * 3,
             esn: sa.esn,
             usage: Usage::new(sa.volume, meter),
             selector: sa.selector,
@@ -358,6 +389,7 @@ impl Handle {
         let entry = |at: usize| {
             let sealer = if at == usize::from(owner) { sealer.take() } else { None };
             Order::InstallOutbound(Box::new(Outbound {
+                serial: 0,
                 shape,
                 spi: sa.spi,
                 owner,

@@ -3,11 +3,13 @@
 //! [`build`] makes a [`Handle`] for control and a [`Worker`] for each core. Between them run commands, events,
 //! counters and nothing else.
 
+pub mod accounting;
 mod bindings;
 mod build;
 mod core;
 pub mod counters;
 pub mod drop_reason;
+mod fast_path;
 pub mod fib;
 pub mod flow_cache;
 pub mod handle;
@@ -31,6 +33,7 @@ mod stages;
 mod wake;
 pub mod worker;
 
+pub use accounting::{Spent, Stage, StageSnapshot};
 pub use build::{EnginePort, WorkerParts, build};
 pub use counters::{CounterSnapshot, Tally};
 pub use drop_reason::DropReason;

@@ -42,6 +42,12 @@ pub const MTU_UNKNOWN: u16 = 1500;
 pub const FLOW_CACHE_SETS: usize = 4096;
 /// Ways of one set of the flow cache.
 pub const FLOW_CACHE_WAYS: usize = 4;
+/// Sets of the fast path's flows …
+pub const FAST_FLOW_SETS: usize = 1 << 14;
+/// … and flows of a set, two cache lines: 64 Ki flows in 2 MiB for each worker.
+pub const FAST_FLOW_WAYS: usize = 4;
+/// Neighbours that the fast path forwards to: more than a link has, and 3 MiB at most.
+pub const FAST_EGRESSES_MAX: usize = 1 << 16;
 /// Workers of one engine; a handoff ring lies between any two.
 pub const WORKERS_MAX: usize = 64;
 /// Turns without a packet before a worker sleeps in `poll(2)`.
@@ -50,6 +56,11 @@ pub const IDLE_TURNS_MAX: u32 = 2000;
 pub const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// Sleep while a port still has frames that it must be asked again to send.
 pub const SLEEP_UNSENT: Duration = Duration::from_millis(1);
+/// One turn in so many is measured unless the operator says otherwise: a measured turn costs some hundreds of cycles more,
+/// which so is less than a hundredth of the whole, and thousands of turns in each second are measured all the same.
+pub const SAMPLE_EVERY: u32 = 64;
+/// One turn in so many is measured at least, if any: with fewer the numbers of a minute would be chance.
+pub const SAMPLE_EVERY_MAX: u32 = 65_536;
 /// Commands applied in one turn, so that a reload does not hold up packets.
 pub const COMMANDS_PER_TURN_MAX: usize = 64;
 /// Probes shown to control: a burst, as after an outage, when every gateway discovers anew …
@@ -88,3 +99,27 @@ pub const PACKET_OCTETS_MAX: usize = u16::MAX as usize;
 pub const NAT_TRAVERSAL_PORT: u16 = 4500;
 /// Identifiers of tunnel rules, which index tables: as many as there may be rules, and as many again while old ones go.
 pub const RULE_IDS_MAX: usize = 2 * warren_policy::limits::RULES_MAX;
+/// Packets that go through the rules together, so that their cache misses overlap: a batch.
+pub const SPD_GROUP: usize = BATCH_MAX;
+/// Copies of each rule that the leaves of one tree may hold on average, because a rule may be about many of them. With
+/// 100,000 rules of IPv4 that is at most 26 MB for each tree, and trees of real rules need a third of it.
+pub const SPD_COPIES_MAX: usize = 8;
+/// Places in a tree's tables for each rule, 8 octets each.
+pub const SPD_ENTRIES_PER_RULE_MAX: usize = 16;
+/// How often each rule may be put into a list on average while a tree is built: what bounds the time that takes. Real
+/// rules need thirty.
+pub const SPD_LISTED_PER_RULE_MAX: usize = 256;
+/// Blocks and places that a tree of few rules may have besides.
+pub const SPD_SPARE: usize = 512;
+/// Levels of a tree, which recursion over it and the time to build it depend on. Real rules need five.
+pub const SPD_DEPTH_MAX: u32 = 16;
+/// Bits that one node of a tree looks at: 4,096 children are 32 KiB.
+pub const SPD_CUT_BITS_MAX: u32 = 12;
+/// Rules by which a cut is chosen; more of them would say the same.
+pub const SPD_CUT_SAMPLE: usize = 256;
+/// Rules by which is chosen how a set is divided into trees, each way being tried with them.
+pub const SPD_PLAN_SAMPLE: usize = 2048;
+/// Rules of one list with which the ones behind are compared, in the search for those that can never match.
+pub const SPD_SHADOW_RULES_MAX: usize = 32;
+/// Trees of one classifier: a packet walks all of them.
+pub const SPD_TREES_MAX: usize = 4;

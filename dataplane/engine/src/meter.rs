@@ -4,6 +4,19 @@ use crate::counters::raise;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// A time as the meters keep it, made once for all packets of a turn.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Stamp(u64);
+
+impl Stamp {
+    /// Of a time since the start of the process.
+    #[must_use]
+    pub(crate) fn of(now: Duration) -> Self {
+        let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX - 1);
+        Self(nanoseconds + 1)
+    }
+}
+
 /// Counters of one SA.
 #[derive(Default)]
 pub struct Meter {
@@ -35,11 +48,11 @@ pub struct SaCounters {
 
 impl Meter {
     /// A packet passed.
-    pub(crate) fn pass(&self, octets: usize, sequence: u64, now: Duration) {
+    #[inline]
+    pub(crate) fn pass(&self, octets: usize, sequence: u64, stamp: Stamp) {
         raise(&self.packets, 1);
         raise(&self.octets, octets as u64);
-        let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX - 1);
-        self.last_used.store(nanoseconds + 1, Ordering::Relaxed);
+        self.last_used.store(stamp.0, Ordering::Relaxed);
         self.sequence.store(sequence, Ordering::Relaxed);
     }
 

@@ -1,7 +1,7 @@
 //! What the handle tells a worker, and what the worker gives back: commands whose costly half (compiling rules,
 //! expanding keys) control has done already.
 
-use crate::bindings::Bindings;
+use crate::bindings::{Bindings, Stack};
 use crate::fib::Fib;
 use crate::passage::PassageId;
 use crate::sad::{Inbound, Outbound, Removed};
@@ -23,7 +23,7 @@ pub(crate) enum Order {
     /// A new outbound SA.
     InstallOutbound(Box<Outbound>),
     /// A rule's SAs.
-    Bind(RuleId, Vec<SaId>),
+    Bind(RuleId, Vec<Stack>),
     /// What to look out for.
     Discovery(Arc<Discovery>),
     /// A packet from control.
@@ -53,8 +53,8 @@ pub(crate) enum Retired {
     Injected(Box<Injected>),
     /// An SA, whose keys are wiped by dropping it.
     Sa(Box<Removed>),
-    /// An old stack.
-    Stack(Vec<SaId>),
+    /// Old stacks.
+    Stacks(Vec<Stack>),
 }
 
 /// An event, and what its worker knew when it happened.

@@ -4,10 +4,10 @@
 //! later. Until then its SAs are held: one that is removed right behind the packet (an IKE Delete, and then the tunnel that
 //! it was sent through) is gone for all rules, and this packet still finds it, on whichever worker it arrives.
 
-use crate::bindings::Binding;
+use crate::bindings::{Binding, Stack};
 use crate::fib::Fib;
 use crate::limits::{PASSAGE_OPEN_FOR, PASSAGES_MAX};
-use crate::sad::{Removed, Sad};
+use crate::sad::{Removed, SaIndex, Sad};
 use std::collections::VecDeque;
 use std::time::Duration;
 use warren_policy::RuleId;
@@ -51,7 +51,7 @@ impl Passages {
     /// Opens one, the number of which follows that of the last. Without one of its SAs it leads nowhere.
     pub(crate) fn open(&mut self, id: PassageId, stack: Vec<SaId>, sad: &mut Sad, fib: &Fib, now: Duration) {
         let binding = Binding::of_stack(stack, sad, fib);
-        binding.resolved().iter().for_each(|&sa| sad.hold(sa));
+        sas(&binding).for_each(|sa| sad.hold(sa));
         if self.open.is_empty() {
             self.first = id.0;
         }
@@ -67,21 +67,26 @@ impl Passages {
 
     /// Closes the oldest one if its time is over or there are too many. Returns what it was, and those of its SAs that had
     /// been removed meanwhile.
-    pub(crate) fn close(&mut self, sad: &mut Sad, now: Duration) -> Option<(Vec<SaId>, Vec<Removed>)> {
+    pub(crate) fn close(&mut self, sad: &mut Sad, now: Duration) -> Option<(Vec<Stack>, Vec<Removed>)> {
         let &(until, _) = self.open.front()?;
         if until > now && self.open.len() <= PASSAGES_MAX {
             return None;
         }
         let (_, binding) = self.open.pop_front()?;
         self.first = PassageId::nth(self.first + 1).0;
-        let removed = binding.resolved().iter().filter_map(|&sa| sad.let_go(sa)).collect();
-        Some((binding.into_stack(), removed))
+        let removed = sas(&binding).filter_map(|sa| sad.let_go(sa)).collect();
+        Some((binding.into_stacks(), removed))
     }
 
     /// Routes or MTUs changed, or a peer moved.
     pub(crate) fn measure(&mut self, sad: &Sad, fib: &Fib) {
         self.open.iter_mut().for_each(|(_, binding)| binding.measure(sad, fib));
     }
+}
+
+/// Its SAs; none unless all are there.
+fn sas(binding: &Binding) -> impl Iterator<Item = SaIndex> + '_ {
+    binding.sole().map(Stack::resolved).unwrap_or_default().iter().copied()
 }
 
 #[cfg(test)]
@@ -107,7 +112,7 @@ mod tests {
         let end = PASSAGE_OPEN_FOR + at(1);
         let closed: Vec<_> = std::iter::from_fn(|| passages.close(&mut sad, end)).collect();
         assert_eq!(
-            closed.iter().map(|(stack, _)| stack[0].0).collect::<Vec<_>>(),
+            closed.iter().map(|(stacks, _)| stacks[0].names()[0].0).collect::<Vec<_>>(),
             [u64::from(RULE_IDS_END) - 2, u64::from(RULE_IDS_END) - 1]
         );
         assert_eq!(open(&passages), [false, false, true, true]);
@@ -124,7 +129,7 @@ mod tests {
             remote: address,
         };
         let spi = warren_seam::Spi(id as u32);
-        Outbound { shape, spi, owner: 0, id: SaId(id), holds: 0, is_gone: false, sealer: None }
+        Outbound { serial: 0, shape, spi, owner: 0, id: SaId(id), holds: 0, is_gone: false, sealer: None }
     }
 
     #[test] // NT-12, NT-31, F-37
@@ -138,10 +143,10 @@ mod tests {
         assert!(sad.remove(SaId(3)).is_some(), "nobody holds it");
         assert!(sad.remove(SaId(1)).is_none());
         assert!(sad.find_outbound(SaId(1)).is_none(), "it is gone for all rules");
-        let first = passages.find(PassageId(0)).unwrap().level(0).unwrap();
+        let first = sas(passages.find(PassageId(0)).unwrap()).next().unwrap();
         assert_eq!(sad.outbound(first).unwrap().id, SaId(1));
         assert!(passages.close(&mut sad, at(999)).is_none());
-        let returned = |closed: Option<(Vec<SaId>, Vec<Removed>)>| closed.map(|(_, removed)| removed.len());
+        let returned = |closed: Option<(Vec<Stack>, Vec<Removed>)>| closed.map(|(_, removed)| removed.len());
         assert_eq!(returned(passages.close(&mut sad, at(1000))), Some(0), "the second has it still");
         assert_eq!(returned(passages.close(&mut sad, at(1499))), None);
         assert_eq!(returned(passages.close(&mut sad, at(1500))), Some(1));

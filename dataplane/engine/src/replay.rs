@@ -54,6 +54,7 @@ impl ReplayWindow {
     }
 
     /// Whether the number may be new. Decides nothing.
+    #[inline]
     #[must_use]
     pub fn check(&self, sequence: u64) -> bool {
         if self.window == 0 {
@@ -67,6 +68,7 @@ impl ReplayWindow {
 
     /// Takes note of an authentic packet's number; `false` for one that was seen meanwhile (two copies in one batch
     /// both pass `check`) or has fallen out of the window.
+    #[inline]
     #[must_use]
     pub fn accept(&mut self, sequence: u64) -> bool {
         if !self.check(sequence) {

@@ -3,14 +3,18 @@
 //! Every worker knows every SA's shape, so that it can say whose packet this is and how large a packet may be; only
 //! the owner holds the keys. What each packet touches stands together, in front of what only events touch.
 
-use crate::meter::Meter;
+use crate::fast_path::{Door, FlowKey};
+use crate::fib::Fib;
+use crate::limits::NAT_TRAVERSAL_PORT;
+use crate::meter::{Meter, Stamp};
 use crate::mtu::Shape;
+use crate::packet::{Summary, isakmp, protocol};
 use crate::replay::ReplayWindow;
 use hashbrown::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use warren_aead::{OpeningKey, SealingKey};
-use warren_seam::{Carrier, Encapsulation, RuleId, SaId, Selector, Spi, Volume};
+use warren_aead::{OpeningKey, SealingKey, Transform};
+use warren_seam::{Carrier, Encapsulation, RuleId, SaId, SaMode, Selector, Spi, Volume};
 
 /// An index into one of the tables; good for one turn of the worker.
 pub(crate) type SaIndex = u32;
@@ -20,6 +24,10 @@ pub(crate) type WorkerIndex = u16;
 
 /// An SA that protects what comes to us.
 pub(crate) struct Inbound {
+    /// What the outer header of its packets looks like, where the fast path may open them.
+    pub(crate) plain: Option<FlowKey>,
+    /// Its number among all SAs that this worker ever had, from 1.
+    pub(crate) serial: u32,
     /// Outer addresses and encapsulation that its packets must have.
     pub(crate) shape: Shape,
     /// Our SPI.
@@ -58,6 +66,8 @@ pub(crate) struct Opener {
 
 /// An SA that protects what we send.
 pub(crate) struct Outbound {
+    /// Its number among all SAs that this worker ever had, from 1.
+    pub(crate) serial: u32,
     /// Outer addresses, encapsulation, transform.
     pub(crate) shape: Shape,
     /// The peer's SPI.
@@ -70,7 +80,7 @@ pub(crate) struct Outbound {
     pub(crate) holds: u32,
     /// It has been removed, and is here only for them.
     pub(crate) is_gone: bool,
-    /// Keys and state; only its owner has them.
+    /// Keys and state; only its owner has them, and keeps them apart: [`Sad::sealer`].
     pub(crate) sealer: Option<Box<Sealer>>,
 }
 
@@ -78,6 +88,8 @@ pub(crate) struct Outbound {
 pub(crate) struct Sealer {
     /// Last sequence number used.
     pub(crate) sequence: u64,
+    /// Three quarters of all its numbers.
+    pub(crate) soft_sequence: u64,
     /// 64-bit sequence numbers.
     pub(crate) esn: bool,
     /// What it has done, and what it may still do.
@@ -91,6 +103,8 @@ pub(crate) struct Sealer {
 /// What an SA has protected, and its limits.
 pub(crate) struct Usage {
     octets: u64,
+    /// The nearer of both limits.
+    nearest: u64,
     volume: Volume,
     soft_reported: bool,
     hard_reported: bool,
@@ -111,7 +125,15 @@ impl Usage {
     /// Nothing used yet.
     #[must_use]
     pub(crate) fn new(volume: Volume, meter: Arc<Meter>) -> Self {
-        Self { octets: 0, volume, soft_reported: false, hard_reported: false, meter }
+        let nearest = volume.soft_octets.min(volume.hard_octets);
+        Self { octets: 0, nearest, volume, soft_reported: false, hard_reported: false, meter }
+    }
+
+    /// Whether so many octets more are far from every limit.
+    #[inline]
+    const fn is_calm(&self, octets: usize) -> bool {
+        // The hard limit is checked before a packet, the soft one behind it.
+        self.octets.saturating_add(octets as u64) < self.nearest
     }
 
     /// Whether the volume is used up.
@@ -150,11 +172,50 @@ impl Usage {
     }
 }
 
+/// The last sequence number of an SA, with 64 bits or with 32.
+#[must_use]
+pub(crate) const fn sequence_max(esn: bool) -> u64 {
+    if esn { u64::MAX } else { u32::MAX as u64 }
+}
+
+impl Inbound {
+    /// Looks again whether the fast path may open its packets: whole IPv4 packets in tunnel mode under an AEAD, from where the
+    /// peer is known to be, to an address that is ours.
+    pub(crate) fn expect(&mut self, fib: &Fib) {
+        self.plain = self.expected(fib);
+    }
+
+    fn expected(&self, fib: &Fib) -> Option<FlowKey> {
+        let shape = &self.shape;
+        let (IpAddr::V4(remote), IpAddr::V4(local)) = (shape.remote, shape.local) else { return None };
+        let (number, ports) = match shape.encapsulation {
+            Encapsulation::Raw => (protocol::ESP, None),
+            // Others than 4500 are looked for by the stages alone, and from 500 comes discovery.
+            Encapsulation::Udp { local_port: NAT_TRAVERSAL_PORT, remote_port }
+                if remote_port != isakmp::PORT =>
+            {
+                (protocol::UDP, Some(u32::from(remote_port) << 16 | u32::from(NAT_TRAVERSAL_PORT)))
+            }
+            Encapsulation::Udp { .. } => return None,
+        };
+        let addresses = u64::from(remote.to_bits()) << 32 | u64::from(local.to_bits());
+        let key = FlowKey::new(addresses, ports, number, Door::Outside);
+        let tuple = key.tuple();
+        let is_aead = matches!(shape.transform, Transform::AesGcm16(_) | Transform::ChaCha20Poly1305);
+        let is_plain = shape.mode == SaMode::Tunnel
+            && is_aead
+            && fib.is_local(shape.local)
+            && !Summary::is_martian_tuple(&tuple)
+            && !Summary::is_multicast_tuple(&tuple);
+        is_plain.then_some(key)
+    }
+}
+
 impl Sealer {
     /// The last number this SA may use: it must never wrap (RFC 4303 §3.3.3, REQUIREMENTS F-17).
     #[must_use]
     pub(crate) const fn sequence_max(&self) -> u64 {
-        if self.esn { u64::MAX } else { u32::MAX as u64 }
+        sequence_max(self.esn)
     }
 
     /// The next number, and none ever twice; `None` when there is none left.
@@ -166,10 +227,41 @@ impl Sealer {
         Some(self.sequence)
     }
 
+    /// The next number, for a packet with so many octets inside, and what it adds to what the SA has done.
+    #[inline]
+    pub(crate) fn number(&mut self, octets: usize, stamp: Stamp) -> (Option<u64>, Option<Limit>) {
+        // Far from every limit there is nothing to ask.
+        let limit = if self.sequence + 1 < self.soft_sequence && self.usage.is_calm(octets) {
+            self.sequence += 1;
+            None
+        } else {
+            match self.number_near_limit(octets) {
+                (None, limit) => return (None, limit),
+                (Some(_), limit) => limit,
+            }
+        };
+        self.usage.add(octets);
+        self.usage.meter.pass(octets, self.sequence, stamp);
+        (Some(self.sequence), limit)
+    }
+
+    #[cold]
+    fn number_near_limit(&mut self, octets: usize) -> (Option<u64>, Option<Limit>) {
+        let sequence = self.next_sequence();
+        let used = self.usage.octets;
+        if sequence.is_some() {
+            self.usage.add(octets);
+        }
+        let (soft, hard) = (self.is_soft(), self.is_hard());
+        let limit = self.usage.due(soft, hard);
+        self.usage.octets = used;
+        (sequence, limit)
+    }
+
     /// Whether three quarters of the numbers are used.
     #[must_use]
     pub(crate) const fn is_soft(&self) -> bool {
-        self.sequence >= self.sequence_max() / 4 * 3
+        self.sequence >= self.soft_sequence
     }
 
     /// Whether all numbers are used.
@@ -199,10 +291,14 @@ pub(crate) enum Removed {
 pub(crate) struct Sad {
     inbound: Vec<Option<Inbound>>,
     outbound: Vec<Option<Outbound>>,
+    /// Keys and state of outbound SAs that are ours, in the same places: what a packet needs without what only events need.
+    sealers: Vec<Option<Box<Sealer>>>,
     by_spi: HashMap<Spi, SaIndex>,
     by_id: HashMap<SaId, Place>,
     free_inbound: Vec<SaIndex>,
     free_outbound: Vec<SaIndex>,
+    /// SAs that there ever were.
+    serial: u32,
     /// UDP ports of ours other than 4500 behind which ESP may stand, with the number of SAs that use them.
     ports: Vec<(u16, usize)>,
 }
@@ -218,7 +314,8 @@ fn insert<T>(table: &mut Vec<Option<T>>, free: &mut Vec<SaIndex>, value: T) -> S
 
 impl Sad {
     /// Adds an inbound SA. One of the same name or SPI makes way and is given back.
-    pub(crate) fn install_inbound(&mut self, sa: Inbound) -> [Option<Removed>; 2] {
+    pub(crate) fn install_inbound(&mut self, mut sa: Inbound) -> [Option<Removed>; 2] {
+        sa.serial = self.next_serial();
         let same_name = self.remove(sa.id);
         let same_spi = self.by_spi.get(&sa.spi).and_then(|&index| self.inbound(index)).map(|old| old.id);
         let same_spi = same_spi.and_then(|id| self.remove(id));
@@ -231,12 +328,23 @@ impl Sad {
     }
 
     /// Adds an outbound SA. One of the same name makes way and is given back.
-    pub(crate) fn install_outbound(&mut self, sa: Outbound) -> Option<Removed> {
+    pub(crate) fn install_outbound(&mut self, mut sa: Outbound) -> Option<Removed> {
+        sa.serial = self.next_serial();
         let same_name = self.remove(sa.id);
         let id = sa.id;
+        let sealer = sa.sealer.take();
         let index = insert(&mut self.outbound, &mut self.free_outbound, sa);
+        self.sealers.resize_with(self.outbound.len(), || None);
+        self.sealers[index as usize] = sealer;
         self.by_id.insert(id, Place::Outbound(index));
         same_name
+    }
+
+    /// Flows remember which SA's selector they were held against, so that no two SAs may have one number while flows live.
+    /// After 2^32 of them one could: [`FastPath`](crate::fast_path::FastPath) would have to have kept a flow all the time.
+    fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1).max(1);
+        self.serial
     }
 
     /// Takes an SA out; `None` for one that is not there, or that is held: nobody finds it any more, and [`Sad::let_go`]
@@ -272,19 +380,15 @@ impl Sad {
     }
 
     fn take_out(&mut self, index: SaIndex) -> Option<Removed> {
-        let sa = self.outbound[index as usize].take_if(|sa| sa.is_gone && sa.holds == 0)?;
+        let mut sa = self.outbound[index as usize].take_if(|sa| sa.is_gone && sa.holds == 0)?;
+        sa.sealer = self.sealers[index as usize].take();
         self.free_outbound.push(index);
         Some(Removed::Outbound(sa))
     }
 
     /// The peer is elsewhere from now on. Returns whether the SA is an outbound one, whose bindings must then be
     /// measured again.
-    pub(crate) fn move_peer(
-        &mut self,
-        id: SaId,
-        remote: std::net::IpAddr,
-        encapsulation: Encapsulation,
-    ) -> bool {
+    pub(crate) fn move_peer(&mut self, id: SaId, remote: IpAddr, encapsulation: Encapsulation) -> bool {
         match self.by_id.get(&id).copied() {
             Some(Place::Outbound(index)) => {
                 if let Some(sa) = self.outbound[index as usize].as_mut() {
@@ -352,13 +456,29 @@ impl Sad {
     /// Keys and state of an outbound SA of ours.
     #[must_use]
     pub(crate) fn sealer(&self, index: SaIndex) -> Option<&Sealer> {
-        self.outbound(index)?.sealer.as_deref()
+        self.sealers.get(index as usize)?.as_deref()
     }
 
     /// Keys and state of an outbound SA of ours, to be changed.
     #[must_use]
     pub(crate) fn sealer_mut(&mut self, index: SaIndex) -> Option<&mut Sealer> {
-        self.outbound.get_mut(index as usize)?.as_mut()?.sealer.as_deref_mut()
+        self.sealers.get_mut(index as usize)?.as_deref_mut()
+    }
+
+    /// Asks for the memory of an outbound SA that will be worked with soon.
+    #[inline]
+    pub(crate) fn prefetch_sealer(&self, index: SaIndex) {
+        if let Some(sealer) = self.sealer(index) {
+            sealer.key.prefetch();
+        }
+    }
+
+    /// An inbound SA by control's name, to be measured again.
+    pub(crate) fn inbound_by_id_mut(&mut self, id: SaId) -> Option<&mut Inbound> {
+        match self.by_id.get(&id) {
+            Some(&Place::Inbound(index)) => self.inbound_mut(index),
+            _ => None,
+        }
     }
 
     /// Every inbound SA, to be measured again.
@@ -369,7 +489,7 @@ impl Sad {
     /// Whether ESP may stand behind this UDP port of ours.
     #[must_use]
     pub(crate) fn listens(&self, port: u16) -> bool {
-        port == crate::limits::NAT_TRAVERSAL_PORT || self.ports.iter().any(|&(own, _)| own == port)
+        port == NAT_TRAVERSAL_PORT || self.ports.iter().any(|&(own, _)| own == port)
     }
 
     fn listen(&mut self, encapsulation: Encapsulation) {

@@ -1,5 +1,6 @@
 //! What an operator can choose about the engine.
 
+use crate::limits::SAMPLE_EVERY;
 use warren_aead::Backend;
 
 /// What the outer header of IPv4 says about fragmentation (RFC 4301 §8.1).
@@ -25,6 +26,10 @@ pub struct Settings {
     pub outer_fragmentation: OuterFragmentation,
     /// Keys the flow cache's hash; unknown to whoever sends packets (REQUIREMENTS F-32).
     pub hash_seed: u64,
+    /// Flows of plain packets take the short way; without it every packet goes through all stages.
+    pub fast_path: bool,
+    /// One turn in so many has its stages measured; 0: none.
+    pub sample_every: u32,
     /// Workers without work turn on instead of sleeping: lowest latency, one core each.
     pub busy: bool,
 }
@@ -36,6 +41,8 @@ impl Default for Settings {
             mss_clamp: true,
             outer_fragmentation: OuterFragmentation::default(),
             hash_seed: 0,
+            fast_path: true,
+            sample_every: SAMPLE_EVERY,
             busy: false,
         }
     }

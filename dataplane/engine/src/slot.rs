@@ -140,6 +140,16 @@ impl Default for Lanes {
     }
 }
 
+impl Lanes {
+    /// Whether no packet waits for a stage.
+    #[must_use]
+    pub(crate) fn are_idle(&self) -> bool {
+        [&self.arrived, &self.esp, &self.judge, &self.protect, &self.forward, &self.kernel, &self.answers]
+            .iter()
+            .all(|lane| lane.is_empty())
+    }
+}
+
 /// Takes everything out of a lane and leaves an empty one with memory; give the emptied one back with `*spare = it`.
 pub(crate) fn empty_out(lane: &mut Vec<Slot>, spare: &mut Vec<Slot>) -> Vec<Slot> {
     std::mem::replace(lane, std::mem::take(spare))

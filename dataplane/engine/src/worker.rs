@@ -1,9 +1,11 @@
 //! The loop of one core: commands, packets of other workers, packets of ports, and out again.
 
+use crate::accounting::Stage;
 use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::handoff::{Parcel, Work};
 use crate::limits::{BATCH_MAX, COMMANDS_PER_TURN_MAX, IDLE_TURNS_MAX, MTU_UNKNOWN, SLEEP_MAX, SLEEP_UNSENT};
+use crate::meter::Stamp;
 use crate::order::{Order, Retired};
 use crate::passage::PassageId;
 use crate::port_board::PortBoard;
@@ -44,16 +46,19 @@ impl Worker {
 
     /// One turn at the time `now`: commands, packets, timers. Returns whether anything moved.
     pub fn poll(&mut self, now: Duration) -> bool {
-        self.core.now = now;
+        (self.core.now, self.core.stamp) = (now, Stamp::of(now));
+        self.core.accounts.begin();
         let mut moved = self.apply_orders();
         moved |= self.adopt();
         for at in 0..self.core.berths.len() {
             if receive::from_port(&mut self.core, at, &mut self.lanes) > 0 {
+                self.core.accounts.lap(Stage::Admit, self.lanes.arrived.len());
                 stages::run(&mut self.core, &mut self.lanes);
                 moved = true;
             }
         }
         if receive::from_tun(&mut self.core, &mut self.lanes) > 0 {
+            self.core.accounts.lap(Stage::Admit, self.lanes.arrived.len());
             stages::run(&mut self.core, &mut self.lanes);
             moved = true;
         }
@@ -61,11 +66,14 @@ impl Worker {
             self.core.discard(slot, DropReason::NoNeighbour);
         }
         self.close_passages();
-        moved |= transmit::flush(&mut self.core) > 0;
+        let transmitted = transmit::flush(&mut self.core);
+        self.core.accounts.lap(Stage::Transmit, transmitted);
+        moved |= transmitted > 0;
         self.core.counters.hold(self.core.held());
         self.core.post.ring();
         self.core.events.ring();
         self.board.update(now, ports(&self.core));
+        self.core.accounts.end(moved);
         moved
     }
 
@@ -74,8 +82,10 @@ impl Worker {
     pub fn run(&mut self, stop: &AtomicBool, started: Instant) {
         let mut idle = 0;
         while !stop.load(Ordering::Relaxed) {
+            // A command is no packet: what waits for more of them may sleep, and a set-up has several.
+            let is_told = !self.link.orders.is_empty();
             if self.poll(started.elapsed()) {
-                idle = 0;
+                idle = if is_told { idle } else { 0 };
             } else if idle < IDLE_TURNS_MAX || self.core.settings.busy {
                 idle = idle.saturating_add(1);
                 std::hint::spin_loop();
@@ -126,6 +136,7 @@ impl Worker {
             }
         }
         if adopted > 0 {
+            self.core.accounts.lap(Stage::Adopt, adopted);
             stages::run(&mut self.core, &mut self.lanes);
         }
         adopted > 0
@@ -149,6 +160,7 @@ impl Worker {
             applied = Some(token);
         }
         if let Some(token) = applied {
+            self.core.accounts.spend(Stage::Commands);
             // What the change set free (parked packets, a datagram of control's) is on its way before anybody hears that it
             // was made.
             stages::run(&mut self.core, &mut self.lanes);
@@ -167,6 +179,7 @@ impl Worker {
                 let gone = std::mem::replace(&mut core.bindings, bindings);
                 core.generation = generation;
                 core.flows.invalidate();
+                core.fast.invalidate();
                 // What waits in clear was judged by the old rules.
                 core.parking.retry_clear(&mut self.lanes.judge);
                 self.retire(Retired::Rules(old, gone));
@@ -176,6 +189,7 @@ impl Worker {
                 core.bindings.measure_all(&core.sad, &core.fib);
                 let fib = Arc::clone(&core.fib);
                 core.sad.all_inbound_mut().for_each(|sa| measure(sa, &fib));
+                core.fast.invalidate();
                 core.parking.retry(&mut self.lanes.forward);
                 self.retire(Retired::Fib(old));
             }
@@ -193,12 +207,13 @@ impl Worker {
                 core.bindings.refresh(id, &core.sad, &core.fib);
                 replaced.into_iter().for_each(|sa| self.retire(Retired::Sa(Box::new(sa))));
             }
-            Order::Bind(rule, stack) => {
-                let old = core.bindings.bind(rule, stack, &core.sad, &core.fib);
-                self.retire(Retired::Stack(old));
+            Order::Bind(rule, stacks) => {
+                let old = core.bindings.bind(rule, stacks, &core.sad, &core.fib);
+                self.retire(Retired::Stacks(old));
             }
             Order::Discovery(discovery) => {
                 let old = core.lookout.look_for(discovery);
+                core.fast.invalidate();
                 self.retire(Retired::Discovery(old));
             }
             Order::Inject(injected) => {
@@ -217,6 +232,8 @@ impl Worker {
             Order::MovePeer(id, remote, encapsulation) => {
                 if core.sad.move_peer(id, remote, encapsulation) {
                     core.bindings.refresh(id, &core.sad, &core.fib);
+                } else if let Some(sa) = core.sad.inbound_by_id_mut(id) {
+                    sa.expect(&core.fib);
                 }
             }
             Order::Remove(id) => self.remove(id),
@@ -232,8 +249,8 @@ impl Worker {
 
     fn close_passages(&mut self) {
         let core = &mut self.core;
-        while let Some((stack, removed)) = core.bindings.passages.close(&mut core.sad, core.now) {
-            drop(self.link.retired.push(Retired::Stack(stack)));
+        while let Some((stacks, removed)) = core.bindings.passages.close(&mut core.sad, core.now) {
+            drop(self.link.retired.push(Retired::Stacks(stacks)));
             for sa in removed {
                 drop(self.link.retired.push(Retired::Sa(Box::new(sa))));
             }
@@ -247,6 +264,7 @@ impl Worker {
 }
 
 fn measure(sa: &mut Inbound, fib: &crate::fib::Fib) {
+    sa.expect(fib);
     sa.mtu = sa.shape.inner_max(fib.mtu_towards(sa.shape.remote).unwrap_or(MTU_UNKNOWN).into());
 }
 

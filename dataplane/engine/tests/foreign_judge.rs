@@ -59,6 +59,7 @@ fn sa(row: &Value, id: u64, selectors: (&str, &str)) -> Option<InboundSa> {
         volume: UNLIMITED,
         mode: SaMode::Tunnel,
         rule: RuleId(0),
+        lane: 0,
         carrier: Carrier::Network,
         sequence: sequence.saturating_sub(1),
     })

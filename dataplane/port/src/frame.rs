@@ -97,6 +97,54 @@ impl Frame {
         Some(&mut self.bytes_mut()[..n])
     }
 
+    /// Puts the last `used` of these octets in front of the packet, at the price of writing all `N` of them: a copy of
+    /// constant length is a few instructions, and one of any other length is a call. What the rest of the headroom held is
+    /// lost, which nobody may rely on. `false`, and nothing is changed, when the headroom is smaller than `N`.
+    ///
+    /// # Panics
+    /// When `used` is more than `N`.
+    #[inline]
+    #[must_use]
+    pub fn prepend<const N: usize>(&mut self, octets: &[u8; N], used: usize) -> bool {
+        assert!(used <= N, "a packet grows by octets that were written");
+        let Some(at) = (self.start as usize).checked_sub(N) else { return false };
+        // SAFETY: `at + N` is `start`, which is inside the chunk, and the chunk is ours alone.
+        let room = unsafe { std::slice::from_raw_parts_mut(self.at(at as u32), N) };
+        room.copy_from_slice(octets);
+        self.start -= used as u32;
+        self.len += used as u32;
+        true
+    }
+
+    /// Puts the last `before` octets of `head` in front of the packet and the first `behind` octets of `tail` behind it, as
+    /// [`prepend`](Self::prepend) does. Returns all `H` octets in front of what was the packet, to be filled in; `None`, and
+    /// nothing is changed, when there is not room for all of both arrays.
+    ///
+    /// # Panics
+    /// When `before` is more than `H`, or `behind` more than `T`.
+    #[inline]
+    #[must_use]
+    pub fn enclose<const H: usize, const T: usize>(
+        &mut self,
+        (head, before): (&[u8; H], usize),
+        (tail, behind): (&[u8; T], usize),
+    ) -> Option<&mut [u8; H]> {
+        assert!(before <= H && behind <= T, "a packet grows by octets that were written");
+        let at = (self.start as usize).checked_sub(H)?;
+        if self.tailroom() < T {
+            return None;
+        }
+        // SAFETY: the `T` octets behind the packet are inside the chunk, and the chunk is ours alone.
+        let room = unsafe { &mut *self.at(self.start + self.len).cast::<[u8; T]>() };
+        room.copy_from_slice(tail);
+        // SAFETY: as above; these `H` octets end where the packet begins, so that the two do not overlap.
+        let room = unsafe { &mut *self.at(at as u32).cast::<[u8; H]>() };
+        room.copy_from_slice(head);
+        self.start -= before as u32;
+        self.len += (before + behind) as u32;
+        Some(room)
+    }
+
     /// Takes `n` octets off the packet's front; `false`, and nothing is changed, when the packet is shorter.
     #[inline]
     #[must_use]

@@ -17,19 +17,26 @@
 #![allow(unsafe_code)]
 
 pub mod af_xdp;
+pub mod cycles;
+mod flow_rules;
 mod frame;
 pub mod limits;
 mod memory;
 mod pcap;
 mod port;
+mod prefetch;
 mod tun;
 mod umem;
 mod xdp_link;
 
+pub use flow_rules::{
+    EthtoolFlows, FlowMatch, FlowRule, FlowTable, HASH_ADDRESSES, HASH_SPI, Places, is_unsupported,
+};
 pub use frame::Frame;
 pub use memory::{MemoryLink, MemoryPort};
 pub use pcap::{CaptureError, CaptureReader, CaptureWriter, CapturedPacket, PcapPort};
 pub use port::{BusyPoll, Link, Port, PortCounters, PortMode, XdpAttach};
+pub use prefetch::prefetch;
 pub use tun::TunPort;
 pub use umem::{Umem, UmemConfig};
 pub use xdp_link::attach_xdp;

@@ -60,3 +60,6 @@ pub const WAKE_FRAMES: u32 = 256;
 /// Calls of `transmit` after which the kernel is woken however little was gathered, so that small batches in a busy loop
 /// wait for some turns and not for 256 packets.
 pub const WAKE_CALLS: u32 = 4;
+
+/// Flow rules of a card that are read: the largest tables of drivers that list their rules have some thousands.
+pub const FLOW_RULES_READ_MAX: usize = 8192;

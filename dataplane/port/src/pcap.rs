@@ -55,6 +55,7 @@ pub struct CaptureReader<R> {
     input: R,
     link: Link,
     is_swapped: bool,
+    fraction_ns: u64,
 }
 
 /// Writes a capture packet by packet.
@@ -71,12 +72,14 @@ impl<R: Read> CaptureReader<R> {
         let mut header = [0; 24];
         input.read_exact(&mut header)?;
         let magic = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]);
-        let is_swapped = match magic {
-            MAGIC_MICROSECONDS | MAGIC_NANOSECONDS => false,
-            _ if [MAGIC_MICROSECONDS, MAGIC_NANOSECONDS].contains(&magic.swap_bytes()) => true,
+        let (is_swapped, fraction_ns) = match (magic, magic.swap_bytes()) {
+            (MAGIC_MICROSECONDS, _) => (false, 1_000),
+            (MAGIC_NANOSECONDS, _) => (false, 1),
+            (_, MAGIC_MICROSECONDS) => (true, 1_000),
+            (_, MAGIC_NANOSECONDS) => (true, 1),
             _ => return Err(CaptureError::Magic),
         };
-        let mut reader = Self { input, link: Link::Ethernet, is_swapped };
+        let mut reader = Self { input, link: Link::Ethernet, is_swapped, fraction_ns };
         // The upper bits say whether frames end with a check sequence, which none of ours do.
         reader.link = match reader.word(&header, 20) & 0x0fff_ffff {
             LINKTYPE_ETHERNET => Link::Ethernet,
@@ -89,6 +92,11 @@ impl<R: Read> CaptureReader<R> {
     /// What its packets begin with.
     pub fn link(&self) -> Link {
         self.link
+    }
+
+    /// Nanoseconds of one `fraction` of its packets: 1 or 1000.
+    pub fn fraction_ns(&self) -> u64 {
+        self.fraction_ns
     }
 
     /// The next packet, `None` at the end.
@@ -295,7 +303,7 @@ mod tests {
     fn what_is_written_is_read_back() {
         let octets = capture(Link::Ip, &[b"one", b"", b"three"]);
         let mut reader = CaptureReader::new(&octets[..]).unwrap();
-        assert_eq!(reader.link(), Link::Ip);
+        assert_eq!((reader.link(), reader.fraction_ns()), (Link::Ip, 1_000));
         let first = reader.packet().unwrap().unwrap();
         assert_eq!((first.octets.as_slice(), first.wire_octets), (&b"one"[..], 3));
         assert_eq!(reader.packet().unwrap().unwrap().octets, b"");
@@ -312,7 +320,7 @@ mod tests {
         }
         octets.extend(b"ab");
         let mut reader = CaptureReader::new(&octets[..]).unwrap();
-        assert_eq!(reader.link(), Link::Ethernet);
+        assert_eq!((reader.link(), reader.fraction_ns()), (Link::Ethernet, 1));
         let expected = CapturedPacket { seconds: 5, fraction: 6, wire_octets: 9, octets: b"ab".to_vec() };
         assert_eq!(reader.packet().unwrap(), Some(expected));
     }

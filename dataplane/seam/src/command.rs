@@ -26,6 +26,15 @@ pub enum Command {
         /// Outbound SAs, innermost first.
         stack: Vec<SaId>,
     },
+    /// Traffic of the rule spreads over these stacks, as `Bind` says of one: a flow keeps to one of them as long as they
+    /// stay, and where it can to one of the worker that receives it. Stacks of which an SA is missing carry nothing.
+    /// At most [`STACKS_MAX`](crate::limits::STACKS_MAX) are used.
+    Spread {
+        /// The tunnel rule, or the transport rule that protects.
+        rule: RuleId,
+        /// Outbound SAs of each stack, innermost first; none of them twice but for levels around several.
+        stacks: Vec<Vec<SaId>>,
+    },
     /// Replaces what workers look out for.
     Discovery(Discovery),
     /// A packet that one worker sends on its way.

@@ -19,3 +19,5 @@ pub const CAUGHT_OCTETS_MAX: usize = 1280;
 pub const INJECTED_PIECES_MAX: usize = 128;
 /// Identifiers of rules and levels stay below this: what is above belongs to the engine.
 pub const RULE_IDS_END: u32 = 1 << 31;
+/// Stacks over which the traffic of one rule spreads: one for each worker of the largest gateway.
+pub const STACKS_MAX: usize = 64;

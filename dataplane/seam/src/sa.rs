@@ -130,6 +130,9 @@ pub struct InboundSa {
     pub mode: SaMode,
     /// The tunnel rule it was negotiated for.
     pub rule: RuleId,
+    /// Which of the rule's parallel pairs it is of, 0 where there is one: each lane belongs to a worker of its own, both
+    /// directions to the same one (in the spirit of RFC 9611).
+    pub lane: u16,
     /// What its packets come out of; those that come any other way are refused.
     pub carrier: Carrier,
     /// Highest sequence number seen before this SA was installed: 0, except with manual keys.
@@ -164,6 +167,9 @@ pub struct OutboundSa {
     pub mode: SaMode,
     /// The tunnel rule it was negotiated for.
     pub rule: RuleId,
+    /// Which of the rule's parallel pairs it is of, 0 where there is one: each lane belongs to a worker of its own, both
+    /// directions to the same one (in the spirit of RFC 9611).
+    pub lane: u16,
     /// Last sequence number used before this SA was installed: 0, except with manual keys (DESIGN 7: a sequence
     /// is never resumed).
     pub sequence: u64,

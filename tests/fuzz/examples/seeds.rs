@@ -167,6 +167,7 @@ fn add_lines(seeds: &mut Seeds) {
     for command in [
         Command::Version,
         Command::Stats,
+        Command::Stages,
         Command::TunnelUp { name: name() },
         Command::TunnelDown { name: name() },
         Command::Drops,

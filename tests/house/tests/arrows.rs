@@ -32,12 +32,23 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("dpctl", &["warren-api", "warren-config", "warren-policy"]),
+    ("warren-pktgen", &["warren-port", "warren-bpf"]),
     // What is below is built for us and never shipped.
     ("xtask", &[]),
     ("house", &[]),
     (
         "warren-bench",
-        &["warren-aead", "warren-engine", "warren-policy", "warren-port", "warren-seam", "warren-bpf"],
+        &[
+            "warren-aead",
+            "warren-engine",
+            "warren-ike",
+            "warren-tunnels",
+            "warren-policy",
+            "warren-port",
+            "warren-seam",
+            "warren-bpf",
+            "warren-pktgen",
+        ],
     ),
     (
         "sim",
@@ -52,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "warren-config",
         ],
     ),
+    ("instructions", &["warren-policy", "warren-seam", "warren-ike", "warren-engine", "warren-aead"]),
     (
         "interop",
         &[

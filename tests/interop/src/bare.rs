@@ -184,6 +184,7 @@ fn orders(forwarding: ForwardingTable, keys: Keys) -> Result<Vec<Order>, Failure
         volume: NO_LIMIT,
         mode: warren_seam::SaMode::Tunnel,
         rule,
+        lane: 0,
         carrier: warren_seam::Carrier::Network,
         sequence,
     };
@@ -200,6 +201,7 @@ fn orders(forwarding: ForwardingTable, keys: Keys) -> Result<Vec<Order>, Failure
         volume: NO_LIMIT,
         mode: warren_seam::SaMode::Tunnel,
         rule,
+        lane: 0,
         sequence,
     };
     Ok(vec![

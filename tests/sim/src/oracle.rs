@@ -173,6 +173,7 @@ mod tests {
             volume: Volume { soft_octets: u64::MAX, hard_octets: u64::MAX },
             mode: warren_seam::SaMode::Tunnel,
             rule: RuleId(0),
+            lane: 0,
             sequence: 0,
         }
     }

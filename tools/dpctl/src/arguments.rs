@@ -43,6 +43,12 @@ pub(crate) enum Verb {
         /// Ends after that many looks
         #[arg(long, value_name = "LOOKS", requires = "watch")]
         count: Option<u64>,
+        /// Where the workers' cycles go: stage by stage, sizes of batches, levels of ESP; with `--watch` between two looks
+        #[arg(long)]
+        stages: bool,
+        /// Of each worker too
+        #[arg(long, requires = "stages")]
+        workers: bool,
         #[command(flatten)]
         format: Format,
     },

@@ -35,6 +35,7 @@ fn json_of(answer: &Answer) -> Option<String> {
     match answer {
         Answer::Version(version) => pretty(version),
         Answer::Stats(stats) => pretty(stats),
+        Answer::Stages(stages) => pretty(stages),
         Answer::SaList(sas) => pretty(sas),
         Answer::TunnelList(tunnels) => pretty(tunnels),
         Answer::RuleList(rules) => pretty(rules),

@@ -28,7 +28,8 @@ use output::{Failure, Output};
 use show::policy::Half;
 use std::path::Path;
 use std::process::ExitCode;
-use warren_api::Command;
+use warren_api::{Answer, Command};
+use watch::Pace;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -47,8 +48,18 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
     let socket = arguments.socket.as_path();
     match &arguments.verb {
-        Verb::Stats { watch: true, interval, count, format } => {
-            watch::watch(socket, *interval, *count, format.json, output)
+        Verb::Stats { watch: true, interval, count, stages, workers, format } => {
+            let pace = Pace { interval: *interval, looks: *count };
+            match stages {
+                true => watch::stages(socket, pace, *workers, format.json, output),
+                false => watch::stats(socket, pace, format.json, output),
+            }
+        }
+        Verb::Stats { stages: true, workers, format, .. } => {
+            ask::show(socket, Command::Stages, format.json, output, |answer, width| match answer {
+                Answer::Stages(now) => Some(show::stages(None, now, *workers, width)),
+                _ => None,
+            })
         }
         Verb::Stats { format, .. } => ask::show(socket, Command::Stats, format.json, output, show::stats),
         Verb::Sa { format } => ask::show(socket, Command::SaList, format.json, output, show::sas),

@@ -1,46 +1,74 @@
-//! `dpctl stats --watch`: rates, drawn again in place.
+//! `dpctl stats --watch`: what happens between two looks, drawn again in place.
 
 use crate::ask::unexpected;
 use crate::limits::WATCHED_DROPS_MAX;
 use crate::numbers::{bit_rate, count, rate};
 use crate::output::{Failure, Output};
-use crate::show::headline;
+use crate::show::{self, headline};
 use crate::table::{Left, Right, table};
 use serde::Serialize;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 use warren_api::client::Client;
-use warren_api::{Answer, Command, DropCount, Stats};
+use warren_api::{Answer, Command, DropCount, Stages, Stats};
 
 /// What was seen at one moment.
 #[derive(Serialize)]
-pub(crate) struct Look {
-    pub(crate) stats: Stats,
-    pub(crate) drops: Vec<DropCount>,
+struct Look {
+    stats: Stats,
+    drops: Vec<DropCount>,
 }
 
-/// Looks again and again. Without a terminal every look is written below the one before.
-pub(crate) fn watch(
+/// How often.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    /// Time between two looks.
+    pub(crate) interval: Duration,
+    /// Looks in all; none: until interrupted.
+    pub(crate) looks: Option<u64>,
+}
+
+/// Rates of everything.
+pub(crate) fn stats(socket: &Path, pace: Pace, json: bool, output: &mut Output) -> Result<(), Failure> {
+    watch(socket, pace, json, output, look, |before, now, width| view(before.unwrap_or(now), now, width))
+}
+
+/// Where the cycles went since the look before; the first one shows it since the start.
+pub(crate) fn stages(
     socket: &Path,
-    interval: Duration,
-    looks: Option<u64>,
+    pace: Pace,
+    workers: bool,
     json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    watch(socket, pace, json, output, look_at_stages, |before, now, width| {
+        show::stages(before, now, workers, width)
+    })
+}
+
+/// Looks again and again. Without a terminal every look is written below the one before.
+fn watch<Seen: Serialize>(
+    socket: &Path,
+    pace: Pace,
+    json: bool,
+    output: &mut Output,
+    look: fn(&mut Client) -> Result<Seen, Failure>,
+    view: impl Fn(Option<&Seen>, &Seen, u16) -> String,
+) -> Result<(), Failure> {
     let mut client = Client::connect(socket)?;
-    let mut before: Option<Look> = None;
+    let mut before: Option<Seen> = None;
     let mut seen = 0;
-    while looks.is_none_or(|looks| seen < looks) {
+    while pace.looks.is_none_or(|looks| seen < looks) {
         if seen > 0 {
-            sleep(interval);
+            sleep(pace.interval);
         }
         let now = look(&mut client)?;
         if json {
             let line = serde_json::to_string(&now).map_err(|error| Failure::Said(error.to_string()))?;
             output.write(&line)?;
         } else {
-            let text = view(before.as_ref().unwrap_or(&now), &now, output.width());
+            let text = view(before.as_ref(), &now, output.width());
             output.write(&if output.is_terminal() { in_place(&text, seen == 0) } else { text + "\n" })?;
         }
         output.flush()?;
@@ -54,6 +82,11 @@ fn look(client: &mut Client) -> Result<Look, Failure> {
     let Answer::Stats(stats) = client.call(Command::Stats)? else { return Err(unexpected()) };
     let Answer::Drops(drops) = client.call(Command::Drops)? else { return Err(unexpected()) };
     Ok(Look { stats: *stats, drops })
+}
+
+fn look_at_stages(client: &mut Client) -> Result<Stages, Failure> {
+    let Answer::Stages(stages) = client.call(Command::Stages)? else { return Err(unexpected()) };
+    Ok(*stages)
 }
 
 /// Over the text that is there: home, each line cleared to its end, and what is below it too. The screen is cleared
@@ -83,7 +116,7 @@ impl Rates {
 }
 
 /// The whole picture.
-pub(crate) fn view(before: &Look, now: &Look, width: u16) -> String {
+fn view(before: &Look, now: &Look, width: u16) -> String {
     let rates = Rates { milliseconds: now.stats.uptime_ms.saturating_sub(before.stats.uptime_ms) };
     let mut text = headline(&now.stats);
     text += "\n";

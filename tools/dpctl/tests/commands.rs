@@ -6,8 +6,8 @@
 mod daemon;
 
 use daemon::{
-    Daemon, clients, dpctl, drops, explained, leases, policies, rules, sas, stacks, stats, ted_preview,
-    ted_status, tunnels,
+    Daemon, clients, dpctl, drops, explained, leases, policies, rules, sas, stacks, stages, stats,
+    ted_preview, ted_status, tunnels,
 };
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -16,8 +16,8 @@ use std::path::Path;
 use std::process::{Command as Process, Output, Stdio};
 use warren_api::explain::Explanation;
 use warren_api::{
-    Clients, DropCount, Leases, Policies, PulledPolicy, Rules, Sa, ServedPolicyRow, Stack, Stats, TedFlow,
-    TedPreview, TedStatus, Tunnel,
+    Clients, DropCount, Leases, Policies, PulledPolicy, Rules, Sa, ServedPolicyRow, Stack, Stages, Stats,
+    TedFlow, TedPreview, TedStatus, Tunnel,
 };
 
 fn text(octets: &[u8]) -> String {
@@ -101,12 +101,29 @@ fn the_live_view_shows_rates_of_a_second() {
     golden("watch.txt", &daemon.dpctl(&["stats", "--watch", "--interval", "0.1", "--count", "2"]));
 }
 
+#[test]
+fn cycles_are_shown_by_stage_since_the_start_and_between_two_looks() {
+    let daemon = Daemon::start();
+    golden("stages.txt", &daemon.dpctl(&["stats", "--stages"]));
+    let daemon = Daemon::start();
+    golden("stages-workers.txt", &daemon.dpctl(&["stats", "--stages", "--workers"]));
+    let daemon = Daemon::start();
+    let live = ["stats", "--stages", "--watch", "--interval", "0.1", "--count", "2"];
+    golden("stages-watch.txt", &daemon.dpctl(&live));
+    assert_eq!(
+        daemon.dpctl(&["stats", "--workers"]).status.code(),
+        Some(2),
+        "it is a part of the view of stages"
+    );
+}
+
 #[test]
 fn no_table_is_wider_than_the_terminal() {
     let daemon = Daemon::start();
     for columns in ["80", "100", "120"] {
         for list in [
             &["stats"][..],
+            &["stats", "--stages", "--workers"],
             &["sa"],
             &["tunnel"],
             &["rule"],
@@ -156,6 +173,12 @@ fn json_is_the_list_itself_and_reads_back() {
     assert_eq!(serde_json::from_slice::<Vec<Stack>>(&json(&["stack", "--json"])).unwrap(), stacks());
     let shown = serde_json::from_slice::<Vec<Stack>>(&json(&["stack", "show", "sites", "--json"])).unwrap();
     assert_eq!(shown, stacks()[..1]);
+    let daemon_of_stages = Daemon::start();
+    let said = |arguments: &[&str]| daemon_of_stages.dpctl(arguments).stdout;
+    assert_eq!(serde_json::from_slice::<Stages>(&said(&["stats", "--stages", "--json"])).unwrap(), stages(0));
+    let looks = text(&said(&["stats", "--stages", "--watch", "--interval", "0.1", "--count", "2", "--json"]));
+    let looks: Vec<Stages> = looks.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(looks, [stages(1), stages(2)], "readings, and not what came in between");
     let looks = text(&json(&["stats", "--watch", "--interval", "0.1", "--count", "3", "--json"]));
     assert_eq!(looks.lines().count(), 3);
     for line in looks.lines() {

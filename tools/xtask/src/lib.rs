@@ -3,7 +3,7 @@
 //! ```text
 //! main ── setup (packages)
 //!      ├─ test: steps, each a cargo command or one of these ── heard ──> summary
-//!      ├─ fuzz, sim, bench
+//!      ├─ fuzz, sim, bench, instructions (callgrind, and the table it is compared with)
 //!      └─ demo, config_mode, discovery, nested ── supervise ── lab, topology ── gateway (warrend, dpctl) ── traffic, capture ──> verdict
 //! ```
 //!
@@ -26,6 +26,7 @@ pub mod gateway;
 mod heard;
 pub mod home;
 pub mod hops;
+pub mod instructions;
 pub mod lab;
 pub mod limits;
 pub mod listener;

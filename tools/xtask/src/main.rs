@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use xtask::arguments::Arguments;
-use xtask::{Context, Failure, capture, demo, fuzz, repository, setup, supervise, test};
+use xtask::{Context, Failure, capture, demo, fuzz, instructions, repository, setup, supervise, test};
 
 fn help() -> String {
     format!(
@@ -28,12 +28,17 @@ Builds, tests and demonstrates Warren.
       Says which Debian packages are missing and, as root, installs them.
   cargo xtask fuzz [TARGET] [--seconds N]
       One fuzz target, or each of them, for N seconds (60).
+  cargo xtask instructions [--renew]
+      Counts instructions with callgrind and compares them with tests/instructions/counts.toml, or writes that anew.
   cargo xtask sim --seeds N [...]
       N seeded runs of two gateways on a virtual clock; further words go to the simulator.
   cargo xtask interop [CASE]...
       The foreign-peer cases, or those whose name contains one of the words.
-  cargo xtask bench [...]
-      The benchmarks; further words go to them.
+  cargo xtask bench [--quick] [--only NAME]... [--json FILE] [--docs] [--peers]
+      Every benchmark, or those named; --json writes each result as a line, --docs renews docs/performance.md and its
+      pictures, --peers runs foreign programs beside ours where they are installed.
+  cargo xtask bench NAME [...]
+      One benchmark, with arguments of its own: see cargo xtask bench --help.
   cargo xtask fmt
       Formats everything.
   cargo xtask sweep
@@ -67,11 +72,12 @@ fn dispatch(name: &str, arguments: Arguments) -> Result<bool, Failure> {
         "test" => test::main(arguments),
         "setup" => arguments.finish().and_then(|()| setup::main()).map(|()| true),
         "fuzz" => fuzz::main(arguments),
+        "instructions" => instructions::main(arguments),
         "sim" => {
             cargo(&test::RELEASE_PROGRAMS)?;
             run(Command::new(repository::release("sim")).args(arguments.rest()))
         }
-        "bench" => built_and_run("warren-bench", "warren-bench", arguments),
+        "bench" => bench(arguments),
         "interop" => {
             xtask::lab::require_root()?;
             cargo(&test::RELEASE_PROGRAMS)?;
@@ -88,10 +94,18 @@ fn dispatch(name: &str, arguments: Arguments) -> Result<bool, Failure> {
     }
 }
 
+fn bench(arguments: Arguments) -> Result<bool, Failure> {
+    let words = arguments.rest();
+    if words.iter().any(|word| word == "peers" || word == "--peers") {
+        setup::for_peers();
+    }
+    built_and_run("warren-bench", "warren-bench", words)
+}
+
 /// Builds a program of the workspace with optimisation and runs it with the words that are left.
-fn built_and_run(package: &str, program: &str, arguments: Arguments) -> Result<bool, Failure> {
+fn built_and_run(package: &str, program: &str, words: Vec<String>) -> Result<bool, Failure> {
     cargo(&["build", "--release", "--locked", "--package", package])?;
-    run(Command::new(repository::release(program)).args(arguments.rest()))
+    run(Command::new(repository::release(program)).args(words))
 }
 
 fn cargo(words: &[&str]) -> Result<(), Failure> {

@@ -20,12 +20,17 @@ pub enum Purpose {
     Vpnc,
     /// A Linux kernel as foreign peer.
     Kernel,
+    /// Counting instructions.
+    Instructions,
+    /// DPDK beside us in the benchmarks.
+    Dpdk,
 }
 
 impl Purpose {
-    /// In the order in which they are installed.
-    pub const ALL: [Self; 6] =
-        [Self::Build, Self::Lab, Self::Bpf, Self::StrongSwan, Self::Vpnc, Self::Kernel];
+    /// What a test run uses, in the order in which it is installed. DPDK is not among it: it brings some two hundred
+    /// packages, and no test asks for it.
+    pub const ALL: [Self; 7] =
+        [Self::Build, Self::Lab, Self::Bpf, Self::StrongSwan, Self::Vpnc, Self::Kernel, Self::Instructions];
 
     /// For the terminal.
     pub const fn words(self) -> &'static str {
@@ -36,6 +41,8 @@ impl Purpose {
             Self::StrongSwan => "for strongSwan as foreign peer",
             Self::Vpnc => "for vpnc as foreign client",
             Self::Kernel => "for a Linux kernel as foreign peer",
+            Self::Instructions => "to count instructions",
+            Self::Dpdk => "for DPDK beside us in the benchmarks",
         }
     }
 
@@ -97,6 +104,10 @@ pub const PACKAGES: &[Package] = &[
     package("vpnc", Purpose::Vpnc, "vpnc"),
     package("user-mode-linux", Purpose::Kernel, "linux.uml"),
     package("kmod", Purpose::Kernel, "modprobe"),
+    package("valgrind", Purpose::Instructions, "valgrind"),
+    package("dpdk-dev", Purpose::Dpdk, "dpdk-test-acl"),
+    package("libdpdk-dev", Purpose::Dpdk, "/usr/include/dpdk/rte_eal.h"),
+    package("dpdk-doc", Purpose::Dpdk, "/usr/share/dpdk/examples/ipsec-secgw"),
 ];
 
 impl Package {

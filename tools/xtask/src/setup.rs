@@ -52,6 +52,21 @@ pub fn for_test() -> Result<(), Failure> {
     }
 }
 
+/// What `bench --peers` wants besides, installed when that may be done. The benchmark leaves out what is still missing then.
+pub fn for_peers() {
+    let absent = missing(&[Purpose::Dpdk]);
+    if absent.is_empty() {
+        return;
+    }
+    let names: Vec<_> = absent.iter().map(|package| package.name).collect();
+    println!("missing {}: {}", Purpose::Dpdk.words(), names.join(" "));
+    if lab::require_root().is_err() {
+        println!("not root; to have them, run\n{}", line(&absent));
+    } else if let Err(failure) = install(&[Purpose::Dpdk]) {
+        println!("left out, because {failure}");
+    }
+}
+
 fn say(absent: &[&Package]) {
     for purpose in Purpose::ALL {
         let names: Vec<_> =
@@ -69,12 +84,16 @@ fn line(absent: &[&Package]) -> String {
 }
 
 fn install_all() -> Result<(), Failure> {
+    install(&Purpose::ALL)
+}
+
+fn install(purposes: &[Purpose]) -> Result<(), Failure> {
     if which("apt-get").is_none() {
         return Err(Failure::new("this is no Debian (no apt-get): install the packages above by hand"));
     }
     let _quiet = NoServices::new()?;
     apt(&["update", "-q"])?;
-    for purpose in Purpose::ALL {
+    for &purpose in purposes {
         let names: Vec<_> = missing(&[purpose]).iter().map(|package| package.name).collect();
         if names.is_empty() {
             continue;

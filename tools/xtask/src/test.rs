@@ -10,7 +10,7 @@ use crate::packages::{Purpose, require};
 use crate::repository::{cargo, own_program, release};
 use crate::step::{Journal, Show};
 use crate::summary::{Summary, Tally};
-use crate::{Failure, fuzz, lab, setup};
+use crate::{Failure, fuzz, instructions, lab, setup};
 
 /// One step: its name for `--only` and `--skip`, what it does in words, and how.
 struct Step {
@@ -29,6 +29,11 @@ const STEPS: &[Step] = &[
     Step { name: "docs", words: "documentation and its examples", run: docs },
     Step { name: "fuzz", words: "every fuzz target for a bounded time", run: fuzz_targets },
     Step {
+        name: "instructions",
+        words: "instructions of parsers, rules, replay and codecs, against the table",
+        run: instructions::check,
+    },
+    Step {
         name: "sim",
         words: "two gateways, and rows of them, on a virtual clock, a few hundred seeds",
         run: sim,
@@ -39,7 +44,7 @@ const STEPS: &[Step] = &[
 
 /// Builds the programs that run with optimisation, always the same set: cargo settles features for all packages of
 /// one command together, and another set might build their dependencies all over again.
-pub const RELEASE_PROGRAMS: [&str; 11] = [
+pub const RELEASE_PROGRAMS: [&str; 13] = [
     "build",
     "--release",
     "--locked",
@@ -51,6 +56,8 @@ pub const RELEASE_PROGRAMS: [&str; 11] = [
     "interop",
     "--package",
     "sim",
+    "--package",
+    "instructions",
 ];
 
 /// How many seeds the simulator plays in a test run.
@@ -58,7 +65,7 @@ const SIM_SEEDS: &str = "300";
 
 /// Names and words of all steps, for the help text.
 pub fn listing() -> String {
-    STEPS.iter().map(|step| format!("      {:9} {}\n", step.name, step.words)).collect()
+    STEPS.iter().map(|step| format!("      {:12} {}\n", step.name, step.words)).collect()
 }
 
 /// Runs the steps wanted and prints the summary; `Ok(false)` when something failed.

@@ -27,6 +27,7 @@ impl Control {
                 aead: self.parts.aead.clone(),
             })),
             Wanted::Stats => Ok(Answer::Stats(Box::new(self.sources(now).stats()))),
+            Wanted::Stages => Ok(Answer::Stages(Box::new(self.sources(now).stages()))),
             Wanted::SaList => Ok(Answer::SaList(self.sources(now).sas())),
             Wanted::TunnelList => Ok(Answer::TunnelList(self.sources(now).tunnels())),
             Wanted::RuleList => Ok(Answer::RuleList(self.sources(now).rules())),
@@ -145,6 +146,7 @@ impl Control {
             engine: &self.parts.engine,
             ports: &self.parts.facts,
             steering: &self.parts.steering,
+            flow_steering: &self.parts.flow_steering,
             cores: &self.parts.crew.cores,
             aead: &self.parts.aead,
         }

@@ -7,6 +7,7 @@ use super::tables::{ConfiguredPort, Reachability};
 use super::tun_addresses::TunAddresses;
 use super::tun_routes::{Fate, Prefix, Tun, TunRoutes};
 use super::{connect, guard, links, way};
+use crate::flow_steering::PortSteering;
 use crate::sockets::Sockets;
 use crate::through::Packets;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -18,7 +19,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use warren_ike::Path;
-use warren_port::{Port, TunPort, Umem, UmemConfig};
+use warren_port::{EthtoolFlows, Port, TunPort, Umem, UmemConfig};
 use warren_seam::{PortIndex, Side};
 
 /// The kernel probes a stale neighbour five seconds after it was used, and tells only then.
@@ -455,6 +456,19 @@ fn the_way_to_a_peer_is_the_one_of_what_never_enters_a_tunnel() {
         assert_eq!(way::source_towards(address("198.51.100.2"), 0x57).unwrap(), address("10.2.0.1"));
         assert_eq!(way::source_towards(address("2001:db8:1::2"), 0x57).unwrap(), address("2001:db8:1::1"));
         assert!(way::source_towards(address("2001:db8:77::1"), 0x57).is_err());
+    });
+}
+
+#[test]
+fn a_veth_refuses_flow_rules_cleanly_and_it_is_said() {
+    let Some(lab) = Lab::new("flows") else { return };
+    lab.in_gateway(async |_| {
+        let table = EthtoolFlows::open("out").unwrap();
+        let steering = PortSteering::open(Ok(Box::new(table)), 2, 2);
+        assert_eq!(steering.words(), "none: the driver cannot");
+        let none = EthtoolFlows::open("gone").unwrap();
+        let words = PortSteering::open(Ok(Box::new(none)), 2, 2).words();
+        assert!(words.starts_with("none: ") && !words.contains("driver"), "{words}");
     });
 }
 

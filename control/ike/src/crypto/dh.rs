@@ -160,6 +160,21 @@ mod tests {
         }
     }
 
+    #[test] // RFC 3526, RFC 2409 §5
+    fn powers_are_those_that_another_implementation_computes() {
+        let mut seen = 0;
+        for row in vector("kdf/modp_powers.json").as_array().unwrap() {
+            let octets = |name: &str| hex::decode(row[name].as_str().unwrap()).unwrap();
+            let group = Group::from_number(row["group"].as_u64().unwrap() as u16).unwrap();
+            let Kind::Modp(modp) = kind(group) else { panic!("a MODP group") };
+            let ours = KeyExchange::from_exponent(modp, Zeroizing::new(octets("exponent")));
+            assert_eq!(ours.public(), octets("public"), "{group}: {}", row["what"]);
+            assert_eq!(*ours.agree(&octets("peer")).unwrap(), octets("shared"), "{group}: {}", row["what"]);
+            seen += 1;
+        }
+        assert_eq!(seen, 17);
+    }
+
     #[test] // RFC 5903 §8
     fn the_published_curve_exchanges_come_out() {
         for row in vector("kdf/rfc5903_ecp_ke.json").as_array().unwrap() {
@@ -206,12 +221,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn exponents_are_at_least_twice_the_strength() {
+    #[test] // F-21, RFC 3526 §8, RFC 7919 appendix A
+    fn exponents_are_at_least_twice_the_strength_and_have_all_of_their_bits() {
+        let mut entropy = Seeded::new(3);
         for group in Group::ALL {
-            if let Kind::Modp(modp) = kind(group) {
-                assert!(modp.exponent_octets() * 8 >= 2 * usize::from(group.strength_bits()), "{group}");
-            }
+            let exchange = KeyExchange::generate(group, &mut entropy);
+            let Private::Modp(modp, exponent) = &exchange.private else { continue };
+            assert_eq!(exponent.len(), modp.exponent_octets());
+            assert!(exponent.len() * 8 >= 2 * usize::from(group.strength_bits()), "{group}");
+            assert!(exponent.len() * 8 >= 256, "{group}");
+            assert_eq!(exponent[0] & 0x80, 0x80, "{group}");
         }
     }
 }

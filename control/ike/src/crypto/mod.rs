@@ -1,6 +1,7 @@
 //! The primitives of IKEv1 and everything that RFC 2409 derives with them.
 
 mod cbc;
+mod comb;
 mod dh;
 mod keys;
 mod modp;

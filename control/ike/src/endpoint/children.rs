@@ -75,6 +75,7 @@ fn inbound_sa(id: SaId, isakmp: &Isakmp, negotiated: &Negotiated) -> Box<Inbound
         volume: volume(negotiated.lifetime),
         mode: negotiated.child.mode,
         rule: negotiated.child.rule,
+        lane: 0,
         carrier: negotiated.child.carrier,
         sequence: 0,
     })
@@ -94,6 +95,7 @@ fn outbound_sa(id: SaId, isakmp: &Isakmp, negotiated: &Negotiated) -> Box<Outbou
         volume: volume(negotiated.lifetime),
         mode: negotiated.child.mode,
         rule: negotiated.child.rule,
+        lane: 0,
         sequence: 0,
     })
 }

@@ -249,6 +249,7 @@ impl Node {
                     false => drop(self.bound.insert(rule, stack)),
                 }
             }
+            Command::Spread { .. } => panic!("control gives a rule one stack"),
             Command::Rearm(rule) => drop(self.asked.remove(&rule)),
             Command::Remove(id) => {
                 let is_bound = self.bound.values().any(|stack| stack.contains(&id));

@@ -67,6 +67,7 @@ impl ModelEngine {
                     }
                 }
             }
+            Command::Spread { .. } => panic!("control gives a rule one stack"),
             Command::Rearm(rule) => drop(self.asked.remove(&rule)),
             Command::Remove(sa) => {
                 let mut bound = self.bound.values().chain(self.around.values().flatten());

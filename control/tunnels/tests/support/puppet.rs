@@ -151,6 +151,7 @@ impl Negotiator for Puppet {
             volume,
             mode: warren_seam::SaMode::Tunnel,
             rule,
+            lane: 0,
             carrier: warren_seam::Carrier::Network,
             sequence: 0,
         })));
@@ -167,6 +168,7 @@ impl Negotiator for Puppet {
             volume,
             mode: warren_seam::SaMode::Tunnel,
             rule,
+            lane: 0,
             sequence: 0,
         })));
         let transform: EspProposal = child.proposals[0];

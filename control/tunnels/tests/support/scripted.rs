@@ -99,6 +99,7 @@ impl Scripted {
             volume: Volume { soft_octets: 1 << 30, hard_octets: 1 << 31 },
             mode: warren_seam::SaMode::Tunnel,
             rule,
+            lane: 0,
             carrier: warren_seam::Carrier::Network,
             sequence: 0,
         })));
@@ -120,6 +121,7 @@ impl Scripted {
             volume: Volume { soft_octets: 1 << 30, hard_octets: 1 << 31 },
             mode: warren_seam::SaMode::Tunnel,
             rule,
+            lane: 0,
             sequence: 0,
         })));
         self.pairs.insert(own.0, (rule, outbound, own.1, peer));

@@ -44,6 +44,10 @@ impl Kernel {
         None
     }
 
+    pub(crate) fn prefetch(&self) {
+        match *self {}
+    }
+
     pub(crate) fn associated(&self, _octets: &[u8]) -> Associated {
         match *self {}
     }

@@ -5,9 +5,9 @@
 //! by one bit, so the hash key is kept shifted to make up for it, and every power made from it is too.
 
 use std::arch::x86_64::{
-    __m128i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128, _mm_clmulepi64_si128,
-    _mm_cvtsi128_si32, _mm_cvtsi128_si64, _mm_extract_epi64, _mm_set_epi64x, _mm_set1_epi32, _mm_set1_epi64x,
-    _mm_shuffle_epi32, _mm_xor_si128,
+    __m128i, _MM_HINT_T0, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aeskeygenassist_si128,
+    _mm_clmulepi64_si128, _mm_cvtsi128_si32, _mm_cvtsi128_si64, _mm_extract_epi64, _mm_prefetch,
+    _mm_set_epi64x, _mm_set1_epi32, _mm_set1_epi64x, _mm_shuffle_epi32, _mm_xor_si128,
 };
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -20,6 +20,8 @@ pub(super) const BLOCKS_MAX: usize = 96;
 const POWERS: usize = BLOCKS_MAX + 4;
 /// Zeros behind the last power: a vector that begins with it is read whole.
 const BEYOND: usize = 4;
+/// Cache lines of powers that are asked for in advance: those of a packet of 64 octets, and some more.
+const LAST_LINES: usize = 4;
 /// Words of the longest key schedule: 14 rounds and the whitening before them.
 const WORDS_MAX: usize = 60;
 /// What the polynomial of GHASH leaves of its top bit, shifted as the hash key is.
@@ -77,6 +79,19 @@ impl Expanded {
     #[inline]
     pub(super) fn power(&self, exponent: usize) -> u128 {
         self.powers[POWERS - exponent]
+    }
+
+    /// Asks for the last powers and the round keys, which stand together.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        /// Powers of a cache line.
+        const LINE: usize = 64 / size_of::<u128>();
+        let powers = self.powers.as_chunks::<LINE>().0;
+        let last = powers.len().saturating_sub(LAST_LINES);
+        for line in powers[last..].iter().chain(self.round_keys.as_chunks::<LINE>().0) {
+            // SAFETY: a prefetch never faults, and this address is that of a reference.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).cast()) };
+        }
     }
 
     /// FIPS 197 §5.2.

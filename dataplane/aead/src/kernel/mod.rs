@@ -55,6 +55,12 @@ impl Kernel {
         Some(Self { level, key })
     }
 
+    /// Asks for what a packet of any length needs: the round keys, and the powers of its last blocks.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        self.key.prefetch();
+    }
+
     /// Any associated data, as the functions below want it.
     pub(crate) fn associated(&self, octets: &[u8]) -> Associated {
         // SAFETY: `new` has found the instructions of this level, PCLMULQDQ among them.

@@ -140,6 +140,12 @@ pub fn emit(octets: &mut [u8], header: &Header) {
     octets[24..40].copy_from_slice(&header.destination.octets());
 }
 
+/// Replaces the traffic class of a header.
+pub(crate) fn set_traffic_class(header: &mut [u8; HEADER_OCTETS], traffic_class: u8) {
+    header[0] = 6 << 4 | traffic_class >> 4;
+    header[1] = header[1] & 0x0f | traffic_class << 4;
+}
+
 /// Octets of a fragment header (RFC 8200 §4.5).
 pub const FRAGMENT_OCTETS: usize = 8;
 

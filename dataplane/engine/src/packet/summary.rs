@@ -131,13 +131,18 @@ impl Summary {
     /// Whether the addresses may appear in a packet that is forwarded or leaves a tunnel.
     #[must_use]
     pub fn is_martian(&self) -> bool {
-        let never_source = match self.tuple.source {
+        Self::is_martian_tuple(&self.tuple)
+    }
+
+    /// The same of a flow.
+    pub(crate) fn is_martian_tuple(tuple: &FiveTuple) -> bool {
+        let never_source = match tuple.source {
             IpAddr::V4(v4) => {
                 v4.octets()[0] == 0 || v4.is_loopback() || v4.is_multicast() || v4.is_broadcast()
             }
             IpAddr::V6(v6) => v6.is_unspecified() || v6.is_loopback() || v6.is_multicast(),
         };
-        let never_destination = match self.tuple.destination {
+        let never_destination = match tuple.destination {
             IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_loopback(),
             IpAddr::V6(v6) => v6.is_unspecified() || v6.is_loopback(),
         };
@@ -147,17 +152,27 @@ impl Summary {
     /// Whether either address is confined to its link and must not be forwarded (RFC 4291 §2.5.6, RFC 3927 §7).
     #[must_use]
     pub fn is_link_local(&self) -> bool {
+        Self::is_link_local_tuple(&self.tuple)
+    }
+
+    /// The same of a flow.
+    pub(crate) fn is_link_local_tuple(tuple: &FiveTuple) -> bool {
         let link_local = |address| match address {
             IpAddr::V4(v4) => std::net::Ipv4Addr::is_link_local(&v4),
             IpAddr::V6(v6) => v6.is_unicast_link_local(),
         };
-        link_local(self.tuple.source) || link_local(self.tuple.destination)
+        link_local(tuple.source) || link_local(tuple.destination)
     }
 
     /// Whether it is for a group or for everybody.
     #[must_use]
     pub fn is_multicast(&self) -> bool {
-        match self.tuple.destination {
+        Self::is_multicast_tuple(&self.tuple)
+    }
+
+    /// The same of a flow.
+    pub(crate) fn is_multicast_tuple(tuple: &FiveTuple) -> bool {
+        match tuple.destination {
             IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
             IpAddr::V6(v6) => v6.is_multicast(),
         }

@@ -69,7 +69,7 @@ fn set_ecn(slot: &mut Slot, ecn: u8) {
 }
 
 /// RFC 6040 §4.2. `None`: congestion on a packet whose sender would not understand it, so it has to be lost.
-fn arriving_ecn(outer: u8, inner: u8) -> Option<u8> {
+pub(crate) fn arriving_ecn(outer: u8, inner: u8) -> Option<u8> {
     match (outer, inner) {
         (CE, NOT_ECT) => None,
         (CE, _) => Some(CE),
@@ -88,7 +88,7 @@ pub(crate) fn verify(core: &mut Core, lanes: &mut Lanes) {
             slot.failure = Some(DropReason::SelectorMismatch);
         } else if core.settings.mss_clamp {
             // The way back is the rule's whole stack, where one is bound.
-            let binding = core.bindings.of(sa.rule).filter(|binding| binding.levels() > 0);
+            let binding = core.bindings.of(sa.rule).filter(|binding| binding.is_bound());
             let back = binding.map_or(sa.mtu, |binding| binding.mtu().min(sa.mtu));
             clamp(slot, back, &core.counters);
         }

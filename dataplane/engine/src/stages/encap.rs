@@ -1,11 +1,12 @@
 //! The inside of ESP: which SA, which number, padding and trailer behind, header in front.
 
+use crate::bindings::{Binding, Stack};
 use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::handoff::Work;
 use crate::packet::{esp, protocol};
 use crate::passage::PassageId;
-use crate::sad::WorkerIndex;
+use crate::sad::{Limit, SaIndex, WorkerIndex};
 use crate::slot::{Slot, empty_out};
 use crate::stages::open::limit_event;
 use crate::stages::{discovery, transport};
@@ -15,19 +16,16 @@ use warren_seam::{Event, SaMode};
 pub(crate) fn bind(core: &mut Core, lane: &mut Vec<Slot>, spare: &mut Vec<Slot>) {
     let mut unbound = empty_out(lane, spare);
     for mut slot in unbound.drain(..) {
-        let level = usize::from(slot.level);
-        let binding = core.bindings.of(slot.rule).filter(|binding| binding.levels() > 0);
-        let Some(binding) = binding else {
+        if !core.bindings.of(slot.rule).is_some_and(Binding::is_bound) {
             refuse_unbound(core, slot);
             continue;
-        };
-        // Another worker began; where the rule has been bound anew since, the rest would be a part of another stack.
-        let fits = level == 0 || binding.level(level - 1) == Some(slot.sa);
-        let Some(index) = binding.level(level).filter(|_| fits) else {
+        }
+        let level = usize::from(slot.level);
+        let Some(index) = stack_of(core, &slot).and_then(|stack| stack.level(level)) else {
             core.discard(slot, DropReason::StackChanged);
             continue;
         };
-        match foreign_owner(core, &slot) {
+        match foreign_owner(core, index) {
             None => {
                 slot.sa = index;
                 lane.push(slot);
@@ -43,12 +41,22 @@ pub(crate) fn bind(core: &mut Core, lane: &mut Vec<Slot>, spare: &mut Vec<Slot>)
     *spare = unbound;
 }
 
-/// The other worker that owns the SA of a packet's next level.
+/// The stack that a packet goes through. Where another worker began, and the rule has been bound anew since, there is
+/// none: the rest would be a part of another stack.
 #[must_use]
-pub(crate) fn foreign_owner(core: &Core, slot: &Slot) -> Option<WorkerIndex> {
-    let index = core.bindings.of(slot.rule)?.level(slot.level.into())?;
+pub(crate) fn stack_of<'a>(core: &'a Core, slot: &Slot) -> Option<&'a Stack> {
+    let binding = core.bindings.of(slot.rule)?;
+    match slot.level {
+        0 => binding.stack_of(&slot.summary.tuple, core.settings.hash_seed),
+        levels => binding.stack_behind(levels.into(), slot.sa),
+    }
+}
+
+/// The other worker that owns an outbound SA.
+#[must_use]
+pub(crate) fn foreign_owner(core: &Core, index: SaIndex) -> Option<WorkerIndex> {
     let sa = core.sad.outbound(index)?;
-    (sa.sealer.is_none()).then_some(sa.owner)
+    core.sad.sealer(index).is_none().then_some(sa.owner)
 }
 
 /// Nothing is ready to protect it: it is dropped, and control is asked once (REQUIREMENTS F-24).
@@ -56,7 +64,7 @@ pub(crate) fn refuse_unbound(core: &mut Core, slot: Slot) {
     if PassageId::of(slot.rule).is_some() {
         return core.discard(slot, DropReason::PassageClosed);
     }
-    if core.bindings.of(slot.rule).is_some_and(crate::bindings::Binding::discovers) {
+    if core.bindings.of(slot.rule).is_some_and(Binding::discovers) {
         return discovery::seek(core, slot);
     }
     if core.bindings.wants_acquire(slot.rule)
@@ -75,11 +83,33 @@ pub(crate) fn encap(core: &mut Core, lane: &mut Vec<Slot>) {
     core.sweep(lane);
 }
 
+/// The next sequence number of an outbound SA of ours, for a packet with so many octets inside. What has to be reported
+/// about the SA is.
+#[inline]
+pub(crate) fn take_number(core: &mut Core, index: SaIndex, inner: usize) -> Result<u64, DropReason> {
+    let sealer = core.sad.sealer_mut(index).ok_or(DropReason::NoSa)?;
+    let (sequence, limit) = sealer.number(inner, core.stamp);
+    if let Some(limit) = limit {
+        report_limit(core, index, limit);
+    }
+    sequence.ok_or(DropReason::SaExpired)
+}
+
+/// Tells control; what does not get through is due again with the next packet.
+#[cold]
+pub(crate) fn report_limit(core: &mut Core, index: SaIndex, limit: Limit) {
+    let Some(id) = core.sad.outbound(index).map(|sa| sa.id) else { return };
+    if !core.report(limit_event(limit, id))
+        && let Some(sealer) = core.sad.sealer_mut(index)
+    {
+        sealer.usage.forget(limit);
+    }
+}
+
 fn wrap(core: &mut Core, slot: &mut Slot) -> Result<(), DropReason> {
-    let now = core.now;
     let sa = core.sad.outbound(slot.sa).expect("bind found it in this turn");
-    let (shape, spi, id) = (sa.shape, sa.spi, sa.id);
-    let sealer = core.sad.sealer_mut(slot.sa).expect("bind keeps only packets of our own SAs");
+    let (shape, spi) = (sa.shape, sa.spi);
+    let sealer = core.sad.sealer(slot.sa).expect("bind keeps only packets of our own SAs");
     if !sealer.selector.contains(&slot.summary.tuple) {
         return Err(DropReason::OutsideSelector);
     }
@@ -98,19 +128,7 @@ fn wrap(core: &mut Core, slot: &mut Slot) -> Result<(), DropReason> {
     if slot.frame.tailroom() < tail || slot.frame.headroom() < head + shape.outer_octets() {
         return Err(DropReason::NoRoom);
     }
-    let sequence = sealer.next_sequence();
-    if let Some(sequence) = sequence {
-        sealer.usage.add(inner);
-        sealer.usage.meter.pass(inner, sequence, now);
-    }
-    let limit = sealer.usage.due(sealer.is_soft(), sealer.is_hard());
-    if let Some(limit) = limit
-        && !core.report(limit_event(limit, id))
-        && let Some(sealer) = core.sad.sealer_mut(slot.sa)
-    {
-        sealer.usage.forget(limit);
-    }
-    slot.sequence = sequence.ok_or(DropReason::SaExpired)?;
+    slot.sequence = take_number(core, slot.sa, inner)?;
     let Some(octets) = slot.frame.push_back(tail) else { return Err(DropReason::NoRoom) };
     esp::emit_trailer(&mut octets[..padded], next_header);
     // In transport mode the IP header moves to the front now, and leaves room for UDP behind it.

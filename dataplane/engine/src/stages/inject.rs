@@ -60,7 +60,7 @@ fn framed(core: &mut Core, packet: &[u8]) -> Option<(Frame, Summary)> {
 /// Into the SAs of its passage. A packet of control's may be longer than any frame, so it is cut before it is in one.
 pub(crate) fn through(core: &mut Core, lanes: &mut Lanes, packet: &[u8], passage: PassageId) {
     core.counters.add(Tally::Injected, 1);
-    let way = core.bindings.of(passage.rule()).filter(|way| way.levels() > 0);
+    let way = core.bindings.of(passage.rule()).filter(|way| way.is_bound());
     let Some(room) = way.map(Binding::mtu) else {
         return core.counters.drop_one(DropReason::PassageClosed);
     };

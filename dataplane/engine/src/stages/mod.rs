@@ -30,6 +30,7 @@ pub(crate) mod select;
 pub(crate) mod transmit;
 pub(crate) mod transport;
 
+use crate::accounting::Stage;
 use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::limits::STACK_DEPTH_MAX;
@@ -37,17 +38,23 @@ use crate::slot::Lanes;
 
 /// Takes everything in the lanes as far as it can go today.
 pub(crate) fn run(core: &mut Core, lanes: &mut Lanes) {
+    if lanes.are_idle() {
+        return;
+    }
     unwrap_inbound(core, lanes);
     // The second round carries the answers that the first has made; an answer is never answered.
     for _ in 0..2 {
+        let packets = lanes.judge.len();
         select::select(core, lanes);
+        core.accounts.lap(Stage::Select, packets);
         protect_outbound(core, lanes);
-        forward::forward(core, lanes);
-        transmit::to_kernel(core, lanes);
-        if lanes.answers.is_empty() {
+        leave(core, lanes);
+        let packets = lanes.answers.len();
+        if packets == 0 {
             break;
         }
         answer::sort(core, lanes);
+        core.accounts.lap(Stage::Answer, packets);
     }
 }
 
@@ -55,31 +62,64 @@ pub(crate) fn run(core: &mut Core, lanes: &mut Lanes) {
 fn unwrap_inbound(core: &mut Core, lanes: &mut Lanes) {
     // One turn more than levels: in the last, `lookup` refuses what is still wrapped.
     for _ in 0..=STACK_DEPTH_MAX {
+        let packets = lanes.arrived.len();
         classify::classify(core, lanes);
-        if lanes.esp.is_empty() {
+        core.accounts.lap(Stage::Classify, packets);
+        let packets = lanes.esp.len();
+        if packets == 0 {
             return;
         }
         lookup::lookup(core, lanes);
+        core.accounts.lap(Stage::Lookup, packets);
+        let packets = lanes.esp.len();
         open::open(core, &mut lanes.esp);
+        core.accounts.lap(Stage::Open, packets);
+        let packets = lanes.esp.len();
         open::accept(core, &mut lanes.esp);
+        core.accounts.lap(Stage::Accept, packets);
+        let packets = lanes.esp.len();
         decap::decap(core, &mut lanes.esp);
+        core.accounts.lap(Stage::Decap, packets);
+        let packets = lanes.esp.len();
         decap::verify(core, lanes);
+        core.accounts.lap(Stage::Verify, packets);
     }
 }
 
 /// Protection, level by level from the inside out.
 fn protect_outbound(core: &mut Core, lanes: &mut Lanes) {
+    let packets = lanes.protect.len();
     mtu::mtu(core, lanes);
+    core.accounts.lap(Stage::Mtu, packets);
     for _ in 0..STACK_DEPTH_MAX {
-        if lanes.protect.is_empty() {
+        let packets = lanes.protect.len();
+        if packets == 0 {
             return;
         }
         encap::bind(core, &mut lanes.protect, &mut lanes.spare);
+        core.accounts.lap(Stage::Bind, packets);
+        let packets = lanes.protect.len();
         encap::encap(core, &mut lanes.protect);
+        core.accounts.lap(Stage::Encap, packets);
+        let packets = lanes.protect.len();
         seal::seal(core, &mut lanes.protect);
+        core.accounts.lap(Stage::Seal, packets);
         outer::outer(core, lanes);
+        core.accounts.lap(Stage::Outer, packets);
     }
     for slot in lanes.protect.drain(..) {
         core.discard(slot, DropReason::TooDeep);
     }
+}
+
+/// Out: into the queues of the ports, and to the kernel.
+fn leave(core: &mut Core, lanes: &mut Lanes) {
+    let packets = lanes.forward.len();
+    core.accounts.leaving(&lanes.forward);
+    forward::forward(core, lanes);
+    core.accounts.lap(Stage::Forward, packets);
+    let packets = lanes.kernel.len();
+    core.accounts.leaving(&lanes.kernel);
+    transmit::to_kernel(core, lanes);
+    core.accounts.lap(Stage::Kernel, packets);
 }

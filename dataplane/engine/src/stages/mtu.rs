@@ -21,14 +21,14 @@ pub(crate) fn mtu(core: &mut Core, lanes: &mut Lanes) {
             lanes.protect.push(slot);
             continue;
         }
-        let binding = core.bindings.of(slot.rule);
-        let bound = binding.filter(|binding| binding.levels() > 0);
-        let Some((room, whole)) = bound.map(|binding| (binding.mtu(), binding.is_transport())) else {
+        let stack = encap::stack_of(core, &slot);
+        let bound = stack.and_then(|stack| Some((stack.level(0)?, stack.mtu(), stack.is_transport())));
+        let Some((first, room, whole)) = bound else {
             encap::refuse_unbound(core, slot);
             continue;
         };
         // Fragments must be made where the sequence numbers are given out, so that they stay together.
-        if let Some(owner) = encap::foreign_owner(core, &slot) {
+        if let Some(owner) = encap::foreign_owner(core, first) {
             let work = Work::Protect { rule: slot.rule, level: 0, below: None, generation: core.generation };
             core.hand_over(slot, owner, work);
             continue;

@@ -2,7 +2,7 @@
 
 use crate::core::Core;
 use crate::drop_reason::DropReason;
-use crate::sad::Limit;
+use crate::sad::{Limit, SaIndex};
 use crate::slot::Slot;
 use std::net::SocketAddr;
 use warren_aead::{OpenJob, Verdict};
@@ -22,65 +22,82 @@ pub(crate) fn open(core: &mut Core, lane: &mut Vec<Slot>) {
     core.bench.opened.extend(jobs.iter().map(|job| job.verdict));
     core.bench.open_jobs = OpenJob::recycle(jobs);
     for (slot, &verdict) in lane.iter_mut().zip(&core.bench.opened) {
-        slot.failure = match verdict {
-            Verdict::Authentic => None,
-            Verdict::Malformed => Some(DropReason::EspLength),
-            Verdict::Forged | Verdict::Unopened => Some(DropReason::BadIcv),
-        };
-        if slot.failure == Some(DropReason::BadIcv)
-            && let Some(opener) = core.sad.opener(slot.sa)
-        {
-            opener.usage.meter.bad_icv();
-        }
+        slot.failure = proven(core, slot.sa, verdict).err();
     }
     core.sweep(lane);
+}
+
+/// What a verdict means for a packet of that SA.
+#[inline]
+pub(crate) fn proven(core: &Core, index: SaIndex, verdict: Verdict) -> Result<(), DropReason> {
+    match verdict {
+        Verdict::Authentic => Ok(()),
+        Verdict::Malformed => Err(DropReason::EspLength),
+        Verdict::Forged | Verdict::Unopened => {
+            if let Some(opener) = core.sad.opener(index) {
+                opener.usage.meter.bad_icv();
+            }
+            Err(DropReason::BadIcv)
+        }
+    }
 }
 
 /// Moves the windows. Every tag in the lane has verified; two copies of a packet in one batch both passed `check`,
 /// so this step decides again.
 pub(crate) fn accept(core: &mut Core, lane: &mut Vec<Slot>) {
     for slot in lane.iter_mut() {
-        slot.failure = accept_one(core, slot).err();
+        let tuple = &slot.summary.tuple;
+        let from = || SocketAddr::new(tuple.source, tuple.source_port.unwrap_or(0));
+        let esp_octets = slot.frame.len() - usize::from(slot.esp_at);
+        slot.failure = accept_number(core, slot.sa, slot.sequence, esp_octets, from).err();
     }
     core.sweep(lane);
 }
 
-fn accept_one(core: &mut Core, slot: &Slot) -> Result<(), DropReason> {
-    let now = core.now;
-    let esp_octets = slot.frame.len() - usize::from(slot.esp_at);
-    let sa = core.sad.inbound_mut(slot.sa).expect("lookup found it in this turn");
-    let (id, shape) = (sa.id, sa.shape);
+/// Moves the window of an SA for an authentic packet of so many octets from there, and reports what has to be reported.
+#[inline]
+pub(crate) fn accept_number(
+    core: &mut Core,
+    index: SaIndex,
+    sequence: u64,
+    esp_octets: usize,
+    from: impl Fn() -> SocketAddr,
+) -> Result<(), DropReason> {
+    let stamp = core.stamp;
+    let sa = core.sad.inbound_mut(index).expect("lookup found it in this turn");
+    let id = sa.id;
     let opener = sa.opener.as_deref_mut().expect("lookup keeps only packets of our own SAs");
     if opener.usage.is_exhausted() {
         return Err(DropReason::SaExpired);
     }
-    let newest = slot.sequence > opener.window.highest();
-    if !opener.window.accept(slot.sequence) {
+    let newest = sequence > opener.window.highest();
+    if !opener.window.accept(sequence) {
         opener.usage.meter.replayed();
         return Err(DropReason::Replayed);
     }
-    let payload = esp_octets - shape.transform.overhead_octets();
+    let payload = esp_octets - sa.shape.transform.overhead_octets();
     opener.usage.add(payload);
-    opener.usage.meter.pass(payload, opener.window.highest(), now);
+    opener.usage.meter.pass(payload, opener.window.highest(), stamp);
     let limit = opener.usage.due(false, false);
     let first = !std::mem::replace(&mut opener.first_reported, true);
-    let from = SocketAddr::new(slot.summary.tuple.source, slot.summary.tuple.source_port.unwrap_or(0));
     // Only the newest packet says where the peer is: an old one that was held back on the way must not.
-    let moved = newest && matches!(shape.encapsulation, Encapsulation::Udp { .. }) && from != opener.seen;
+    let moved =
+        newest && matches!(sa.shape.encapsulation, Encapsulation::Udp { .. }) && from() != opener.seen;
     if moved {
-        opener.seen = from;
+        opener.seen = from();
     }
     core.counters.add(crate::counters::Tally::Opened, 1);
     if first || moved || limit.is_some() {
-        report(core, slot, id, first, moved.then_some(from), limit);
+        report(core, index, id, first, moved.then(from), limit);
     }
     Ok(())
 }
 
 /// Tells control; what does not get through is due again with the next packet.
+#[cold]
 fn report(
     core: &mut Core,
-    slot: &Slot,
+    index: SaIndex,
     id: SaId,
     first: bool,
     moved: Option<SocketAddr>,
@@ -89,7 +106,7 @@ fn report(
     let first_lost = first && !core.report(Event::FirstInbound(id));
     let moved_lost = moved.is_some_and(|remote| !core.report(Event::PeerMoved { sa: id, remote }));
     let limit_lost = limit.filter(|&limit| !core.report(limit_event(limit, id)));
-    let Some(sa) = core.sad.inbound_mut(slot.sa) else { return };
+    let Some(sa) = core.sad.inbound_mut(index) else { return };
     let home = crate::sad::peer_address(&sa.shape);
     let Some(opener) = sa.opener.as_deref_mut() else { return };
     if first_lost {

@@ -6,13 +6,13 @@ use crate::mtu::Shape;
 use crate::packet::{Fragment, Summary, checksum, ipv4, ipv6, protocol, udp};
 use crate::settings::OuterFragmentation;
 use crate::slot::{Lanes, Slot, empty_out};
-use crate::stages::transport;
+use crate::stages::{encap, transport};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use warren_policy::FiveTuple;
 use warren_seam::{Encapsulation, SaMode, Spi};
 
 /// Hop limit of every tunnel: the inner packet's is nobody's business on the way.
-const TTL: u8 = 64;
+pub(crate) const TTL: u8 = 64;
 
 /// Puts the outer header on every packet; what has its last level goes on to be routed.
 pub(crate) fn outer(core: &mut Core, lanes: &mut Lanes) {
@@ -29,8 +29,9 @@ pub(crate) fn outer(core: &mut Core, lanes: &mut Lanes) {
             continue;
         }
         slot.level += 1;
-        let levels = core.bindings.of(slot.rule).map_or(0, crate::bindings::Binding::levels);
-        if usize::from(slot.level) < levels {
+        let is_more =
+            encap::stack_of(core, &slot).is_some_and(|stack| stack.level(slot.level.into()).is_some());
+        if is_more {
             lanes.protect.push(slot);
         } else {
             lanes.forward.push(slot);
@@ -114,6 +115,6 @@ fn wrap_ipv6(slot: &mut Slot, source: Ipv6Addr, destination: Ipv6Addr, spi: Spi)
 }
 
 /// One label for each SA: routers keep it together without learning which flows are inside.
-fn flow_label(spi: Spi) -> u32 {
+pub(crate) fn flow_label(spi: Spi) -> u32 {
     (spi.0.wrapping_mul(0x9E37_79B1) >> 12) & 0xF_FFFF
 }

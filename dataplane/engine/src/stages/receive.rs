@@ -1,8 +1,10 @@
 //! From a port's frames to packets: the link header comes off, the IP headers are read, discovery has a look.
 
+use crate::bindings::Binding;
 use crate::core::Core;
 use crate::counters::Tally;
 use crate::drop_reason::DropReason;
+use crate::fast_path;
 use crate::fib::Fib;
 use crate::handoff::{Parcel, Work};
 use crate::limits::BATCH_MAX;
@@ -10,7 +12,7 @@ use crate::packet::{Summary, ethernet};
 use crate::passage::PassageId;
 use crate::sad::SaIndex;
 use crate::slot::{Lanes, Origin, Slot};
-use crate::stages::discovery;
+use crate::stages::{self, discovery};
 use warren_port::{Frame, Link};
 use warren_seam::PortIndex;
 
@@ -21,10 +23,13 @@ pub(crate) fn from_port(core: &mut Core, at: usize, lanes: &mut Lanes) -> usize 
     let (link, index) = (berth.link(), berth.index);
     let received = berth.port.receive(&mut core.umem, &mut frames, BATCH_MAX);
     core.counters.add(Tally::Received, received);
+    core.accounts.received(received);
     let index = index.unwrap_or(PortIndex(u16::MAX));
     let origin = Origin::Port(index, core.fib.side(index));
-    for frame in frames.drain(..) {
-        admit(core, lanes, frame, link, origin);
+    if core.settings.fast_path {
+        fast_path::run(core, lanes, &mut frames, link, origin);
+    } else {
+        frames.drain(..).for_each(|frame| admit(core, lanes, frame, link, origin));
     }
     core.bench.frames = frames;
     received
@@ -37,6 +42,7 @@ pub(crate) fn from_tun(core: &mut Core, lanes: &mut Lanes) -> usize {
     let link = berth.link();
     let received = berth.port.receive(&mut core.umem, &mut frames, BATCH_MAX);
     core.counters.add(Tally::Received, received);
+    core.accounts.received(received);
     for frame in frames.drain(..) {
         admit(core, lanes, frame, link, Origin::Tun);
     }
@@ -44,7 +50,8 @@ pub(crate) fn from_tun(core: &mut Core, lanes: &mut Lanes) -> usize {
     received
 }
 
-fn admit(core: &mut Core, lanes: &mut Lanes, mut frame: Frame, link: Link, origin: Origin) {
+/// A frame on its way to the stages: read, and looked at by discovery.
+pub(crate) fn admit(core: &mut Core, lanes: &mut Lanes, mut frame: Frame, link: Link, origin: Origin) {
     match read(&core.fib, &mut frame, link, origin) {
         Ok(summary) => match discovery::look(core, &frame, &summary, origin) {
             None => lanes.arrived.push(Slot::new(frame, summary, origin)),
@@ -81,6 +88,11 @@ fn read(fib: &Fib, frame: &mut Frame, link: Link, origin: Origin) -> Result<Summ
 
 /// A packet that another worker has given us, copied into a frame of ours.
 pub(crate) fn adopt(core: &mut Core, parcel: &Parcel, lanes: &mut Lanes) {
+    // What is judged again comes behind what waits in later lanes already, so that it would be overtaken there by
+    // those packets of its flow that new rules sent after it.
+    if !lanes.judge.is_empty() && !is_overtaken(core, parcel) {
+        stages::run(core, lanes);
+    }
     core.counters.add(Tally::Adopted, 1);
     let Some(mut frame) = core.umem.allocate() else {
         core.counters.drop_one(DropReason::NoFrame);
@@ -105,7 +117,8 @@ pub(crate) fn adopt(core: &mut Core, parcel: &Parcel, lanes: &mut Lanes) {
         Work::Protect { rule, level, .. } if PassageId::of(rule).is_some() => {
             (slot.rule, slot.level) = (rule, level);
             let below = usize::from(level).checked_sub(1);
-            let below = core.bindings.of(rule).zip(below).and_then(|(way, below)| way.level(below));
+            let way = core.bindings.of(rule).and_then(Binding::sole);
+            let below = way.zip(below).and_then(|(way, below)| way.level(below));
             slot.sa = below.unwrap_or(SaIndex::MAX);
             lanes.protect.push(slot);
         }
@@ -123,4 +136,10 @@ pub(crate) fn adopt(core: &mut Core, parcel: &Parcel, lanes: &mut Lanes) {
         }
         Work::Kernel => lanes.kernel.push(slot),
     }
+}
+
+/// Whether the rules have changed since the packet was judged, so that it is judged again.
+fn is_overtaken(core: &Core, parcel: &Parcel) -> bool {
+    let Work::Protect { rule, level: 0, generation, .. } = parcel.work else { return false };
+    generation != core.generation && PassageId::of(rule).is_none()
 }

@@ -10,7 +10,7 @@ use crate::packet::{ipv4, ipv6};
 use crate::slot::{Lanes, Origin, Slot, empty_out};
 use crate::spd::Direction;
 use crate::stages::answer::answer;
-use warren_policy::{RuleId, Verdict};
+use warren_policy::{FiveTuple, RuleId, Verdict};
 use warren_seam::Side;
 
 /// Judges the lane and moves each packet to where its verdict sends it.
@@ -29,10 +29,10 @@ pub(crate) fn select(core: &mut Core, lanes: &mut Lanes) {
 }
 
 /// What comes out of an SA to us is held against the mirrored rules only where one protects what a host says to us itself.
-fn direction(fib: &Fib, protects: bool, slot: &Slot) -> Direction {
-    match slot.origin {
+pub(crate) fn direction(fib: &Fib, protects: bool, origin: Origin, tuple: &FiveTuple) -> Direction {
+    match origin {
         Origin::Port(_, Side::Outside) => Direction::Inbound,
-        Origin::Sa(_) if protects && fib.is_local(slot.summary.tuple.destination) => Direction::Inbound,
+        Origin::Sa(_) if protects && fib.is_local(tuple.destination) => Direction::Inbound,
         _ => Direction::Outbound,
     }
 }
@@ -49,7 +49,7 @@ fn judge(core: &mut Core, lane: &[Slot]) {
             if way == Direction::Outbound {
                 bench.judgements.push(Verdict::NoRule);
             }
-            if direction(&core.fib, core.bindings.protects(), slot) != way {
+            if direction(&core.fib, core.bindings.protects(), slot.origin, &slot.summary.tuple) != way {
                 continue;
             }
             match core.flows.lookup(way, &slot.summary.tuple) {

@@ -313,6 +313,7 @@ pub(crate) fn inbound(scheme: Scheme, from: u8, rule: u32) -> InboundSa {
         volume: UNLIMITED,
         mode: outbound.mode,
         rule: outbound.rule,
+        lane: 0,
         carrier: warren_seam::Carrier::Network,
         sequence: outbound.sequence,
     }
@@ -334,6 +335,7 @@ pub(crate) fn outbound(scheme: Scheme, from: u8, rule: u32) -> OutboundSa {
         volume: UNLIMITED,
         mode: warren_seam::SaMode::Tunnel,
         rule: RuleId(rule),
+        lane: 0,
         sequence: 0,
     }
 }

@@ -98,7 +98,12 @@ fn ports(ports: &[Port], width: u16) -> String {
             count(port.transmit_failed),
         ]
     };
-    table(&columns, &ports.iter().map(row).collect::<Vec<_>>(), width)
+    let mut text = table(&columns, &ports.iter().map(row).collect::<Vec<_>>(), width);
+    // With one queue there is nothing to choose.
+    for port in ports.iter().filter(|port| port.queues > 1 && !port.flow_steering.is_empty()) {
+        text += &format!("{}: steering of flows: {}\n", port.name, port.flow_steering);
+    }
+    text
 }
 
 fn workers(workers: &[Worker], width: u16) -> String {

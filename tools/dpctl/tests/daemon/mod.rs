@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use warren_api::explain::{Asked, EspCost, Explanation, Level, Live, Matched, Matching};
 use warren_api::{
-    Answer, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lease, LeaseState, Leases, LevelMode,
-    Policies, PolicySetRow, Pool, Port, PullState, PulledPolicy, Refusal, RefusalWord, Response, Rule,
-    RuleClass, Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow, SetState, Stack, StackFailure,
-    StackLevel, StackState, Stats, TedField, TedFlow, TedFound, TedInFlight, TedPreview, TedResting,
-    TedStage, TedStatus, Totals, Tunnel, TunnelState, VersionInfo, Worker, decode_request, encode_response,
+    Answer, BatchCount, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lease, LeaseState, Leases,
+    LevelCount, LevelMode, Policies, PolicySetRow, Pool, Port, PullState, PulledPolicy, Refusal, RefusalWord,
+    Response, Rule, RuleClass, Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow, SetState, Stack,
+    StackFailure, StackLevel, StackState, StageAccounts, StageCost, Stages, Stats, TedField, TedFlow,
+    TedFound, TedInFlight, TedPreview, TedResting, TedStage, TedStatus, Totals, Tunnel, TunnelState,
+    VersionInfo, Worker, WorkerStages, decode_request, encode_response,
 };
 
 pub(crate) struct Daemon {
@@ -60,7 +61,7 @@ pub(crate) fn dpctl(socket: &Path, arguments: &[&str], columns: &str) -> Output 
 
 fn answer(command: &Command, looks: &AtomicU64) -> Result<Answer, Refusal> {
     let look = match command {
-        Command::Stats => looks.fetch_add(1, Ordering::SeqCst),
+        Command::Stats | Command::Stages => looks.fetch_add(1, Ordering::SeqCst),
         _ => looks.load(Ordering::SeqCst).saturating_sub(1),
     };
     match command {
@@ -71,6 +72,7 @@ fn answer(command: &Command, looks: &AtomicU64) -> Result<Answer, Refusal> {
             aead: "aws-lc".into(),
         })),
         Command::Stats => Ok(Answer::Stats(Box::new(stats(look)))),
+        Command::Stages => Ok(Answer::Stages(Box::new(stages(look)))),
         Command::SaList => Ok(Answer::SaList(sas())),
         Command::TunnelList => Ok(Answer::TunnelList(tunnels())),
         Command::RuleList => Ok(Answer::RuleList(rules())),
@@ -344,6 +346,7 @@ pub(crate) fn stats(look: u64) -> Stats {
         side: side.into(),
         mode: mode.into(),
         queues: 1,
+        flow_steering: String::new(),
         received: 1_234_567 + look * 1_000_000,
         received_octets: 1_850_000_000 + look * 1_250_000_000,
         transmitted: 1_200_000 + look * 990_000,
@@ -367,7 +370,11 @@ pub(crate) fn stats(look: u64) -> Stats {
         aead: "aws-lc".into(),
         ports: vec![
             port("lan", "eth1", "inside", "native XDP, zero-copy"),
-            Port { queues: 4, ..port("wan", "eth0", "outside", "generic XDP, copy") },
+            Port {
+                queues: 4,
+                flow_steering: "SPI rules 12 of 64".into(),
+                ..port("wan", "eth0", "outside", "generic XDP, copy")
+            },
             Port {
                 name: "warren0".into(),
                 interface: "warren0".into(),
@@ -394,6 +401,73 @@ pub(crate) fn stats(look: u64) -> Stats {
         ike: counters(&[("messages-received", 34), ("unknown-peer", 2)]),
         ted: counters(&[("probes-sent", 0), ("responses-sent", 7)]),
         steering: counters(&[("passed-to-kernel", 99), ("redirected", 2_469_134)]),
+    }
+}
+
+/// Two workers, one of which has nothing to do; a look later the other has sealed as much again.
+pub(crate) fn stages(look: u64) -> Stages {
+    let cost = |(stage, explanation, cycles, packets, batches): (&str, &str, u64, u64, u64)| StageCost {
+        stage: stage.into(),
+        explanation: explanation.into(),
+        cycles: cycles * (look + 1),
+        packets: packets * (look + 1),
+        batches: batches * (look + 1),
+    };
+    let costs = [
+        ("poll", "Ports asked that had nothing.", 130_000, 0, 0),
+        ("receive", "Frames taken from ports.", 1_200_000, 60_000, 1000),
+        ("lookup", "The inbound SA found, its window asked.", 0, 0, 0),
+        ("seal", "Encrypted and authenticated.", 4_200_000, 90_000, 1500),
+        ("forward", "The next hop found, the Ethernet header written.", 2_400_000, 60_000, 1000),
+    ];
+    let batches = [(1, 1, 10), (2, 3, 0), (4, 7, 90), (64, 64, 900)];
+    let busy = StageAccounts {
+        turns: 1200 * (look + 1),
+        idle_turns: 200 * (look + 1),
+        idle_cycles: 60_000 * (look + 1),
+        stages: costs.map(cost).into(),
+        batches: batches
+            .map(|(packets_min, packets_max, batches)| BatchCount {
+                packets_min,
+                packets_max,
+                batches: batches * (look + 1),
+            })
+            .into(),
+        levels: [(0, 0, 60_000), (1, 30_000, 0), (2, 30_000, 0), (3, 0, 0)]
+            .map(|(levels, put_on, taken_off)| LevelCount {
+                levels,
+                put_on: put_on * (look + 1),
+                taken_off: taken_off * (look + 1),
+            })
+            .into(),
+    };
+    let idle = StageAccounts {
+        turns: 7,
+        idle_turns: 7,
+        idle_cycles: 2100,
+        stages: busy
+            .stages
+            .iter()
+            .map(|cost| StageCost { cycles: 0, packets: 0, batches: 0, ..cost.clone() })
+            .collect(),
+        ..StageAccounts::default()
+    };
+    let totals = StageAccounts {
+        turns: busy.turns + idle.turns,
+        idle_turns: busy.idle_turns + idle.idle_turns,
+        idle_cycles: busy.idle_cycles + idle.idle_cycles,
+        ..busy.clone()
+    };
+    Stages {
+        uptime_ms: 3_723_000 + look * 1000,
+        sample_every: 64,
+        clock: "tsc".into(),
+        cycles_per_second: 2_100_000_000,
+        totals,
+        workers: vec![
+            WorkerStages { id: 0, core: Some(2), accounts: busy },
+            WorkerStages { id: 1, core: None, accounts: idle },
+        ],
     }
 }
 
