@@ -88,16 +88,14 @@ fn open(core: &mut Core, packets: &mut Vec<Packet>) {
     core.bench.opened.extend(jobs.iter().map(|job| job.verdict));
     core.fast.open_jobs = OpenJob::recycle(jobs);
     let verdicts = std::mem::take(&mut core.bench.opened);
-    let mut failed = None;
-    for (at, (packet, &verdict)) in packets.iter().zip(&verdicts).enumerate() {
-        if let Err(reason) = judge(core, packet, verdict) {
-            failed.get_or_insert(Vec::new()).push((at, reason));
-        }
+    let mut failed = false;
+    for (packet, &verdict) in packets.iter_mut().zip(&verdicts) {
+        packet.failure = judge(core, packet, verdict).err();
+        failed |= packet.failure.is_some();
     }
     core.bench.opened = verdicts;
-    for (at, reason) in failed.into_iter().flatten().rev() {
-        let packet = packets.remove(at);
-        core.discard_frame(packet.frame, reason);
+    if failed {
+        core.sweep_packets(packets);
     }
 }
 

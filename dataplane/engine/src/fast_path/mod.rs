@@ -153,6 +153,18 @@ impl FastPath {
     }
 }
 
+impl Core {
+    /// Takes out those packets that have failed.
+    #[cold]
+    fn sweep_packets(&mut self, packets: &mut Vec<Packet>) {
+        for packet in packets.extract_if(.., |packet| packet.failure.is_some()) {
+            let reason = packet.failure.expect("that is why it was taken out");
+            self.discard_frame(packet.frame, reason);
+        }
+    }
+}
+
+/// Gives to the stages what they have to see, in the order in which it came.
 fn leave(core: &mut Core, lanes: &mut Lanes, link: Link, origin: Origin) {
     let mut slow = std::mem::take(&mut core.fast.slow);
     slow.sort_by_key(|&(at, _)| at);

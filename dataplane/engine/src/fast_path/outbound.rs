@@ -126,19 +126,13 @@ fn make_plan(core: &mut Core, packet: &Packet, origin: Origin) -> FlowIndex {
 
 /// Gives a number to every packet that has such a level, in their order, and wraps it.
 fn number(core: &mut Core, packets: &mut Vec<Packet>, level: u8) {
-    let mut failed = None;
-    for (at, packet) in packets.iter_mut().enumerate() {
-        if packet.levels <= level {
-            continue;
-        }
-        if let Err(reason) = wrap(core, packet) {
-            failed.get_or_insert(Vec::new()).push((at, reason));
-        }
+    let mut failed = false;
+    for packet in packets.iter_mut().filter(|packet| packet.levels > level) {
+        packet.failure = wrap(core, packet).err();
+        failed |= packet.failure.is_some();
     }
-    // Rare enough to pay for memory: an SA at its end.
-    for (at, reason) in failed.into_iter().flatten().rev() {
-        let packet = packets.remove(at);
-        core.discard_frame(packet.frame, reason);
+    if failed {
+        core.sweep_packets(packets);
     }
 }
 

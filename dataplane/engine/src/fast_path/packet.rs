@@ -43,6 +43,8 @@ pub(super) struct Packet {
     pub(super) is_ipv6: bool,
     /// What the SAD says of it, if it may be ESP to us.
     pub(super) found: Found,
+    /// Why it goes no further.
+    pub(super) failure: Option<DropReason>,
 }
 
 /// What the SAD says of ESP.
@@ -98,6 +100,7 @@ impl Packet {
             levels: 0,
             is_ipv6: false,
             found: Found::Transit,
+            failure: None,
         }
     }
 
