@@ -82,10 +82,8 @@ impl Worker {
     pub fn run(&mut self, stop: &AtomicBool, started: Instant) {
         let mut idle = 0;
         while !stop.load(Ordering::Relaxed) {
-            // A command is no packet: what waits for more of them may sleep, and a set-up has several.
-            let is_told = !self.link.orders.is_empty();
             if self.poll(started.elapsed()) {
-                idle = if is_told { idle } else { 0 };
+                idle = 0;
             } else if idle < IDLE_TURNS_MAX || self.core.settings.busy {
                 idle = idle.saturating_add(1);
                 std::hint::spin_loop();
