@@ -16,7 +16,7 @@ use crate::{Failure, test};
 
 /// How far a count may be from the table, either way: a change elsewhere in a program moves what is inlined a little. Who
 /// made something cheaper renews the table, or the next one may make it as dear again unseen.
-const TOLERANCE: f64 = 0.10;
+const TOLERANCE: f64 = 0.25;
 /// The same in instructions, for the smallest.
 const SLACK: f64 = 2.0;
 /// The module whose functions are counted, as it stands in their symbols.
@@ -224,13 +224,13 @@ mod tests {
     #[test]
     fn more_and_fewer_instructions_fail_with_their_name_and_both_numbers() {
         let table = counts(&[("large", 1000.0), ("small", 10.0)]);
-        assert_eq!(compare(&table, &counted(&[("large", 1099.0), ("small", 12.0)])).passed, 2);
-        for (large, small) in [(1101.0, 10.0), (899.0, 10.0), (1000.0, 12.5)] {
+        assert_eq!(compare(&table, &counted(&[("large", 1249.0), ("small", 12.0)])).passed, 2);
+        for (large, small) in [(1251.0, 10.0), (749.0, 10.0), (1000.0, 12.6)] {
             let tally = compare(&table, &counted(&[("large", large), ("small", small)]));
             assert_eq!((tally.passed, tally.failed), (1, 1), "{large} {small}");
         }
-        let tally = compare(&table, &counted(&[("large", 1200.0), ("small", 10.0)]));
-        assert_eq!(tally.reasons, ["large: 1200 instructions instead of 1000, +20.0 %"]);
+        let tally = compare(&table, &counted(&[("large", 1400.0), ("small", 10.0)]));
+        assert_eq!(tally.reasons, ["large: 1400 instructions instead of 1000, +40.0 %"]);
     }
 
     #[test]
