@@ -119,6 +119,12 @@ impl Transform {
         }
     }
 
+    /// Whether one algorithm does both, with an IV of 8 and an ICV of 16 octets (RFC 4106, RFC 7634).
+    #[must_use]
+    pub const fn is_aead(self) -> bool {
+        matches!(self, Self::AesGcm16(_) | Self::ChaCha20Poly1305)
+    }
+
     /// Octets of the initialisation vector on the wire.
     #[must_use]
     pub const fn iv_octets(self) -> usize {

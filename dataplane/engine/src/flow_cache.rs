@@ -3,6 +3,7 @@
 //! Fixed size, keyed hash, random eviction (REQUIREMENTS F-32): whoever floods it slows himself down to the search,
 //! and nobody else for long.
 
+use crate::draw::Draw;
 use crate::limits::{FLOW_CACHE_SETS, FLOW_CACHE_WAYS};
 use crate::spd::Direction;
 use foldhash::fast::FixedState;
@@ -15,8 +16,8 @@ pub struct FlowCache {
     /// Entries of another generation are from older rules, and free.
     generation: u32,
     entries: Box<[Entry]>,
-    /// State of the eviction's random numbers; their quality matters little, their being unknown outside does.
-    random: u64,
+    /// Whom to evict.
+    draw: Draw,
 }
 
 #[derive(Clone, Copy)]
@@ -48,7 +49,7 @@ impl FlowCache {
             hash: FixedState::with_seed(seed),
             generation: 1,
             entries: vec![EMPTY; FLOW_CACHE_SETS * FLOW_CACHE_WAYS].into(),
-            random: seed | 1,
+            draw: Draw::new(seed),
         }
     }
 
@@ -78,21 +79,13 @@ impl FlowCache {
     pub fn insert(&mut self, direction: Direction, flow: FiveTuple, verdict: Verdict) {
         let set = self.set(direction, &flow);
         let free = (0..FLOW_CACHE_WAYS).find(|way| self.entries[set + way].generation != self.generation);
-        let way = free.unwrap_or_else(|| self.draw());
+        let way = free.unwrap_or_else(|| self.draw.below(FLOW_CACHE_WAYS));
         self.entries[set + way] = Entry { generation: self.generation, direction, flow, verdict };
     }
 
     fn set(&self, direction: Direction, flow: &FiveTuple) -> usize {
         let hash = self.hash.hash_one((direction, flow));
         (hash as usize % FLOW_CACHE_SETS) * FLOW_CACHE_WAYS
-    }
-
-    /// xorshift64 (Marsaglia 2003).
-    fn draw(&mut self) -> usize {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 32) as usize % FLOW_CACHE_WAYS
     }
 }
 

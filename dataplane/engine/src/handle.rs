@@ -14,7 +14,7 @@ use crate::order::{Order, Report, Retired};
 use crate::passage::PassageId;
 use crate::port_board::{PortBoard, PortStatus};
 use crate::replay::ReplayWindow;
-use crate::sad::{Inbound, Opener, Outbound, Sealer, Usage, WorkerIndex, peer_address, sequence_max};
+use crate::sad::{Inbound, Opener, Outbound, Sealer, Usage, WorkerIndex, peer_address};
 use crate::spd::Spd;
 use crate::wake::Bell;
 use hashbrown::{HashMap, HashSet};
@@ -380,7 +380,6 @@ impl Handle {
         self.meters.insert(sa.id, Arc::clone(&meter));
         let mut sealer = Some(Box::new(Sealer {
             sequence: sa.sequence,
-            soft_sequence: sequence_max(sa.esn) / 4 * 3,
             esn: sa.esn,
             usage: Usage::new(sa.volume, meter),
             selector: sa.selector,

@@ -8,6 +8,7 @@ mod bindings;
 mod build;
 mod core;
 pub mod counters;
+mod draw;
 pub mod drop_reason;
 mod fast_path;
 pub mod fib;

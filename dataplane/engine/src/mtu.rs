@@ -1,8 +1,9 @@
 //! How much ESP adds to a packet, exactly, and therefore how large a packet may be that goes into it.
 
-use crate::packet::{esp, ipv4, ipv6, udp};
+use crate::packet::{esp, ipv4, ipv6, protocol, udp};
 use std::net::IpAddr;
 use warren_aead::Transform;
+use warren_policy::FiveTuple;
 use warren_seam::{Encapsulation, SaMode};
 
 /// Everything about an SA that decides how long its packets are and where they go.
@@ -21,6 +22,37 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// The outer header of what we send, as the rules see it.
+    #[must_use]
+    pub fn leaving(&self) -> FiveTuple {
+        let (protocol, ports) = match self.encapsulation {
+            Encapsulation::Raw => (protocol::ESP, None),
+            Encapsulation::Udp { local_port, remote_port } => {
+                (protocol::UDP, Some((local_port, remote_port)))
+            }
+        };
+        FiveTuple {
+            source: self.local,
+            destination: self.remote,
+            protocol,
+            source_port: ports.map(|ports| ports.0),
+            destination_port: ports.map(|ports| ports.1),
+        }
+    }
+
+    /// That of what comes to us.
+    #[must_use]
+    pub fn arriving(&self) -> FiveTuple {
+        let tuple = self.leaving();
+        FiveTuple {
+            source: tuple.destination,
+            destination: tuple.source,
+            source_port: tuple.destination_port,
+            destination_port: tuple.source_port,
+            ..tuple
+        }
+    }
+
     /// What payload, padding and trailer together must be a multiple of: the cipher's block, and 4 in any case
     /// (RFC 4303 §2.4).
     #[must_use]

@@ -8,12 +8,12 @@ use crate::fib::Fib;
 use crate::limits::NAT_TRAVERSAL_PORT;
 use crate::meter::{Meter, Stamp};
 use crate::mtu::Shape;
-use crate::packet::{Summary, isakmp, protocol};
+use crate::packet::{Summary, isakmp};
 use crate::replay::ReplayWindow;
 use hashbrown::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use warren_aead::{OpeningKey, SealingKey, Transform};
+use warren_aead::{OpeningKey, SealingKey};
 use warren_seam::{Carrier, Encapsulation, RuleId, SaId, SaMode, Selector, Spi, Volume};
 
 /// An index into one of the tables; good for one turn of the worker.
@@ -88,8 +88,6 @@ pub(crate) struct Outbound {
 pub(crate) struct Sealer {
     /// Last sequence number used.
     pub(crate) sequence: u64,
-    /// Three quarters of all its numbers.
-    pub(crate) soft_sequence: u64,
     /// 64-bit sequence numbers.
     pub(crate) esn: bool,
     /// What it has done, and what it may still do.
@@ -103,8 +101,6 @@ pub(crate) struct Sealer {
 /// What an SA has protected, and its limits.
 pub(crate) struct Usage {
     octets: u64,
-    /// The nearer of both limits.
-    nearest: u64,
     volume: Volume,
     soft_reported: bool,
     hard_reported: bool,
@@ -125,15 +121,7 @@ impl Usage {
     /// Nothing used yet.
     #[must_use]
     pub(crate) fn new(volume: Volume, meter: Arc<Meter>) -> Self {
-        let nearest = volume.soft_octets.min(volume.hard_octets);
-        Self { octets: 0, nearest, volume, soft_reported: false, hard_reported: false, meter }
-    }
-
-    /// Whether so many octets more are far from every limit.
-    #[inline]
-    const fn is_calm(&self, octets: usize) -> bool {
-        // The hard limit is checked before a packet, the soft one behind it.
-        self.octets.saturating_add(octets as u64) < self.nearest
+        Self { octets: 0, volume, soft_reported: false, hard_reported: false, meter }
     }
 
     /// Whether the volume is used up.
@@ -172,12 +160,6 @@ impl Usage {
     }
 }
 
-/// The last sequence number of an SA, with 64 bits or with 32.
-#[must_use]
-pub(crate) const fn sequence_max(esn: bool) -> u64 {
-    if esn { u64::MAX } else { u32::MAX as u64 }
-}
-
 impl Inbound {
     /// Looks again whether the fast path may open its packets: whole IPv4 packets in tunnel mode under an AEAD, from where the
     /// peer is known to be, to an address that is ours.
@@ -187,27 +169,21 @@ impl Inbound {
 
     fn expected(&self, fib: &Fib) -> Option<FlowKey> {
         let shape = &self.shape;
-        let (IpAddr::V4(remote), IpAddr::V4(local)) = (shape.remote, shape.local) else { return None };
-        let (number, ports) = match shape.encapsulation {
-            Encapsulation::Raw => (protocol::ESP, None),
+        let tuple = shape.arriving();
+        let is_looked_for = match shape.encapsulation {
+            Encapsulation::Raw => true,
             // Others than 4500 are looked for by the stages alone, and from 500 comes discovery.
-            Encapsulation::Udp { local_port: NAT_TRAVERSAL_PORT, remote_port }
-                if remote_port != isakmp::PORT =>
-            {
-                (protocol::UDP, Some(u32::from(remote_port) << 16 | u32::from(NAT_TRAVERSAL_PORT)))
+            Encapsulation::Udp { local_port, remote_port } => {
+                local_port == NAT_TRAVERSAL_PORT && remote_port != isakmp::PORT
             }
-            Encapsulation::Udp { .. } => return None,
         };
-        let addresses = u64::from(remote.to_bits()) << 32 | u64::from(local.to_bits());
-        let key = FlowKey::new(addresses, ports, number, Door::Outside);
-        let tuple = key.tuple();
-        let is_aead = matches!(shape.transform, Transform::AesGcm16(_) | Transform::ChaCha20Poly1305);
         let is_plain = shape.mode == SaMode::Tunnel
-            && is_aead
+            && shape.transform.is_aead()
+            && is_looked_for
             && fib.is_local(shape.local)
             && !Summary::is_martian_tuple(&tuple)
             && !Summary::is_multicast_tuple(&tuple);
-        is_plain.then_some(key)
+        FlowKey::of(&tuple, Door::Outside).filter(|_| is_plain)
     }
 }
 
@@ -215,7 +191,7 @@ impl Sealer {
     /// The last number this SA may use: it must never wrap (RFC 4303 §3.3.3, REQUIREMENTS F-17).
     #[must_use]
     pub(crate) const fn sequence_max(&self) -> u64 {
-        sequence_max(self.esn)
+        if self.esn { u64::MAX } else { u32::MAX as u64 }
     }
 
     /// The next number, and none ever twice; `None` when there is none left.
@@ -227,41 +203,21 @@ impl Sealer {
         Some(self.sequence)
     }
 
-    /// The next number, for a packet with so many octets inside, and what it adds to what the SA has done.
+    /// The next number, for a packet with so many octets inside, and what has to be reported of the SA now.
     #[inline]
     pub(crate) fn number(&mut self, octets: usize, stamp: Stamp) -> (Option<u64>, Option<Limit>) {
-        // Far from every limit there is nothing to ask.
-        let limit = if self.sequence + 1 < self.soft_sequence && self.usage.is_calm(octets) {
-            self.sequence += 1;
-            None
-        } else {
-            match self.number_near_limit(octets) {
-                (None, limit) => return (None, limit),
-                (Some(_), limit) => limit,
-            }
-        };
-        self.usage.add(octets);
-        self.usage.meter.pass(octets, self.sequence, stamp);
-        (Some(self.sequence), limit)
-    }
-
-    #[cold]
-    fn number_near_limit(&mut self, octets: usize) -> (Option<u64>, Option<Limit>) {
         let sequence = self.next_sequence();
-        let used = self.usage.octets;
-        if sequence.is_some() {
+        if let Some(sequence) = sequence {
             self.usage.add(octets);
+            self.usage.meter.pass(octets, sequence, stamp);
         }
-        let (soft, hard) = (self.is_soft(), self.is_hard());
-        let limit = self.usage.due(soft, hard);
-        self.usage.octets = used;
-        (sequence, limit)
+        (sequence, self.usage.due(self.is_soft(), self.is_hard()))
     }
 
     /// Whether three quarters of the numbers are used.
     #[must_use]
     pub(crate) const fn is_soft(&self) -> bool {
-        self.sequence >= self.soft_sequence
+        self.sequence >= self.sequence_max() / 4 * 3
     }
 
     /// Whether all numbers are used.

@@ -279,6 +279,26 @@ fn an_sa_stops_before_its_numbers_wrap_and_warns_in_time() {
     assert_eq!(events.iter().filter(|event| **event == Event::HardExpire(SaId(20))).count(), 1);
 }
 
+#[test] // F-17
+fn an_sa_of_64_bit_numbers_stops_at_the_last_of_them_too() {
+    for fast_path in [true, false] {
+        let mut one = Gateway::new(1, &Settings { fast_path, ..Settings::default() });
+        one.submit(Command::Forwarding(table(1)));
+        one.submit(Command::Rules(rules(1)));
+        let mut sa = outbound(Scheme { esn: true, ..Scheme::default() }, 1, 0);
+        sa.sequence = u64::MAX - 2;
+        one.submit(Command::InstallOutbound(Box::new(sa)));
+        one.submit(Command::Bind { rule: RuleId(0), stack: vec![SaId(10)] });
+        for _ in 0..5 {
+            one.send_and_poll(1, INSIDE, &Udp::default().packet());
+        }
+        // The whole number is the IV (RFC 4106).
+        let numbers: Vec<_> = one.receive(OUTSIDE).iter().map(|wire| wire[28..36].to_vec()).collect();
+        assert_eq!(numbers, [(u64::MAX - 1).to_be_bytes(), u64::MAX.to_be_bytes()]);
+        assert_eq!(one.dropped(DropReason::SaExpired), 3);
+    }
+}
+
 #[test] // F-18
 fn volume_limits_are_reported_once_and_the_hard_one_stops_both_directions() {
     let scheme = Scheme::default();

@@ -2,7 +2,9 @@
 //! it makes plans be made anew, and nothing worse.
 
 use super::plan::{PackedPlan, Plan};
-use crate::limits::{FAST_FLOW_SETS, FAST_FLOW_WAYS};
+use crate::draw::Draw;
+use crate::limits::{FAST_FLOW_SETS, FAST_FLOW_WAYS, NAT_TRAVERSAL_PORT};
+use crate::packet::protocol;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr};
@@ -60,6 +62,17 @@ impl FlowKey {
     #[must_use]
     pub(crate) const fn is_headed_like(&self, other: &Self) -> bool {
         self.addresses == other.addresses && (self.rest ^ other.rest) & !DOOR == 0
+    }
+
+    /// Whether such packets are worth a look into the SAD: ESP, or UDP to where encapsulated ESP goes.
+    #[inline]
+    #[must_use]
+    pub(super) const fn may_be_esp(&self) -> bool {
+        match self.protocol() {
+            protocol::ESP => true,
+            protocol::UDP => self.destination_port() == NAT_TRAVERSAL_PORT,
+            _ => false,
+        }
     }
 
     /// The protocol.
@@ -156,8 +169,8 @@ pub(super) struct FlowTable {
     hash: FixedState,
     generation: u32,
     sets: Box<[Set]>,
-    /// State of the eviction's random numbers; their quality matters little, their being unknown outside does.
-    random: u64,
+    /// Whom to evict.
+    draw: Draw,
 }
 
 impl FlowTable {
@@ -167,7 +180,7 @@ impl FlowTable {
             hash: FixedState::with_seed(seed),
             generation: 1,
             sets: vec![Set([FREE; FAST_FLOW_WAYS]); FAST_FLOW_SETS].into(),
-            random: seed | 1,
+            draw: Draw::new(seed),
         }
     }
 
@@ -208,18 +221,10 @@ impl FlowTable {
         let generation = self.generation;
         let set = &self.sets[place.0 as usize];
         let free = set.0.iter().position(|flow| flow.generation != generation);
-        let way = free.unwrap_or_else(|| self.draw());
+        let way = free.unwrap_or_else(|| self.draw.below(FAST_FLOW_WAYS));
         let plan = PackedPlan::of(plan);
         self.sets[place.0 as usize].0[way] = Flow { key, generation, plan, came_by: 0, goes_by: 0 };
         FlowIndex(place, way as u32)
-    }
-
-    /// xorshift64 (Marsaglia 2003).
-    fn draw(&mut self) -> usize {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 32) as usize % FAST_FLOW_WAYS
     }
 }
 

@@ -2,22 +2,17 @@
 
 use super::Slow;
 use super::flows::{Door, FlowKey};
-use super::packet::{self, Found, Packet};
+use super::packet::{self, Found, ICV_OCTETS, Packet, TEXT_AT};
 use crate::accounting::Stage;
 use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::limits::STACK_DEPTH_MAX;
-use crate::packet::esp::{self, Trailer};
+use crate::packet::esp::Trailer;
 use crate::packet::{Summary, ipv4, protocol};
 use crate::stages::{decap, open};
 use std::net::SocketAddr;
 use warren_aead::{OpenJob, Verdict};
 use warren_seam::{Carrier, Spi};
-
-/// Octets in front of the text: ESP's header and the IV of every AEAD of RFC 4106 and RFC 7634.
-const HEAD_OCTETS: usize = esp::HEADER_OCTETS + 8;
-/// Octets of their ICV.
-const ICV_OCTETS: usize = 16;
 
 /// Takes ESP off everything that is plainly ours.
 pub(super) fn run(core: &mut Core) {
@@ -111,7 +106,7 @@ fn judge(core: &mut Core, packet: &Packet, verdict: Verdict) -> Result<(), DropR
 fn unwrap(core: &mut Core, packets: &mut Vec<Packet>) {
     for mut packet in packets.drain(..) {
         if unwrap_one(core, &mut packet) {
-            if packet.may_be_esp() {
+            if packet.key.may_be_esp() {
                 core.fast.inner.push(packet);
             } else {
                 core.fast.seek(packet);
@@ -125,14 +120,14 @@ fn unwrap(core: &mut Core, packets: &mut Vec<Packet>) {
 
 /// The flow of what an opened packet holds, where it can be seen.
 fn inner_flow(packet: &Packet) -> Option<FlowKey> {
-    let text = packet.frame.bytes().get(usize::from(packet.esp_at) + HEAD_OCTETS..)?;
+    let text = packet.frame.bytes().get(usize::from(packet.esp_at) + TEXT_AT..)?;
     FlowKey::of(&Summary::of(text).ok()?.tuple, Door::Sa)
 }
 
 /// Whether it was done; else nothing is changed.
 #[inline]
 fn unwrap_one(core: &mut Core, packet: &mut Packet) -> bool {
-    let head = usize::from(packet.esp_at) + HEAD_OCTETS;
+    let head = usize::from(packet.esp_at) + TEXT_AT;
     let text_end = packet.frame.len().saturating_sub(ICV_OCTETS);
     let Some(text) = packet.frame.bytes().get(head..text_end) else { return false };
     let Ok(trailer) = Trailer::of(text) else { return false };
@@ -165,6 +160,6 @@ fn unwrap_one(core: &mut Core, packet: &mut Packet) -> bool {
 
 /// Flows remember which SA may carry them; ESP to us is no flow, and asked about packet by packet.
 fn may_carry(core: &Core, packet: &Packet, inner: &FlowKey) -> bool {
-    !Packet::is_perhaps_esp(inner)
+    !inner.may_be_esp()
         || core.sad.opener(packet.sa).is_some_and(|opener| opener.selector.contains(&inner.tuple()))
 }

@@ -123,7 +123,7 @@ fn read(core: &mut Core, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
             Some((key, head)) if frame.pop_front(link_octets) => {
                 // What Ethernet padded must not be encrypted or checked as if it were part of the packet.
                 frame.truncate(head.octets.into());
-                if Packet::is_perhaps_esp(&key) {
+                if key.may_be_esp() {
                     core.fast.esp.push(Packet::new(frame, at, key, head, Place::default()));
                 } else {
                     let place = core.fast.flows.locate(&key);

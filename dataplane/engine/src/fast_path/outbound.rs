@@ -1,7 +1,7 @@
 //! From a flow's plan to the port: number, wrap and seal level by level, or forward as it is.
 
 use super::flows::FlowIndex;
-use super::packet::{Head, Packet};
+use super::packet::{Head, ICV_OCTETS, Packet, TEXT_AT};
 use super::plan::{self, Plan};
 use super::way::HEADERS_OCTETS;
 use crate::accounting::Stage;
@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::counters::Tally;
 use crate::drop_reason::DropReason;
 use crate::limits::TRANSMIT_QUEUE_MAX;
-use crate::packet::{esp, ipv4, ipv6, protocol, udp};
+use crate::packet::{checksum, esp, ipv4, ipv6, protocol, udp};
 use crate::settings::OuterFragmentation;
 use crate::slot::Origin;
 use crate::stages::encap;
@@ -51,7 +51,7 @@ fn find(core: &mut Core, packets: &mut Vec<Packet>, origin: Origin) -> u8 {
             }
         }
         made += usize::from(core.fast.plans_made != before);
-        pay_hop(packet);
+        ipv4::decrement_ttl(packet.frame.bytes_mut());
     }
     if others > 0 {
         for packet in packets.extract_if(.., |packet| matches!(packet.plan, Plan::Slow | Plan::Refused)) {
@@ -136,16 +136,6 @@ fn number(core: &mut Core, packets: &mut Vec<Packet>, level: u8) {
     }
 }
 
-/// RFC 1812 §5.3.1, with the checksum kept right (RFC 1624): the time to live is the upper octet of its word.
-#[inline]
-fn pay_hop(packet: &mut Packet) {
-    if let Some(header) = packet.frame.bytes_mut().first_chunk_mut::<{ ipv4::HEADER_OCTETS }>() {
-        header[8] = header[8].wrapping_sub(1);
-        let sum = u32::from(u16::from_be_bytes([header[10], header[11]])) + 0x100;
-        header[10..12].copy_from_slice(&((sum + (sum >> 16)) as u16).to_be_bytes());
-    }
-}
-
 /// What is written behind a text: padding for 4-octet alignment, trailer, and room for the ICV. For IPv4 and IPv6 inside, and
 /// for every length of padding; not put together for each packet, because a copy of what has just been written waits for it.
 static TAILS: [[[u8; TAIL_OCTETS]; 4]; 2] = [tails(protocol::IPV4), tails(protocol::IPV6)];
@@ -168,13 +158,12 @@ const fn tails(next_header: u8) -> [[u8; TAIL_OCTETS]; 4] {
 
 /// Octets written behind a text: padding, trailer and ICV, rounded up.
 const TAIL_OCTETS: usize = 24;
-/// Octets of the ICV of every AEAD of RFC 4106 and RFC 7634.
-const ICV_OCTETS: usize = 16;
 
 fn wrap(core: &mut Core, packet: &mut Packet) -> Result<(), DropReason> {
-    let Plan::Protect(rule) = packet.plan else { return Ok(()) };
+    // What has levels to be put on has all of these, or goes nowhere: it must not be sent without them.
+    let Plan::Protect(rule) = packet.plan else { return Err(DropReason::NoSa) };
     let Core { bindings, sad, .. } = core;
-    let Some(level) = bindings.way(rule).and_then(|way| way.level(packet.level)) else { return Ok(()) };
+    let level = bindings.way(rule).and_then(|way| way.level(packet.level)).ok_or(DropReason::NoSa)?;
     let sealer = sad.sealer_mut(level.sa).ok_or(DropReason::NoSa)?;
     let inner = packet.frame.len();
     let pad = (inner + esp::TRAILER_OCTETS).wrapping_neg() % 4;
@@ -220,8 +209,6 @@ fn wrap(core: &mut Core, packet: &mut Packet) -> Result<(), DropReason> {
     if sequence.is_some() { Ok(()) } else { Err(DropReason::SaExpired) }
 }
 
-/// Octets between the beginning of ESP and its text: header and IV.
-const TEXT_AT: usize = esp::HEADER_OCTETS + 8;
 /// Where ESP begins in headers made ready: they end where the text begins.
 const ESP_AT: usize = HEADERS_OCTETS - TEXT_AT;
 /// Where its sequence number is.
@@ -239,8 +226,7 @@ fn fill_in_ipv4<const END: usize>(
     let total = (HEADERS_OCTETS - TEXT_AT - END + ipv4::HEADER_OCTETS + esp_octets) as u16;
     let flags: u16 = if head.dont_fragment { 0x4000 } else { 0 };
     let sum = sum + u32::from(head.traffic_class) + u32::from(total) + u32::from(id) + u32::from(flags);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    let sum = checksum::of_sum(sum.into());
     let header = &mut headers[END - ipv4::HEADER_OCTETS..END];
     header[1] = head.traffic_class;
     header[2..4].copy_from_slice(&total.to_be_bytes());
@@ -261,7 +247,7 @@ fn fill_in_ipv6(headers: &mut [u8; HEADERS_OCTETS], head: Head, esp_octets: usiz
 fn seal(core: &mut Core, packets: &mut [Packet], level: u8) -> usize {
     let mut jobs = SealJob::recycle(std::mem::take(&mut core.fast.seal_jobs));
     for packet in packets.iter_mut().filter(|packet| packet.levels > level) {
-        let Some(sealer) = core.sad.sealer(packet.sa) else { continue };
+        let sealer = core.sad.sealer(packet.sa).expect("wrap has taken a number of it in this batch");
         let esn_high = sealer.esn.then_some((packet.sequence >> 32) as u32);
         let at = usize::from(packet.esp_at);
         jobs.push(SealJob::new(&sealer.key, packet.sequence, esn_high, &mut packet.frame.bytes_mut()[at..]));

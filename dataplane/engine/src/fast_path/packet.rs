@@ -3,7 +3,6 @@
 use super::flows::{Door, FlowKey, Place};
 use super::plan::Plan;
 use crate::drop_reason::DropReason;
-use crate::limits::NAT_TRAVERSAL_PORT;
 use crate::packet::{Summary, esp, ethernet, ipv4, protocol, udp};
 use crate::sad::SaIndex;
 use crate::slot::{Origin, Slot};
@@ -46,6 +45,11 @@ pub(super) struct Packet {
     /// Why it goes no further.
     pub(super) failure: Option<DropReason>,
 }
+
+/// Octets between the beginning of ESP and its text: header, and the IV of every AEAD of RFC 4106 and RFC 7634.
+pub(super) const TEXT_AT: usize = esp::HEADER_OCTETS + 8;
+/// Octets of their ICV.
+pub(super) const ICV_OCTETS: usize = 16;
 
 /// What the SAD says of ESP.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,22 +114,6 @@ impl Packet {
         match (batch.port(), self.depth) {
             (Some(port), 1..) => Origin::Sa(port),
             _ => batch,
-        }
-    }
-
-    /// Whether it is worth a look into the SAD: ESP, or UDP to where encapsulated ESP goes.
-    #[inline]
-    pub(super) const fn may_be_esp(&self) -> bool {
-        Self::is_perhaps_esp(&self.key)
-    }
-
-    /// The same of a packet with such a header.
-    #[inline]
-    pub(super) const fn is_perhaps_esp(key: &FlowKey) -> bool {
-        match key.protocol() {
-            protocol::ESP => true,
-            protocol::UDP => key.destination_port() == NAT_TRAVERSAL_PORT,
-            _ => false,
         }
     }
 

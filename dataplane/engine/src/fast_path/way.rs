@@ -6,16 +6,15 @@ use crate::core::Berth;
 use crate::fib::Fib;
 use crate::limits::STACK_DEPTH_MAX;
 use crate::mtu::Shape;
-use crate::packet::{esp, ethernet, ipv4, ipv6, protocol, udp};
+use crate::packet::{esp, ethernet, ipv4, ipv6, udp};
 use crate::sad::{Outbound, SaIndex, Sad};
+use crate::stages::outer::{TTL, flow_label};
 use std::net::IpAddr;
-use warren_aead::Transform;
 use warren_policy::FiveTuple;
 use warren_seam::{Encapsulation, SaMode, Spi};
 
 /// Octets of a header made ready: the longest is that of Ethernet, IPv6 and ESP with its IV.
 pub(super) const HEADERS_OCTETS: usize = 80;
-use crate::stages::outer::{TTL, flow_label};
 
 /// How a rule's packets are protected, or that they need the stages.
 #[derive(Default)]
@@ -137,7 +136,7 @@ impl Way {
                 None => self.first = Some(level),
                 Some(_) => self.around.push(level),
             }
-            carried = Some(seen_from_outside(&sa.shape));
+            carried = Some(sa.shape.leaving());
         }
         self.serial = sad.outbound(*stack.first()?)?.serial;
         (self.room, self.berth) = (room, egress.berth);
@@ -145,28 +144,11 @@ impl Way {
     }
 }
 
-/// The outer header of an SA's packets, as the level around it sees it.
-fn seen_from_outside(shape: &Shape) -> FiveTuple {
-    let (protocol, ports) = match shape.encapsulation {
-        Encapsulation::Raw => (protocol::ESP, None),
-        Encapsulation::Udp { local_port, remote_port } => (protocol::UDP, Some((local_port, remote_port))),
-    };
-    FiveTuple {
-        source: shape.local,
-        destination: shape.remote,
-        protocol,
-        source_port: ports.map(|ports| ports.0),
-        destination_port: ports.map(|ports| ports.1),
-    }
-}
-
 impl Level {
     /// `None` for what the fast path leaves to the stages: transport mode, CBC, UDP over IPv6 with its checksum.
     fn new(sa: &Outbound, index: SaIndex, link: &[u8]) -> Option<Self> {
         let shape = &sa.shape;
-        if shape.mode != SaMode::Tunnel
-            || !matches!(shape.transform, Transform::AesGcm16(_) | Transform::ChaCha20Poly1305)
-        {
+        if shape.mode != SaMode::Tunnel || !shape.transform.is_aead() {
             return None;
         }
         let in_udp = matches!(shape.encapsulation, Encapsulation::Udp { .. });
@@ -205,10 +187,7 @@ impl Level {
 /// An IP header without what differs from packet to packet: lengths, identification, DF, traffic class and checksum.
 fn push_ip(headers: &mut Vec<u8>, shape: &Shape, spi: Spi) -> Option<()> {
     let at = headers.len();
-    let number = match shape.encapsulation {
-        Encapsulation::Raw => protocol::ESP,
-        Encapsulation::Udp { .. } => protocol::UDP,
-    };
+    let number = shape.leaving().protocol;
     match (shape.local, shape.remote) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             headers.resize(at + ipv4::HEADER_OCTETS, 0);

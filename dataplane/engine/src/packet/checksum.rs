@@ -49,7 +49,14 @@ impl Sum {
     }
 }
 
+/// The checksum over words that somebody else has added up.
+#[must_use]
+pub(crate) const fn of_sum(sum: u64) -> u16 {
+    Sum(sum).finish()
+}
+
 /// The checksum after a word that it covers changed (RFC 1624 eqn. 3).
+#[inline]
 #[must_use]
 pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
     Sum(u64::from(!checksum) + u64::from(!old) + u64::from(new)).finish()

@@ -149,6 +149,7 @@ pub fn refresh_checksum(header: &mut [u8]) {
 }
 
 /// Takes one off the time to live of a checked packet.
+#[inline]
 pub fn decrement_ttl(packet: &mut [u8]) {
     let old = read_u16(packet, 8);
     packet[8] = packet[8].saturating_sub(1);

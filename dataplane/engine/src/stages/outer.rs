@@ -8,7 +8,6 @@ use crate::settings::OuterFragmentation;
 use crate::slot::{Lanes, Slot, empty_out};
 use crate::stages::{encap, transport};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use warren_policy::FiveTuple;
 use warren_seam::{Encapsulation, SaMode, Spi};
 
 /// Hop limit of every tunnel: the inner packet's is nobody's business on the way.
@@ -42,23 +41,13 @@ pub(crate) fn outer(core: &mut Core, lanes: &mut Lanes) {
 
 fn wrap(core: &mut Core, slot: &mut Slot, shape: &Shape, spi: Spi) -> bool {
     let inner = slot.summary;
-    let ports = match shape.encapsulation {
-        Encapsulation::Raw => None,
-        Encapsulation::Udp { local_port, remote_port } => Some((local_port, remote_port)),
-    };
     let dont_fragment = match core.settings.outer_fragmentation {
         OuterFragmentation::CopyDontFragment => inner.dont_fragment,
         OuterFragmentation::SetDontFragment => true,
         OuterFragmentation::ClearDontFragment => false,
     };
     slot.summary = Summary {
-        tuple: FiveTuple {
-            source: shape.local,
-            destination: shape.remote,
-            protocol: if ports.is_some() { protocol::UDP } else { protocol::ESP },
-            source_port: ports.map(|ports| ports.0),
-            destination_port: ports.map(|ports| ports.1),
-        },
+        tuple: shape.leaving(),
         octets: 0,
         upper_at: 0,
         fragment: Fragment::Whole,
@@ -67,7 +56,7 @@ fn wrap(core: &mut Core, slot: &mut Slot, shape: &Shape, spi: Spi) -> bool {
         // DSCP as inside; ECN as inside too, which is RFC 6040's normal mode.
         traffic_class: inner.traffic_class,
     };
-    if let Some((local_port, remote_port)) = ports {
+    if let Encapsulation::Udp { local_port, remote_port } = shape.encapsulation {
         let datagram = slot.frame.len() + udp::HEADER_OCTETS;
         let Some(header) = slot.frame.push_front(udp::HEADER_OCTETS) else { return false };
         udp::emit(header, local_port, remote_port, datagram);
