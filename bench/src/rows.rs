@@ -278,7 +278,9 @@ impl fmt::Display for Row {
         let figures: Vec<_> = figures.into_iter().flatten().collect();
         write!(f, ": {}", figures.join(", "))?;
         if let (Some(bound), Some(within)) = (self.bound, self.within) {
-            let octets = self.memory_octets.map(|_| format!("{:.0} MiB", bound / f64::from(1 << 20)));
+            // A bound is one of cycles where there are any.
+            let octets = self.memory_octets.filter(|_| self.cycles_per_packet.is_none());
+            let octets = octets.map(|_| format!("{:.0} MiB", bound / f64::from(1 << 20)));
             let bound = octets.unwrap_or_else(|| bound.to_string());
             write!(f, "; {} {bound}", if within { "within" } else { "NOT within" })?;
         }
@@ -370,6 +372,21 @@ mod tests {
         assert!(Row::of_cycles("whole-path", &rounds).to_string().contains("noisy"));
         let quiet: Rounds = [70.0; 4].into_iter().collect();
         assert!(!Row::of_cycles("whole-path", &quiet).to_string().contains("noisy"));
+    }
+
+    #[test]
+    fn a_bound_has_the_unit_of_what_it_bounds() {
+        let rounds: Rounds = [40.0; 4].into_iter().collect();
+        let timed = Row::of_cycles("rules", &rounds).meant_within(Some(57.0));
+        let timed = Row { memory_octets: Some(300_000), ..timed }.to_string();
+        assert!(timed.ends_with("within 57"), "{timed}");
+        let taken = Row {
+            memory_octets: Some(1 << 20),
+            bound: Some(f64::from(2 << 20)),
+            within: Some(true),
+            ..Row::of("memory", &rounds)
+        };
+        assert!(taken.to_string().ends_with("within 2 MiB"), "{taken}");
     }
 
     #[test]

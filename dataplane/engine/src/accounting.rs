@@ -11,103 +11,73 @@
 use crate::counters::raise;
 use crate::limits::{BATCH_MAX, SAMPLE_EVERY_MAX, STACK_DEPTH_MAX};
 use crate::slot::Slot;
+use crate::vocabulary::vocabulary;
 use crossbeam_utils::CachePadded;
 use std::array::from_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use warren_port::cycles;
 
-/// Declares the stages once: variant, the sentence that explains it, the word that names it.
-macro_rules! stages {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $word:literal,)+) => {
-        /// Something that a worker spends its time on.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(u8)]
-        pub enum Stage {
-            $($(#[doc = $doc])+ $variant,)+
-        }
-
-        impl Stage {
-            /// Every stage, in the order in which packets pass them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The word that `dpctl` prints.
-            #[must_use]
-            pub const fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-
-            /// The sentence that explains it.
-            #[must_use]
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
-            }
-        }
-    };
-}
-
-stages! {
-    /// Commands of control applied.
-    Commands = "commands",
-    /// Packets of other workers copied into frames of our own.
-    Adopt = "adopt",
-    /// Ports asked that had nothing.
-    Poll = "poll",
-    /// Frames taken from ports.
-    Receive = "receive",
-    /// Fast path: headers read.
-    FastRead = "fast-read",
-    /// Fast path: ESP to us opened, its window moved, what came out of it checked.
-    FastOpen = "fast-open",
-    /// Fast path: the plan of each flow found.
-    FastFind = "fast-find",
-    /// Fast path: sequence numbers, and the headers around.
-    FastNumber = "fast-number",
-    /// Fast path: the AEAD over the batch.
-    FastSeal = "fast-seal",
-    /// Fast path: queued in front of its port.
-    FastSend = "fast-send",
-    /// Headers read, and discovery has a look.
-    Admit = "admit",
-    /// Sorted: ESP to us, other packets to us, packets that pass through.
-    Classify = "classify",
-    /// The inbound SA found, its window asked.
-    Lookup = "lookup",
-    /// ESP verified and decrypted.
-    Open = "open",
-    /// The window moved.
-    Accept = "accept",
-    /// Outer header and ESP taken off.
-    Decap = "decap",
-    /// What came out held against the SA's selector.
-    Verify = "verify",
-    /// The rules asked, flow cache first.
-    Select = "select",
-    /// Held against the MTU; fragments, and the MSS of TCP.
-    Mtu = "mtu",
-    /// The SA of each packet's next level found.
-    Bind = "bind",
-    /// Sequence number, padding and ESP header.
-    Encap = "encap",
-    /// Encrypted and authenticated.
-    Seal = "seal",
-    /// Outer header.
-    Outer = "outer",
-    /// The next hop found, the Ethernet header written.
-    Forward = "forward",
-    /// Queued for the gateway's own kernel.
-    Kernel = "kernel",
-    /// Answers of our own (ICMP) sorted.
-    Answer = "answer",
-    /// Frames given to ports.
-    Transmit = "transmit",
-    /// Timers, counters and bells.
-    Rest = "rest",
-}
-
-impl Stage {
-    /// How many there are.
-    pub const COUNT: usize = Self::ALL.len();
+vocabulary! {
+    /// Something that a worker spends its time on.
+    pub enum Stage {
+        /// Commands of control applied.
+        Commands = "commands",
+        /// Packets of other workers copied into frames of our own.
+        Adopt = "adopt",
+        /// Ports asked that had nothing.
+        Poll = "poll",
+        /// Frames taken from ports.
+        Receive = "receive",
+        /// Fast path: headers read.
+        FastRead = "fast-read",
+        /// Fast path: ESP to us opened, its window moved, what came out of it checked.
+        FastOpen = "fast-open",
+        /// Fast path: the plan of each flow found.
+        FastFind = "fast-find",
+        /// Fast path: sequence numbers, and the headers around.
+        FastNumber = "fast-number",
+        /// Fast path: the AEAD over the batch.
+        FastSeal = "fast-seal",
+        /// Fast path: queued in front of its port.
+        FastSend = "fast-send",
+        /// Headers read, and discovery has a look.
+        Admit = "admit",
+        /// Sorted: ESP to us, other packets to us, packets that pass through.
+        Classify = "classify",
+        /// The inbound SA found, its window asked.
+        Lookup = "lookup",
+        /// ESP verified and decrypted.
+        Open = "open",
+        /// The window moved.
+        Accept = "accept",
+        /// Outer header and ESP taken off.
+        Decap = "decap",
+        /// What came out held against the SA's selector.
+        Verify = "verify",
+        /// The rules asked, flow cache first.
+        Select = "select",
+        /// Held against the MTU; fragments, and the MSS of TCP.
+        Mtu = "mtu",
+        /// The SA of each packet's next level found.
+        Bind = "bind",
+        /// Sequence number, padding and ESP header.
+        Encap = "encap",
+        /// Encrypted and authenticated.
+        Seal = "seal",
+        /// Outer header.
+        Outer = "outer",
+        /// The next hop found, the Ethernet header written.
+        Forward = "forward",
+        /// Queued for the gateway's own kernel.
+        Kernel = "kernel",
+        /// Answers of our own (ICMP) sorted.
+        Answer = "answer",
+        /// Frames given to ports.
+        Transmit = "transmit",
+        /// Timers, counters and bells.
+        Rest = "rest",
+    }
 }
 
 /// Places of the histogram of batch sizes: place *n* counts batches of 2ⁿ packets up to the next power of two.

@@ -4,86 +4,56 @@
 //! what is held.
 
 use crate::drop_reason::DropReason;
+use crate::vocabulary::vocabulary;
 use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Declares the tallies once: variant, the sentence that explains it, the word that names it.
-macro_rules! tallies {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $word:literal,)+) => {
-        /// Something that is counted and is not the loss of a packet.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(u8)]
-        pub enum Tally {
-            $($(#[doc = $doc])+ $variant,)+
-        }
-
-        impl Tally {
-            /// Every tally, in the order of its counter.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The word that `dpctl` prints.
-            #[must_use]
-            pub const fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-
-            /// The sentence that explains it.
-            #[must_use]
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
-            }
-        }
-    };
-}
-
-tallies! {
-    /// Packets taken from ports, the tun port among them.
-    Received = "received",
-    /// Packets made here: ICMP messages, and fragments beyond the first.
-    Originated = "originated",
-    /// Packets that control gave to be sent on: probes of ours, and what it had been shown.
-    Injected = "injected",
-    /// Packets taken over from another worker.
-    Adopted = "adopted",
-    /// Packets given to another worker.
-    Handed = "handed",
-    /// Packets that a port took.
-    Transmitted = "transmitted",
-    /// Packets given to the kernel through the tun port.
-    Kernel = "kernel",
-    /// Packets taken off their way and shown to control: probes, and errors that may be about ours.
-    Caught = "caught",
-    /// Packets now waiting: for a neighbour, or for room in a port.
-    Held = "held",
-    /// ESP packets sealed, each level on its own.
-    Sealed = "sealed",
-    /// ESP packets opened and accepted, each level on its own.
-    Opened = "opened",
-    /// Packets passed on in clear because a rule says so.
-    Clear = "clear",
-    /// Discovery messages passed on in clear without asking a rule.
-    Discovery = "discovery",
-    /// Verdicts found in the flow cache.
-    FlowHit = "flow-hit",
-    /// Verdicts that had to be looked up.
-    FlowMiss = "flow-miss",
-    /// TCP SYN segments whose maximum segment size was lowered.
-    MssClamped = "mss-clamped",
-    /// Packets cut into fragments before protection or transmission.
-    Fragmented = "fragmented",
-    /// ICMP messages made.
-    IcmpSent = "icmp-sent",
-    /// ICMP messages not made, to keep within their rate.
-    IcmpLimited = "icmp-limited",
-    /// Wishes for discovery not told to control, to keep within their rate; they repeat themselves.
-    AcquireLimited = "acquire-limited",
-    /// Events that found no room in the ring to control; they repeat themselves.
-    EventsLost = "events-lost",
-}
-
-impl Tally {
-    /// How many there are.
-    pub const COUNT: usize = Self::ALL.len();
+vocabulary! {
+    /// Something that is counted and is not the loss of a packet.
+    pub enum Tally {
+        /// Packets taken from ports, the tun port among them.
+        Received = "received",
+        /// Packets made here: ICMP messages, and fragments beyond the first.
+        Originated = "originated",
+        /// Packets that control gave to be sent on: probes of ours, and what it had been shown.
+        Injected = "injected",
+        /// Packets taken over from another worker.
+        Adopted = "adopted",
+        /// Packets given to another worker.
+        Handed = "handed",
+        /// Packets that a port took.
+        Transmitted = "transmitted",
+        /// Packets given to the kernel through the tun port.
+        Kernel = "kernel",
+        /// Packets taken off their way and shown to control: probes, and errors that may be about ours.
+        Caught = "caught",
+        /// Packets now waiting: for a neighbour, or for room in a port.
+        Held = "held",
+        /// ESP packets sealed, each level on its own.
+        Sealed = "sealed",
+        /// ESP packets opened and accepted, each level on its own.
+        Opened = "opened",
+        /// Packets passed on in clear because a rule says so.
+        Clear = "clear",
+        /// Discovery messages passed on in clear without asking a rule.
+        Discovery = "discovery",
+        /// Verdicts found in the flow cache.
+        FlowHit = "flow-hit",
+        /// Verdicts that had to be looked up.
+        FlowMiss = "flow-miss",
+        /// TCP SYN segments whose maximum segment size was lowered.
+        MssClamped = "mss-clamped",
+        /// Packets cut into fragments before protection or transmission.
+        Fragmented = "fragmented",
+        /// ICMP messages made.
+        IcmpSent = "icmp-sent",
+        /// ICMP messages not made, to keep within their rate.
+        IcmpLimited = "icmp-limited",
+        /// Wishes for discovery not told to control, to keep within their rate; they repeat themselves.
+        AcquireLimited = "acquire-limited",
+        /// Events that found no room in the ring to control; they repeat themselves.
+        EventsLost = "events-lost",
+    }
 }
 
 /// The counters of one worker. Cache-line padded, because its neighbours in memory are other workers'.

@@ -31,6 +31,7 @@ pub mod settings;
 mod slot;
 pub mod spd;
 mod stages;
+mod vocabulary;
 mod wake;
 pub mod worker;
 
