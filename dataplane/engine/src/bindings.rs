@@ -107,6 +107,8 @@ pub(crate) struct Binding {
     stacks: Vec<Stack>,
     /// Control has been asked and has not answered yet.
     acquiring: bool,
+    /// An inbound SA was made for it, and nothing has been bound since: the other half of its pair is about to come.
+    larval: bool,
     /// The rules in force have a rule with this identifier.
     exists: bool,
     /// Nothing is ever bound to it: its packets are reasons to discover a gateway.
@@ -116,6 +118,12 @@ pub(crate) struct Binding {
 }
 
 impl Binding {
+    /// Whether half a pair is there, and its other half is about to come.
+    #[must_use]
+    pub(crate) fn is_larval(&self) -> bool {
+        self.larval
+    }
+
     /// Whether its packets are reasons to discover a gateway.
     #[must_use]
     pub(crate) fn discovers(&self) -> bool {
@@ -327,6 +335,7 @@ impl Bindings {
             }
         }
         binding.acquiring = false;
+        binding.larval &= binding.stacks.is_empty();
         binding.resolve(sad, fib);
         self.ways[rule.0 as usize].invalidate();
         before
@@ -336,6 +345,13 @@ impl Bindings {
     pub(crate) fn rearm(&mut self, rule: RuleId) {
         if let Some(binding) = self.rules.get_mut(rule.0 as usize) {
             binding.acquiring = false;
+        }
+    }
+
+    /// An inbound SA of the rule came, or went.
+    pub(crate) fn set_larval(&mut self, rule: RuleId, larval: bool) {
+        if let Some(binding) = self.rules.get_mut(rule.0 as usize) {
+            binding.larval = larval;
         }
     }
 

@@ -8,6 +8,7 @@ use crate::fast_path::FastPath;
 use crate::fib::Fib;
 use crate::flow_cache::FlowCache;
 use crate::handoff::{Post, Work};
+use crate::larval::Larval;
 use crate::limits::{BATCH_MAX, ICMP_BURST, ICMP_PER_SECOND, LANE_MAX, TRANSMIT_QUEUE_MAX};
 use crate::lookout::Lookout;
 use crate::meter::Stamp;
@@ -156,6 +157,8 @@ pub(crate) struct Core {
     pub(crate) post: Post,
     /// Frames without a next hop yet.
     pub(crate) parking: Parking,
+    /// Packets without their outbound SA yet.
+    pub(crate) larval: Larval,
     /// What discovery looks out for.
     pub(crate) lookout: Lookout,
     /// Limits the ICMP messages we make.
@@ -195,6 +198,7 @@ impl Core {
             colleagues,
             post: Post::default(),
             parking: Parking::default(),
+            larval: Larval::default(),
             lookout: Lookout::new(settings.hash_seed),
             icmp_rate: TokenBucket::new(ICMP_BURST, ICMP_PER_SECOND),
             counters: Arc::default(),
@@ -273,7 +277,12 @@ impl Core {
     /// Packets that are neither delivered nor dropped.
     #[must_use]
     pub(crate) fn held(&self) -> usize {
-        let queued: usize = self.berths.iter().chain(&self.tun).map(|berth| berth.queue.len()).sum();
-        queued + self.parking.len()
+        self.queued() + self.parking.len() + self.larval.len()
+    }
+
+    /// Frames that a port has not taken yet.
+    #[must_use]
+    pub(crate) fn queued(&self) -> usize {
+        self.berths.iter().chain(&self.tun).map(|berth| berth.queue.len()).sum()
     }
 }

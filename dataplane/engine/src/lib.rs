@@ -15,6 +15,7 @@ pub mod fib;
 pub mod flow_cache;
 pub mod handle;
 mod handoff;
+mod larval;
 pub mod limits;
 mod lookout;
 pub mod meter;

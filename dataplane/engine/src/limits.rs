@@ -16,6 +16,11 @@ pub const STACK_DEPTH_MAX: usize = warren_policy::limits::STACK_DEPTH_MAX;
 pub const PARKED_MAX: usize = 64;
 /// How long a frame waits for one: the kernel's own first ARP retransmission comes after a second.
 pub const PARKED_FOR: Duration = Duration::from_secs(1);
+/// Packets that wait for the second half of a pair of SAs: the answers to what a peer says first in a new tunnel.
+pub const LARVAL_MAX: usize = 64;
+/// How long one waits: the last message of a quick mode is hardly behind what it is for, and when it was lost, the first
+/// repetition comes within this.
+pub const LARVAL_FOR: Duration = Duration::from_secs(1);
 /// Pause between two `UnresolvedNeighbour` events for the same neighbour.
 pub const UNRESOLVED_EVERY: Duration = Duration::from_secs(1);
 /// Neighbours for which that pause is remembered.

@@ -67,6 +67,8 @@ pub(crate) struct Slot {
     pub(crate) inward: bool,
     /// A discovery message: it leaves in clear whatever the rules say, now or later (REQUIREMENTS TED-31).
     pub(crate) exempt: bool,
+    /// It has paid for its hop: judged again, it does not pay anew.
+    pub(crate) hop_taken: bool,
     /// Until when it may wait for its neighbour's Ethernet address, once it has begun to.
     pub(crate) waits_until: Option<Duration>,
     /// Why it goes no further.
@@ -89,6 +91,7 @@ impl Slot {
             esp_at: 0,
             inward: false,
             exempt: false,
+            hop_taken: false,
             waits_until: None,
             failure: None,
         }

@@ -1,6 +1,7 @@
 //! The loop of one core: commands, packets of other workers, packets of ports, and out again.
 
 use crate::accounting::Stage;
+use crate::bindings::Binding;
 use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::handoff::{Parcel, Work};
@@ -9,7 +10,7 @@ use crate::meter::Stamp;
 use crate::order::{Order, Retired};
 use crate::passage::PassageId;
 use crate::port_board::PortBoard;
-use crate::sad::Inbound;
+use crate::sad::{Inbound, Removed};
 use crate::slot::Lanes;
 use crate::stages::{self, inject, receive, transmit};
 use crate::wake::Bell;
@@ -65,6 +66,9 @@ impl Worker {
         while let Some(slot) = self.core.parking.expired(now) {
             self.core.discard(slot, DropReason::NoNeighbour);
         }
+        while let Some(slot) = self.core.larval.expired(now) {
+            self.core.discard(slot, DropReason::NoSa);
+        }
         self.close_passages();
         let transmitted = transmit::flush(&mut self.core);
         self.core.accounts.lap(Stage::Transmit, transmitted);
@@ -78,11 +82,13 @@ impl Worker {
     }
 
     /// Turns until `stop` says so: without a pause while there is work, asleep in `poll(2)` when there was none for
-    /// a while and nobody asked it to stay awake. `started` is the moment from which all times in the process are counted.
+    /// a while and nobody asked it to stay awake. A command alone does not keep it awake: a negotiation gives several, far
+    /// apart, and each would cost a thousand turns. `started` is the moment from which all times in the process are counted.
     pub fn run(&mut self, stop: &AtomicBool, started: Instant) {
         let mut idle = 0;
         while !stop.load(Ordering::Relaxed) {
-            if self.poll(started.elapsed()) {
+            let is_told = !self.link.orders.is_empty();
+            if self.poll(started.elapsed()) && !is_told {
                 idle = 0;
             } else if idle < IDLE_TURNS_MAX || self.core.settings.busy {
                 idle = idle.saturating_add(1);
@@ -107,7 +113,7 @@ impl Worker {
                 }
                 fds.extend(own);
             }
-            if self.core.held() > self.core.parking.len() {
+            if self.core.queued() > 0 {
                 timeout = SLEEP_UNSENT;
             }
             let mut fds: Vec<_> =
@@ -180,6 +186,7 @@ impl Worker {
                 core.fast.invalidate();
                 // What waits in clear was judged by the old rules.
                 core.parking.retry_clear(&mut self.lanes.judge);
+                core.larval.release_all(&mut self.lanes.judge);
                 self.retire(Retired::Rules(old, gone));
             }
             Order::Forwarding(fib) => {
@@ -193,8 +200,9 @@ impl Worker {
             }
             Order::InstallInbound(mut sa) => {
                 measure(&mut sa, &core.fib);
-                let id = sa.id;
+                let (id, rule) = (sa.id, sa.rule);
                 let replaced = core.sad.install_inbound(*sa);
+                core.bindings.set_larval(rule, true);
                 // Control never reuses a name; were it to, no rule may go on using what had to make way.
                 core.bindings.refresh(id, &core.sad, &core.fib);
                 replaced.into_iter().flatten().for_each(|sa| self.retire(Retired::Sa(Box::new(sa))));
@@ -207,6 +215,10 @@ impl Worker {
             }
             Order::Bind(rule, stacks) => {
                 let old = core.bindings.bind(rule, stacks, &core.sad, &core.fib);
+                if core.bindings.of(rule).is_some_and(Binding::is_bound) {
+                    // Judged anew: the rules may change again before it is their turn.
+                    core.larval.release(rule, &mut self.lanes.judge);
+                }
                 self.retire(Retired::Stacks(old));
             }
             Order::Discovery(discovery) => {
@@ -241,6 +253,9 @@ impl Worker {
     fn remove(&mut self, id: SaId) {
         let core = &mut self.core;
         let removed = core.sad.remove(id);
+        if let Some(Removed::Inbound(sa)) = &removed {
+            core.bindings.set_larval(sa.rule, false);
+        }
         core.bindings.refresh(id, &core.sad, &core.fib);
         removed.into_iter().for_each(|sa| self.retire(Retired::Sa(Box::new(sa))));
     }
@@ -278,6 +293,7 @@ impl Drop for Worker {
             berth.queue.drain(..).for_each(|frame| core.umem.release(frame));
         }
         core.parking.retry(&mut self.lanes.forward);
+        core.larval.release_all(&mut self.lanes.forward);
         self.lanes.forward.drain(..).for_each(|slot| core.umem.release(slot.frame));
     }
 }

@@ -59,7 +59,8 @@ pub(crate) fn foreign_owner(core: &Core, index: SaIndex) -> Option<WorkerIndex> 
     core.sad.sealer(index).is_none().then_some(sa.owner)
 }
 
-/// Nothing is ready to protect it: it is dropped, and control is asked once (REQUIREMENTS F-24).
+/// Nothing is ready to protect it: control is asked once, and it is dropped (REQUIREMENTS F-24), unless half a pair is there
+/// already and the other about to come.
 pub(crate) fn refuse_unbound(core: &mut Core, slot: Slot) {
     if PassageId::of(slot.rule).is_some() {
         return core.discard(slot, DropReason::PassageClosed);
@@ -72,7 +73,12 @@ pub(crate) fn refuse_unbound(core: &mut Core, slot: Slot) {
     {
         core.bindings.acquiring(slot.rule);
     }
-    core.discard(slot, DropReason::NoSa);
+    if slot.level > 0 || !core.bindings.of(slot.rule).is_some_and(Binding::is_larval) {
+        return core.discard(slot, DropReason::NoSa);
+    }
+    if let Some(slot) = core.larval.wait(slot, core.now) {
+        core.discard(slot, DropReason::NoSa);
+    }
 }
 
 /// Numbers every packet of the lane, in their order, and builds what will be sealed.

@@ -128,7 +128,10 @@ pub(crate) fn adopt(core: &mut Core, parcel: &Parcel, lanes: &mut Lanes) {
             lanes.protect.push(slot);
         }
         // The rules have changed on its way: what was to be protected is asked about again.
-        Work::Protect { level: 0, .. } => lanes.judge.push(slot),
+        Work::Protect { level: 0, .. } => {
+            slot.hop_taken = true;
+            lanes.judge.push(slot);
+        }
         Work::Protect { .. } => core.discard(slot, DropReason::NoSa),
         Work::Forward { level, inward, exempt } => {
             (slot.level, slot.inward, slot.exempt) = (level, inward, exempt);

@@ -117,7 +117,7 @@ fn clear(core: &mut Core, lanes: &mut Lanes, slot: Slot) {
 
 /// A packet that passes through pays a hop (RFC 4301 §5.1.2: the inner header's, before protection).
 pub(crate) fn take_hop(core: &mut Core, lanes: &mut Lanes, mut slot: Slot) -> Option<Slot> {
-    if !slot.origin.is_transit() {
+    if !slot.origin.is_transit() || slot.hop_taken {
         return Some(slot);
     }
     if slot.summary.ttl <= 1 {
@@ -126,6 +126,7 @@ pub(crate) fn take_hop(core: &mut Core, lanes: &mut Lanes, mut slot: Slot) -> Op
         return None;
     }
     slot.summary.ttl -= 1;
+    slot.hop_taken = true;
     if slot.summary.is_ipv6() {
         ipv6::decrement_hop_limit(slot.frame.bytes_mut());
     } else {
