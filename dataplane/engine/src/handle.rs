@@ -380,6 +380,7 @@ impl Handle {
         self.meters.insert(sa.id, Arc::clone(&meter));
         let mut sealer = Some(Box::new(Sealer {
             sequence: sa.sequence,
+            calm_sequence: 0,
             esn: sa.esn,
             usage: Usage::new(sa.volume, meter),
             selector: sa.selector,

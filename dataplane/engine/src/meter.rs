@@ -47,10 +47,10 @@ pub struct SaCounters {
 }
 
 impl Meter {
-    /// A packet passed.
+    /// So many packets passed, and what was in them; the highest number so far.
     #[inline]
-    pub(crate) fn pass(&self, octets: usize, sequence: u64, stamp: Stamp) {
-        raise(&self.packets, 1);
+    pub(crate) fn pass(&self, packets: usize, octets: usize, sequence: u64, stamp: Stamp) {
+        raise(&self.packets, packets as u64);
         raise(&self.octets, octets as u64);
         self.last_used.store(stamp.0, Ordering::Relaxed);
         self.sequence.store(sequence, Ordering::Relaxed);

@@ -85,13 +85,21 @@ impl ReplayWindow {
         true
     }
 
+    #[inline]
     fn advance(&mut self, sequence: u64) {
         let (from, to) = (self.highest / 64, sequence / 64);
+        if from != to {
+            self.clear(from, to);
+        }
+        self.highest = sequence;
+    }
+
+    /// Words behind `from` up to `to` hold nothing yet.
+    fn clear(&mut self, from: u64, to: u64) {
         let mask = self.words.len() as u64 - 1;
         for word in 0..(to - from).min(self.words.len() as u64) {
             self.words[((to - word) & mask) as usize] = 0;
         }
-        self.highest = sequence;
     }
 
     fn place(&self, sequence: u64) -> (usize, u64) {

@@ -6,7 +6,7 @@
 use crate::fast_path::{Door, FlowKey};
 use crate::fib::Fib;
 use crate::limits::NAT_TRAVERSAL_PORT;
-use crate::meter::{Meter, Stamp};
+use crate::meter::Meter;
 use crate::mtu::Shape;
 use crate::packet::{Summary, isakmp};
 use crate::replay::ReplayWindow;
@@ -88,6 +88,8 @@ pub(crate) struct Outbound {
 pub(crate) struct Sealer {
     /// Last sequence number used.
     pub(crate) sequence: u64,
+    /// Below this one there is nothing to report. 0 is right at any time: then the limits are looked at.
+    pub(crate) calm_sequence: u64,
     /// 64-bit sequence numbers.
     pub(crate) esn: bool,
     /// What it has done, and what it may still do.
@@ -101,6 +103,8 @@ pub(crate) struct Sealer {
 /// What an SA has protected, and its limits.
 pub(crate) struct Usage {
     octets: u64,
+    /// Below so many there is nothing to report, whatever else there is to be looked at then.
+    calm_octets: u64,
     volume: Volume,
     soft_reported: bool,
     hard_reported: bool,
@@ -121,7 +125,7 @@ impl Usage {
     /// Nothing used yet.
     #[must_use]
     pub(crate) fn new(volume: Volume, meter: Arc<Meter>) -> Self {
-        Self { octets: 0, volume, soft_reported: false, hard_reported: false, meter }
+        Self { octets: 0, calm_octets: 0, volume, soft_reported: false, hard_reported: false, meter }
     }
 
     /// Whether the volume is used up.
@@ -130,14 +134,28 @@ impl Usage {
         self.octets >= self.volume.hard_octets
     }
 
-    /// Takes note of a packet's payload.
-    pub(crate) fn add(&mut self, octets: usize) {
+    /// Takes note of a packet's payload. What has to be reported now, each once; an event that is lost is asked for again by
+    /// [`Usage::forget`].
+    #[inline]
+    pub(crate) fn add(&mut self, octets: usize) -> Option<Limit> {
         self.octets = self.octets.saturating_add(octets as u64);
+        if self.octets < self.calm_octets { None } else { self.look(false, false) }
     }
 
-    /// What has to be reported now, each once; `soft` and `hard` are the caller's own limits. An event that is lost
-    /// is asked for again by [`Usage::forget`].
-    pub(crate) fn due(&mut self, soft: bool, hard: bool) -> Option<Limit> {
+    /// The same where a limit is near, or of the caller's own: `soft` and `hard`.
+    #[cold]
+    fn look(&mut self, soft: bool, hard: bool) -> Option<Limit> {
+        let limit = self.due(soft, hard);
+        let Volume { soft_octets, hard_octets } = self.volume;
+        self.calm_octets = match (self.hard_reported, self.soft_reported) {
+            (true, _) => 0,
+            (_, true) => hard_octets,
+            _ => soft_octets.min(hard_octets),
+        };
+        limit
+    }
+
+    fn due(&mut self, soft: bool, hard: bool) -> Option<Limit> {
         if !self.hard_reported && (hard || self.is_exhausted()) {
             self.hard_reported = true;
             // Nobody needs a warning of what has happened.
@@ -157,6 +175,7 @@ impl Usage {
             Limit::Soft => self.soft_reported = false,
             Limit::Hard => self.hard_reported = false,
         }
+        self.calm_octets = 0;
     }
 }
 
@@ -194,30 +213,44 @@ impl Sealer {
         if self.esn { u64::MAX } else { u32::MAX as u64 }
     }
 
-    /// The next number, and none ever twice; `None` when there is none left.
-    pub(crate) fn next_sequence(&mut self) -> Option<u64> {
-        if self.sequence >= self.sequence_max() || self.usage.is_exhausted() {
-            return None;
+    /// The next number, for a packet with so many octets inside: none ever twice, and `None` when there is none left. And what
+    /// has to be reported of the SA now. The caller tells the meter.
+    #[inline]
+    pub(crate) fn number(&mut self, octets: usize) -> (Option<u64>, Option<Limit>) {
+        let (sequence, sum) =
+            (self.sequence.saturating_add(1), self.usage.octets.saturating_add(octets as u64));
+        if sequence < self.calm_sequence && sum < self.usage.calm_octets {
+            (self.sequence, self.usage.octets) = (sequence, sum);
+            return (Some(sequence), None);
         }
-        self.sequence += 1;
-        Some(self.sequence)
+        self.number_near_a_limit(octets)
     }
 
-    /// The next number, for a packet with so many octets inside, and what has to be reported of the SA now.
-    #[inline]
-    pub(crate) fn number(&mut self, octets: usize, stamp: Stamp) -> (Option<u64>, Option<Limit>) {
-        let sequence = self.next_sequence();
-        if let Some(sequence) = sequence {
-            self.usage.add(octets);
-            self.usage.meter.pass(octets, sequence, stamp);
-        }
-        (sequence, self.usage.due(self.is_soft(), self.is_hard()))
+    #[cold]
+    fn number_near_a_limit(&mut self, octets: usize) -> (Option<u64>, Option<Limit>) {
+        let sequence = if self.is_hard() || self.usage.is_exhausted() {
+            None
+        } else {
+            self.usage.octets = self.usage.octets.saturating_add(octets as u64);
+            self.sequence += 1;
+            Some(self.sequence)
+        };
+        let limit = self.usage.look(self.is_soft(), self.is_hard());
+        self.calm_sequence = match self.usage.soft_reported {
+            true => self.sequence_max(),
+            false => self.soft_sequence(),
+        };
+        (sequence, limit)
     }
 
     /// Whether three quarters of the numbers are used.
     #[must_use]
     pub(crate) const fn is_soft(&self) -> bool {
-        self.sequence >= self.sequence_max() / 4 * 3
+        self.sequence >= self.soft_sequence()
+    }
+
+    const fn soft_sequence(&self) -> u64 {
+        self.sequence_max() / 4 * 3
     }
 
     /// Whether all numbers are used.

@@ -176,6 +176,20 @@ impl Frame {
         Some(&mut self.bytes_mut()[before..])
     }
 
+    /// Takes `front` octets off the packet's front and keeps `len` of what is behind them; `false`, and nothing is changed, when
+    /// there are not so many.
+    #[inline]
+    #[must_use]
+    pub fn crop(&mut self, front: usize, len: usize) -> bool {
+        if front.checked_add(len).is_none_or(|end| end > self.len()) {
+            return false;
+        }
+        // No truncation: both are at most the packet's own length.
+        self.start += front as u32;
+        self.len = len as u32;
+        true
+    }
+
     /// Shortens the packet to `len` octets from its front; does nothing when it is shorter already.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
@@ -265,6 +279,19 @@ mod tests {
         assert_eq!(frame.bytes(), b"q");
         frame.clear_to(2048);
         assert_eq!((frame.headroom(), frame.tailroom()), (2048, 0));
+        umem.release(frame);
+    }
+
+    #[test]
+    fn a_packet_is_cropped_to_what_it_has_and_no_more() {
+        let mut umem = umem();
+        let mut frame = umem.allocate().unwrap();
+        frame.push_back(6).unwrap().copy_from_slice(b"abcdef");
+        assert!(!frame.crop(4, 3) && !frame.crop(7, 0) && !frame.crop(usize::MAX, 2));
+        assert_eq!(frame.bytes(), b"abcdef");
+        assert!(frame.crop(1, 4));
+        assert_eq!((frame.bytes(), frame.headroom()), (&b"bcde"[..], 257));
+        assert!(frame.crop(4, 0) && frame.is_empty());
         umem.release(frame);
     }
 

@@ -34,6 +34,9 @@ const DOOR: u64 = 0xff;
 const HAS_PORTS: u64 = 1 << 16;
 
 impl FlowKey {
+    /// Nobody's.
+    pub(super) const NONE: Self = Self { addresses: 0, rest: 0 };
+
     /// `addresses` and `ports` as they stand in the packet, read in network order; source first.
     #[inline]
     #[must_use]
@@ -125,31 +128,17 @@ pub(super) struct Flow {
     /// Flows of another generation are from older tables, and free.
     generation: u32,
     /// What happens to its packets.
-    plan: PackedPlan,
+    pub(super) plan: PackedPlan,
     /// The inbound SA whose selector was asked about it, and holds it.
     pub(super) came_by: u32,
     /// The outbound SA of which the same is true.
     pub(super) goes_by: u32,
 }
 
-impl Flow {
-    /// What happens to its packets.
-    #[inline]
-    pub(super) const fn plan(&self) -> Plan {
-        self.plan.unpacked()
-    }
-}
-
 const _: () =
     assert!(size_of::<Flow>() == 32 && size_of::<Set>() == 32 * FAST_FLOW_WAYS, "flows fill cache lines");
 
-const FREE: Flow = Flow {
-    key: FlowKey { addresses: 0, rest: 0 },
-    generation: 0,
-    plan: PackedPlan::of(Plan::Slow),
-    came_by: 0,
-    goes_by: 0,
-};
+const FREE: Flow = Flow { key: FlowKey::NONE, generation: 0, plan: PackedPlan::SLOW, came_by: 0, goes_by: 0 };
 
 /// The flows that share a place: whole cache lines.
 #[derive(Clone, Copy)]
@@ -159,6 +148,11 @@ struct Set([Flow; FAST_FLOW_WAYS]);
 /// Where a flow is kept, if it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place(u32);
+
+impl Place {
+    /// Of a flow that nobody has asked about.
+    pub(super) const NONE: Self = Self(0);
+}
 
 /// Where a flow is; good until the next insertion.
 #[derive(Clone, Copy, Debug)]
@@ -246,7 +240,7 @@ mod tests {
     fn plan_of(table: &mut FlowTable, key: FlowKey) -> Option<Plan> {
         let place = table.locate(&key);
         let found = table.find(place, &key)?;
-        Some(table.at(found).plan())
+        Some(table.at(found).plan.unpacked())
     }
 
     #[test]

@@ -1,135 +1,171 @@
 //! ESP to us, level by level: what comes out is another packet to find a plan for, or ESP to us again.
 
-use super::Slow;
-use super::flows::{Door, FlowKey};
-use super::packet::{self, Found, ICV_OCTETS, Packet, TEXT_AT};
+use super::Batch;
+use super::flows::{Door, FlowKey, Place};
+use super::packet::{self, Fate, ICV_OCTETS, Packet, TEXT_AT};
 use crate::accounting::Stage;
 use crate::core::Core;
+use crate::counters::Tally;
 use crate::drop_reason::DropReason;
 use crate::limits::STACK_DEPTH_MAX;
 use crate::packet::esp::Trailer;
 use crate::packet::{Summary, ipv4, protocol};
+use crate::sad::{Inbound, Opener, SaIndex};
 use crate::stages::{decap, open};
 use std::net::SocketAddr;
 use warren_aead::{OpenJob, Verdict};
-use warren_seam::{Carrier, Spi};
+use warren_port::Frame;
+use warren_seam::{Carrier, RuleId, Spi};
 
-/// Takes ESP off everything that is plainly ours.
-pub(super) fn run(core: &mut Core) {
+/// Takes ESP off everything that is plainly ours. What is still wrapped then is deeper than any stack may be, and the stages
+/// refuse it.
+pub(super) fn run(core: &mut Core, batch: &mut Batch<'_>) {
     for _ in 0..STACK_DEPTH_MAX {
-        if core.fast.esp.is_empty() {
+        lookup(core, batch);
+        let opened = open(core, batch);
+        if opened == 0 {
             break;
         }
-        let mut packets = std::mem::take(&mut core.fast.esp);
-        lookup(core, &mut packets);
-        open(core, &mut packets);
-        let opened = packets.len();
-        unwrap(core, &mut packets);
+        let inner = unwrap(core, batch);
         core.accounts.lap(Stage::FastOpen, opened);
-        core.fast.esp = std::mem::replace(&mut core.fast.inner, packets);
-    }
-    // Deeper than any stack may be: the stages refuse it.
-    let mut deep = std::mem::take(&mut core.fast.esp);
-    deep.drain(..).for_each(|packet| core.fast.detour(packet));
-    core.fast.esp = deep;
-}
-
-/// Keeps what an SA of ours is made for, and whose number may be new.
-fn lookup(core: &mut Core, packets: &mut Vec<Packet>) {
-    let mut others = 0;
-    for packet in packets.iter_mut() {
-        packet.found = find(core, packet);
-        others += usize::from(packet.found != Found::Ours);
-    }
-    if others > 0 {
-        for packet in packets.extract_if(.., |packet| packet.found != Found::Ours) {
-            if packet.found == Found::Transit { core.fast.seek(packet) } else { core.fast.detour(packet) }
+        if inner == 0 {
+            break;
         }
     }
 }
 
-#[inline]
-fn find(core: &Core, packet: &mut Packet) -> Found {
-    let Some((at, spi, low)) = packet.esp_header() else { return Found::Transit };
-    let Some((index, sa)) = core.sad.find_inbound(Spi(spi)) else { return Found::Transit };
-    let carrier = if packet.depth == 0 { Carrier::Network } else { Carrier::Rule(packet.rule) };
-    if !sa.plain.is_some_and(|plain| plain.is_headed_like(&packet.key)) {
-        return Found::Transit;
+/// The SA of the last packet, and what such packets have in common: the next is often of the same one.
+struct Sighting<'s> {
+    key: FlowKey,
+    rule: RuleId,
+    spi: u32,
+    found: Option<(SaIndex, &'s Inbound)>,
+}
+
+/// Leaves in the batch as ESP what an SA of ours is made for, and whose number may be new.
+fn lookup(core: &mut Core, batch: &mut Batch<'_>) {
+    let Core { sad, fast, .. } = core;
+    let mut last = Sighting { key: FlowKey::NONE, rule: RuleId(0), spi: 0, found: None };
+    for (frame, packet) in batch.iter_mut().filter(|(_, packet)| packet.fate == Fate::Esp) {
+        let header = packet::esp_header(frame.bytes(), packet.key.protocol());
+        let found = header.and_then(|(at, spi, low)| {
+            if (last.key, last.rule, last.spi) != (packet.key, packet.rule, spi) {
+                let found = sad.find_inbound(Spi(spi)).filter(|(_, sa)| is_outside_of(sa, packet));
+                found
+                    .and_then(|(_, sa)| sa.opener.as_deref())
+                    .into_iter()
+                    .for_each(|opener| opener.key.prefetch());
+                last = Sighting { key: packet.key, rule: packet.rule, spi, found };
+            }
+            Some((at, low, last.found?))
+        });
+        packet.fate = match found {
+            Some((at, low, (index, sa))) => match number_of(sa, packet, low) {
+                Some(sequence) => {
+                    (packet.sa, packet.esp_at, packet.sequence) = (index, at, sequence);
+                    Fate::Esp
+                }
+                None => Fate::Detour,
+            },
+            // Not for us: a flow like others.
+            None => {
+                packet.place = fast.flows.locate(&packet.key);
+                Fate::Plain
+            }
+        };
     }
-    let Some(opener) = sa.opener.as_deref() else { return Found::Doubtful };
+}
+
+/// Whether a packet looks from outside as those of that SA do.
+#[inline]
+fn is_outside_of(sa: &Inbound, packet: &Packet) -> bool {
+    sa.plain.is_some_and(|plain| plain.is_headed_like(&packet.key))
+}
+
+/// The whole number of a packet; `None` when the stages have to say why it may not be opened.
+#[inline]
+fn number_of(sa: &Inbound, packet: &Packet, low: u32) -> Option<u64> {
+    let carrier = if packet.depth == 0 { Carrier::Network } else { Carrier::Rule(packet.rule) };
+    let opener = sa.opener.as_deref()?;
     if sa.carrier != carrier || opener.usage.is_exhausted() {
-        return Found::Doubtful;
+        return None;
     }
     let sequence = if opener.esn { opener.window.infer(low) } else { Some(low.into()) };
-    let Some(sequence) = sequence.filter(|&sequence| opener.window.check(sequence)) else {
-        return Found::Doubtful;
-    };
-    opener.key.prefetch();
-    (packet.sa, packet.sequence, packet.esp_at) = (index, sequence, at as u8);
-    Found::Ours
+    sequence.filter(|&sequence| opener.window.check(sequence))
 }
 
-/// Integrity check and decryption, then the second look at the window.
-fn open(core: &mut Core, packets: &mut Vec<Packet>) {
+/// Integrity check and decryption, then the second look at the window. Returns how many packets were opened.
+fn open(core: &mut Core, batch: &mut Batch<'_>) -> usize {
     let mut jobs = OpenJob::recycle(std::mem::take(&mut core.fast.open_jobs));
-    for packet in packets.iter_mut() {
-        let opener = core.sad.opener(packet.sa).expect("lookup keeps only packets of our own SAs");
+    let mut last: Option<(SaIndex, &Opener)> = None;
+    let ours = batch.frames.iter_mut().zip(batch.packets.iter());
+    for (frame, packet) in ours.filter(|(_, packet)| packet.fate == Fate::Esp) {
+        let opener = match last {
+            Some((sa, opener)) if sa == packet.sa => opener,
+            _ => core.sad.opener(packet.sa).expect("lookup keeps only packets of our own SAs"),
+        };
+        last = Some((packet.sa, opener));
         let esn_high = opener.esn.then_some((packet.sequence >> 32) as u32);
         let at = usize::from(packet.esp_at);
-        jobs.push(OpenJob::new(&opener.key, esn_high, &mut packet.frame.bytes_mut()[at..]));
+        jobs.push(OpenJob::new(&opener.key, esn_high, &mut frame.bytes_mut()[at..]));
     }
     warren_aead::open(&mut jobs);
-    core.bench.opened.clear();
-    core.bench.opened.extend(jobs.iter().map(|job| job.verdict));
+    let count = jobs.len();
+    let opened = batch.packets.iter_mut().filter(|packet| packet.fate == Fate::Esp);
+    opened.zip(&jobs).for_each(|(packet, job)| packet.verdict = job.verdict);
     core.fast.open_jobs = OpenJob::recycle(jobs);
-    let verdicts = std::mem::take(&mut core.bench.opened);
-    let mut failed = false;
-    for (packet, &verdict) in packets.iter_mut().zip(&verdicts) {
-        packet.failure = judge(core, packet, verdict).err();
-        failed |= packet.failure.is_some();
+    let mut accepted = 0;
+    for (frame, packet) in batch.iter_mut().filter(|(_, packet)| packet.fate == Fate::Esp) {
+        match judge(core, frame.len(), packet) {
+            Ok(()) => accepted += 1,
+            Err(reason) => packet.fate = Fate::Dropped(reason),
+        }
     }
-    core.bench.opened = verdicts;
-    if failed {
-        core.sweep_packets(packets);
-    }
+    core.counters.add(Tally::Opened, accepted);
+    count
 }
 
 #[inline]
-fn judge(core: &mut Core, packet: &Packet, verdict: Verdict) -> Result<(), DropReason> {
-    open::proven(core, packet.sa, verdict)?;
-    let esp_octets = packet.frame.len() - usize::from(packet.esp_at);
+fn judge(core: &mut Core, octets: usize, packet: &Packet) -> Result<(), DropReason> {
+    if packet.verdict != Verdict::Authentic {
+        open::proven(core, packet.sa, packet.verdict)?;
+    }
     let from = || SocketAddr::new(packet.key.source().into(), packet.key.source_port());
-    open::accept_number(core, packet.sa, packet.sequence, esp_octets, from)
+    open::accept_number(core, packet.sa, packet.sequence, octets - usize::from(packet.esp_at), from)
 }
 
-/// Takes the outer headers off. What is not a plain packet inside goes on in the stages, behind `accept`.
-fn unwrap(core: &mut Core, packets: &mut Vec<Packet>) {
-    for mut packet in packets.drain(..) {
-        if unwrap_one(core, &mut packet) {
-            if packet.key.may_be_esp() {
-                core.fast.inner.push(packet);
-            } else {
-                core.fast.seek(packet);
+/// Takes the outer headers off. What is not a plain packet inside goes on in the stages, behind `accept`. Returns how many
+/// packets may be ESP to us again.
+fn unwrap(core: &mut Core, batch: &mut Batch<'_>) -> usize {
+    let (mut inner, mut last, mut place) = (0, FlowKey::NONE, Place::NONE);
+    for (frame, packet) in batch.iter_mut().filter(|(_, packet)| packet.fate == Fate::Esp) {
+        if !unwrap_one(core, frame, packet) {
+            core.fast.detours.extend(inner_flow(frame, packet));
+            packet.fate = Fate::Opened;
+        } else if packet.key.may_be_esp() {
+            inner += 1;
+        } else {
+            if packet.key != last {
+                (last, place) = (packet.key, core.fast.flows.locate(&packet.key));
             }
-            continue;
+            (packet.place, packet.fate) = (place, Fate::Plain);
         }
-        core.fast.detours.extend(inner_flow(&packet));
-        core.fast.slow.push((packet.at, Slow::Opened(packet)));
     }
+    inner
 }
 
 /// The flow of what an opened packet holds, where it can be seen.
-fn inner_flow(packet: &Packet) -> Option<FlowKey> {
-    let text = packet.frame.bytes().get(usize::from(packet.esp_at) + TEXT_AT..)?;
+fn inner_flow(frame: &Frame, packet: &Packet) -> Option<FlowKey> {
+    let text = frame.bytes().get(usize::from(packet.esp_at) + TEXT_AT..)?;
     FlowKey::of(&Summary::of(text).ok()?.tuple, Door::Sa)
 }
 
 /// Whether it was done; else nothing is changed.
 #[inline]
-fn unwrap_one(core: &mut Core, packet: &mut Packet) -> bool {
+fn unwrap_one(core: &Core, frame: &mut Frame, packet: &mut Packet) -> bool {
     let head = usize::from(packet.esp_at) + TEXT_AT;
-    let text_end = packet.frame.len().saturating_sub(ICV_OCTETS);
-    let Some(text) = packet.frame.bytes().get(head..text_end) else { return false };
+    let text_end = frame.len().saturating_sub(ICV_OCTETS);
+    let Some(text) = frame.bytes().get(head..text_end) else { return false };
     let Ok(trailer) = Trailer::of(text) else { return false };
     if trailer.next_header != protocol::IPV4 {
         return false;
@@ -143,15 +179,14 @@ fn unwrap_one(core: &mut Core, packet: &mut Packet) -> bool {
     if inner.is_syn && core.settings.mss_clamp || !may_carry(core, packet, &key) {
         return false;
     }
-    if !packet.frame.pop_front(head) {
+    // RFC 4303 §2.7: what lies beyond the inner packet's own length is TFC padding.
+    if !frame.crop(head, inner.octets.into()) {
         return false;
     }
-    // RFC 4303 §2.7: what lies beyond the inner packet's own length is TFC padding.
-    packet.frame.truncate(inner.octets.into());
     (packet.key, packet.head) = (key, inner);
     if ecn != inner.traffic_class & 3 {
         packet.head.traffic_class = inner.traffic_class & !3 | ecn;
-        ipv4::set_ecn(packet.frame.bytes_mut(), ecn);
+        ipv4::set_ecn(frame.bytes_mut(), ecn);
     }
     packet.depth = packet.depth.saturating_add(1);
     (packet.rule, packet.came_by) = (sa.rule, sa.serial);

@@ -9,10 +9,13 @@
 //!  frames ─ read ─┬─ ESP to us: lookup ─ open ─ accept ─ unwrap ─┐
 //!                 │      ▲                                       │ once more for every level
 //!                 │      └───────────────────────────────────────┤
-//!                 └─ all others ─────────────────────────────────┴─ find ─ [number ─ seal] per level ─ send
+//!                 └─ all others ─────────────────────────────────┴─ find ─ [number ─ seal] per level ─ leave
 //!
 //!  at each of these: what is not plain ─► the lanes of the stages, and all of its flow behind it in this batch
 //! ```
+//!
+//! Frames stay where they are until they leave, and what is known of each stands in a cache line beside it. Packets of one
+//! flow come in runs, and what was found for the first of a run is not looked for again.
 //!
 //! [`stages`](crate::stages) is the whole description of what happens to a packet, and this a shortcut through it: nothing
 //! is dropped here but what an SA has proved bad, and a test holds both to the same octets and the same counts.
@@ -29,24 +32,15 @@ pub(crate) use way::Way;
 
 use crate::accounting::Stage;
 use crate::core::Core;
-use crate::limits::BATCH_MAX;
+use crate::drop_reason::DropReason;
+use crate::limits::{BATCH_MAX, TRANSMIT_QUEUE_MAX};
 use crate::slot::{Lanes, Origin, Slot};
 use crate::stages::{decap, discovery, receive};
 use flows::{FlowTable, Place};
-use packet::Packet;
+use packet::{Fate, Packet};
 use plan::Egresses;
 use warren_aead::{OpenJob, SealJob};
 use warren_port::{Frame, Link, prefetch};
-
-/// A packet that the stages have to see.
-enum Slow {
-    /// As it came from the port.
-    Frame(Frame),
-    /// Read, and perhaps out of an SA.
-    Packet(Packet),
-    /// Opened and accepted, and not a plain packet inside.
-    Opened(Packet),
-}
 
 /// What the fast path of one worker knows, and vectors that are reused.
 pub(crate) struct FastPath {
@@ -54,18 +48,25 @@ pub(crate) struct FastPath {
     egresses: Egresses,
     /// How many plans there ever were.
     plans_made: u64,
-    /// Packets whose plan is looked for, in the order in which they came.
-    plain: Vec<Packet>,
-    /// ESP to us.
-    esp: Vec<Packet>,
-    /// What came out of it and may be ESP to us again.
-    inner: Vec<Packet>,
+    /// One for each frame of a batch.
+    packets: Vec<Packet>,
     seal_jobs: Vec<SealJob<'static>>,
     open_jobs: Vec<OpenJob<'static>>,
-    /// What the stages have to see, each with its place in the batch.
-    slow: Vec<(u16, Slow)>,
     /// Flows of which a packet has gone the slow way in this batch: the rest must not overtake it.
     detours: Vec<FlowKey>,
+}
+
+/// Frames and what is known of them, place by place.
+struct Batch<'b> {
+    frames: &'b mut [Frame],
+    packets: &'b mut [Packet],
+}
+
+impl Batch<'_> {
+    #[inline]
+    fn iter_mut(&mut self) -> impl Iterator<Item = (&mut Frame, &mut Packet)> {
+        self.frames.iter_mut().zip(self.packets.iter_mut())
+    }
 }
 
 impl FastPath {
@@ -76,12 +77,9 @@ impl FastPath {
             flows: FlowTable::new(seed),
             egresses: Egresses::default(),
             plans_made: 0,
-            plain: Vec::with_capacity(BATCH_MAX),
-            esp: Vec::with_capacity(BATCH_MAX),
-            inner: Vec::with_capacity(BATCH_MAX),
+            packets: vec![Packet::RAW; BATCH_MAX],
             seal_jobs: Vec::with_capacity(BATCH_MAX),
             open_jobs: Vec::with_capacity(BATCH_MAX),
-            slow: Vec::with_capacity(BATCH_MAX),
             detours: Vec::with_capacity(BATCH_MAX),
         }
     }
@@ -96,96 +94,124 @@ impl FastPath {
 /// Takes a batch as far as it can go without the stages; what they have to see is in their lanes afterwards, in the order in
 /// which it came.
 pub(crate) fn run(core: &mut Core, lanes: &mut Lanes, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
-    let count = frames.len();
-    read(core, frames, link, origin);
-    core.accounts.lap(Stage::FastRead, count);
-    inbound::run(core);
-    outbound::run(core, origin);
-    if !core.fast.slow.is_empty() {
-        leave(core, lanes, link, origin);
+    if frames.is_empty() {
+        return;
     }
+    let mut packets = std::mem::take(&mut core.fast.packets);
+    // A port gives no more than it is asked for; were it to, there would be room for more.
+    packets.resize(packets.len().max(frames.len()), Packet::RAW);
+    let mut batch = Batch { packets: &mut packets[..frames.len()], frames: &mut frames[..] };
+    let esp = read(core, &mut batch, link, origin);
+    core.accounts.lap(Stage::FastRead, batch.frames.len());
+    if esp > 0 {
+        inbound::run(core, &mut batch);
+    }
+    outbound::run(core, &mut batch, origin);
+    leave(core, lanes, frames, &packets, link, origin);
+    core.fast.packets = packets;
     core.fast.detours.clear();
 }
 
-fn read(core: &mut Core, frames: &mut Vec<Frame>, link: Link, origin: Origin) {
+/// Reads the headers of the whole batch. Returns how many packets may be ESP to us.
+fn read(core: &mut Core, batch: &mut Batch<'_>, link: Link, origin: Origin) -> usize {
     let mac = origin.port().and_then(|port| core.fib.port(port)).map(|info| info.mac);
     let (door, link_octets) = (packet::door(origin), packet::link_octets(link));
     let looks_out = !core.lookout.is_idle();
-    let mut plain = std::mem::take(&mut core.fast.plain);
-    frames.iter().for_each(|frame| frame.bytes().first().into_iter().for_each(prefetch));
-    for (at, mut frame) in (0..).zip(frames.drain(..)) {
-        let packet = mac.and_then(|mac| packet::behind_link(frame.bytes(), link, mac));
-        match packet.and_then(|packet| packet::read(packet, door)) {
+    batch.frames.iter().for_each(|frame| frame.bytes().first().into_iter().for_each(prefetch));
+    let (mut esp, mut last, mut place) = (0, FlowKey::NONE, Place::NONE);
+    for (frame, packet) in batch.iter_mut() {
+        // What is not plain must not be given the levels of the last batch's packet.
+        packet.levels = 0;
+        let octets = mac.and_then(|mac| packet::behind_link(frame.bytes(), link, mac));
+        packet.fate = match octets.and_then(|octets| packet::read(octets, door)) {
             // Discovery has its look before a plan is made: a flood of its messages is one of new flows.
-            Some((key, _)) if looks_out && plan::may_concern_discovery(&core.lookout, &key) => {
-                core.fast.slow.push((at, Slow::Frame(frame)));
-            }
-            Some((key, head)) if frame.pop_front(link_octets) => {
-                // What Ethernet padded must not be encrypted or checked as if it were part of the packet.
-                frame.truncate(head.octets.into());
+            Some((key, _)) if looks_out && plan::may_concern_discovery(&core.lookout, &key) => Fate::Raw,
+            // What Ethernet padded must not be encrypted or checked as if it were part of the packet.
+            Some((key, head)) if frame.crop(link_octets, head.octets.into()) => {
+                packet.begin(key, head);
                 if key.may_be_esp() {
-                    core.fast.esp.push(Packet::new(frame, at, key, head, Place::default()));
+                    esp += 1;
+                    Fate::Esp
                 } else {
-                    let place = core.fast.flows.locate(&key);
-                    plain.push(Packet::new(frame, at, key, head, place));
+                    if key != last {
+                        (last, place) = (key, core.fast.flows.locate(&key));
+                    }
+                    packet.place = place;
+                    Fate::Plain
                 }
             }
             _ => {
-                core.fast.detours.extend(packet::flow_of(&frame, link, origin));
-                core.fast.slow.push((at, Slow::Frame(frame)));
+                core.fast.detours.extend(packet::flow_of(frame, link, origin));
+                Fate::Raw
             }
-        }
+        };
     }
-    core.fast.plain = plain;
+    esp
 }
 
-impl FastPath {
-    /// The packet will need its plan.
-    #[inline]
-    fn seek(&mut self, mut packet: Packet) {
-        packet.place = self.flows.locate(&packet.key);
-        self.plain.push(packet);
-    }
-
-    /// The stages see to this packet.
-    fn detour(&mut self, packet: Packet) {
-        self.slow.push((packet.at, Slow::Packet(packet)));
-    }
-}
-
-impl Core {
-    /// Takes out those packets that have failed.
-    #[cold]
-    fn sweep_packets(&mut self, packets: &mut Vec<Packet>) {
-        for packet in packets.extract_if(.., |packet| packet.failure.is_some()) {
-            let reason = packet.failure.expect("that is why it was taken out");
-            self.discard_frame(packet.frame, reason);
+/// Into the queues of the ports, and to the stages what they have to see, in the order in which it came.
+fn leave(
+    core: &mut Core,
+    lanes: &mut Lanes,
+    frames: &mut Vec<Frame>,
+    packets: &[Packet],
+    link: Link,
+    origin: Origin,
+) {
+    let count = frames.len();
+    let packets = &packets[..count];
+    if core.accounts.is_sampled() {
+        for packet in packets.iter().filter(|packet| packet.fate == Fate::Leaves) {
+            core.accounts.levels(packet.levels.into(), packet.depth.into(), 1);
         }
     }
+    let berth = packets.first().map(|first| first.berth);
+    let is_one_way = packets.iter().all(|packet| packet.fate == Fate::Leaves && Some(packet.berth) == berth);
+    match berth.and_then(|berth| core.berths.get_mut(usize::from(berth))) {
+        Some(berth) if is_one_way && berth.queue.len() + count <= TRANSMIT_QUEUE_MAX => {
+            berth.queue.append(frames);
+        }
+        _ => sort(core, lanes, frames, packets, link, origin),
+    }
+    core.accounts.lap(Stage::FastSend, count);
 }
 
-/// Gives to the stages what they have to see, in the order in which it came.
-fn leave(core: &mut Core, lanes: &mut Lanes, link: Link, origin: Origin) {
-    let mut slow = std::mem::take(&mut core.fast.slow);
-    slow.sort_by_key(|&(at, _)| at);
-    for (_, slow) in slow.drain(..) {
-        if !matches!(slow, Slow::Opened(_)) {
-            unwrap(core, lanes);
-        }
-        match slow {
-            Slow::Frame(frame) => receive::admit(core, lanes, frame, link, origin),
-            Slow::Packet(packet) => match packet.into_slot(origin) {
-                Ok(slot) => arrive(core, lanes, slot),
-                Err((frame, reason)) => core.discard_frame(frame, reason),
+/// The same for each of them.
+fn sort(
+    core: &mut Core,
+    lanes: &mut Lanes,
+    frames: &mut Vec<Frame>,
+    packets: &[Packet],
+    link: Link,
+    origin: Origin,
+) {
+    for (frame, packet) in frames.drain(..).zip(packets) {
+        match packet.fate {
+            Fate::Leaves => match core.berths.get_mut(usize::from(packet.berth)) {
+                Some(berth) if berth.queue.len() < TRANSMIT_QUEUE_MAX => berth.queue.push(frame),
+                Some(_) => core.discard_frame(frame, DropReason::TransmitFull),
+                None => core.discard_frame(frame, DropReason::NoPort),
             },
-            Slow::Opened(packet) => match packet.into_slot(origin) {
+            Fate::Dropped(reason) => core.discard_frame(frame, reason),
+            Fate::Raw => {
+                unwrap(core, lanes);
+                receive::admit(core, lanes, frame, link, origin);
+            }
+            Fate::Opened => match packet.into_slot(frame, origin) {
                 Ok(slot) => lanes.esp.push(slot),
                 Err((frame, reason)) => core.discard_frame(frame, reason),
             },
+            // Nothing is left undecided but what had to be given up: ESP inside more of it than any stack has.
+            Fate::Detour | Fate::Esp | Fate::Plain => {
+                unwrap(core, lanes);
+                match packet.into_slot(frame, origin) {
+                    Ok(slot) => arrive(core, lanes, slot),
+                    Err((frame, reason)) => core.discard_frame(frame, reason),
+                }
+            }
         }
     }
     unwrap(core, lanes);
-    core.fast.slow = slow;
 }
 
 /// What has been opened and accepted goes on behind that.

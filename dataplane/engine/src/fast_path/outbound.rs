@@ -1,120 +1,181 @@
 //! From a flow's plan to the port: number, wrap and seal level by level, or forward as it is.
 
-use super::flows::FlowIndex;
-use super::packet::{Head, ICV_OCTETS, Packet, TEXT_AT};
-use super::plan::{self, Plan};
-use super::way::HEADERS_OCTETS;
+use super::Batch;
+use super::flows::{Flow, FlowIndex};
+use super::packet::{Fate, Head, ICV_OCTETS, Packet, TEXT_AT};
+use super::plan::{self, EgressIndex, PackedPlan, Plan};
+use super::way::{HEADERS_OCTETS, Level};
 use crate::accounting::Stage;
 use crate::core::Core;
 use crate::counters::Tally;
 use crate::drop_reason::DropReason;
-use crate::limits::TRANSMIT_QUEUE_MAX;
+use crate::meter::Stamp;
 use crate::packet::{checksum, esp, ipv4, ipv6, protocol, udp};
+use crate::sad::{Limit, SaIndex, Sealer};
 use crate::settings::OuterFragmentation;
 use crate::slot::Origin;
 use crate::stages::encap;
 use warren_aead::SealJob;
+use warren_port::Frame;
+use warren_seam::RuleId;
 
-/// Takes the packets whose headers have been read to the queues of their ports.
-pub(super) fn run(core: &mut Core, origin: Origin) {
-    let mut packets = std::mem::take(&mut core.fast.plain);
-    if !packets.is_empty() {
-        let levels = find(core, &mut packets, origin);
-        core.accounts.lap(Stage::FastFind, packets.len());
-        for level in 0..levels {
-            number(core, &mut packets, level);
-            core.accounts.lap(Stage::FastNumber, packets.len());
-            let sealed = seal(core, &mut packets, level);
-            core.accounts.lap(Stage::FastSeal, sealed);
-        }
-        let sent = packets.len();
-        send(core, &mut packets);
-        core.accounts.lap(Stage::FastSend, sent);
+/// Decides what becomes of the packets whose headers have been read, and protects those that are to be.
+pub(super) fn run(core: &mut Core, batch: &mut Batch<'_>, origin: Origin) {
+    let packets = batch.packets.len();
+    let levels = find(core, batch, origin);
+    core.accounts.lap(Stage::FastFind, packets);
+    for level in 0..levels {
+        number(core, batch, level);
+        core.accounts.lap(Stage::FastNumber, packets);
+        let sealed = seal(core, batch, level);
+        core.accounts.lap(Stage::FastSeal, sealed);
     }
-    core.fast.plain = packets;
+}
+
+/// Where packets of one plan go: that of the last packet, because the next often has the same one.
+#[derive(Clone, Copy)]
+struct Route {
+    plan: PackedPlan,
+    /// The SA of the first level among all that ever were; 0 where nothing is protected.
+    serial: u32,
+    /// Octets of the largest packet that needs no stages.
+    room: u32,
+    berth: u16,
+    levels: u8,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Slow,
+    Clear(EgressIndex),
+    Protect(RuleId),
+}
+
+impl Route {
+    /// To the stages.
+    const SLOW: Self =
+        Self { plan: PackedPlan::SLOW, serial: 0, room: 0, berth: 0, levels: 0, kind: Kind::Slow };
+
+    /// What the tables say of a plan now. The memory of its SAs is asked for.
+    fn of(plan: PackedPlan, core: &mut Core) -> Self {
+        let slow = Self { plan, ..Self::SLOW };
+        let Core { fast, sad, bindings, fib, berths, .. } = core;
+        match plan.unpacked() {
+            Plan::Slow => slow,
+            Plan::Clear(index) => fast.egresses.get(index).map_or(slow, |egress| Self {
+                room: egress.mtu as u32,
+                berth: egress.berth,
+                kind: Kind::Clear(index),
+                ..slow
+            }),
+            Plan::Protect(rule) => bindings.ready_way(rule, sad, fib, berths).map_or(slow, |way| {
+                way.prefetch(sad);
+                Self {
+                    plan,
+                    serial: way.serial,
+                    room: way.room as u32,
+                    berth: way.berth,
+                    levels: way.levels(),
+                    kind: Kind::Protect(rule),
+                }
+            }),
+        }
+    }
+
+    #[inline]
+    fn fits(&self, head: Head, clamps: bool) -> bool {
+        u32::from(head.octets) <= self.room && head.ttl > 1 && !(head.is_syn && clamps)
+    }
 }
 
 /// Finds each packet's plan, and leaves to the stages what has none. The others pay their hop. Returns how many levels the
 /// deepest has.
-fn find(core: &mut Core, packets: &mut Vec<Packet>, origin: Origin) -> u8 {
-    let (mut levels, mut made, mut others, mut clear) = (0, 0, 0, 0);
-    for packet in packets.iter_mut() {
-        let before = core.fast.plans_made;
-        packet.plan = look_up(core, packet, origin);
-        match packet.plan {
-            Plan::Protect(_) => levels = levels.max(packet.levels),
-            Plan::Clear(_) => clear += 1,
-            Plan::Slow | Plan::Refused => {
-                // The stages count their own look-ups.
-                others += 1;
-                continue;
-            }
+fn find(core: &mut Core, batch: &mut Batch<'_>, origin: Origin) -> u8 {
+    let (mut levels, mut made, mut fast, mut clear) = (0, 0, 0, 0);
+    let mut route = Route::SLOW;
+    let clamps = core.settings.mss_clamp;
+    for (frame, packet) in batch.iter_mut() {
+        if packet.fate != Fate::Plain {
+            continue;
         }
-        made += usize::from(core.fast.plans_made != before);
-        ipv4::decrement_ttl(packet.frame.bytes_mut());
-    }
-    if others > 0 {
-        for packet in packets.extract_if(.., |packet| matches!(packet.plan, Plan::Slow | Plan::Refused)) {
-            match packet.plan {
-                Plan::Refused => core.discard_frame(packet.frame, DropReason::SelectorMismatch),
-                _ => core.fast.detour(packet),
-            }
+        packet.fate = Fate::Detour;
+        if !core.fast.detours.is_empty() && core.fast.detours.contains(&packet.key) {
+            continue;
         }
+        let found = core.fast.flows.find(packet.place, &packet.key);
+        let is_new = found.is_none();
+        let at = found.unwrap_or_else(|| make_plan(core, packet, origin));
+        let Flow { plan, came_by, goes_by, .. } = *core.fast.flows.at(at);
+        if came_by != packet.came_by && !may_have_come(core, at, packet) {
+            packet.fate = Fate::Dropped(DropReason::SelectorMismatch);
+            continue;
+        }
+        if plan != route.plan {
+            route = Route::of(plan, core);
+        }
+        if route.kind == Kind::Slow || goes_by != route.serial && !may_go(core, at, packet, route) {
+            continue;
+        }
+        if !route.fits(packet.head, clamps) {
+            core.fast.detours.push(packet.key);
+            continue;
+        }
+        ipv4::decrement_ttl(frame.bytes_mut());
+        (packet.berth, packet.levels) = (route.berth, route.levels);
+        packet.fate = match route.kind {
+            Kind::Protect(rule) => {
+                packet.by = rule;
+                levels = levels.max(route.levels);
+                Fate::Leaves
+            }
+            Kind::Clear(egress) => {
+                clear += 1;
+                address(core, frame, egress)
+            }
+            Kind::Slow => Fate::Detour,
+        };
+        // The stages count their own look-ups.
+        fast += 1;
+        made += usize::from(is_new);
     }
     core.counters.add(Tally::FlowMiss, made);
-    core.counters.add(Tally::FlowHit, packets.len().saturating_sub(made));
+    core.counters.add(Tally::FlowHit, fast - made);
     core.counters.add(Tally::Clear, clear);
     levels
 }
 
-#[inline]
-fn look_up(core: &mut Core, packet: &mut Packet, origin: Origin) -> Plan {
-    if !core.fast.detours.is_empty() && core.fast.detours.contains(&packet.key) {
-        return Plan::Slow;
+/// What leaves in clear gets its link header.
+fn address(core: &Core, frame: &mut Frame, egress: EgressIndex) -> Fate {
+    let egress = core.fast.egresses.get(egress);
+    match egress.is_some_and(|egress| frame.prepend(&egress.header, egress.octets)) {
+        true => Fate::Leaves,
+        false => Fate::Dropped(DropReason::NoRoom),
     }
-    let at = match core.fast.flows.find(packet.place, &packet.key) {
-        Some(at) => at,
-        None => make_plan(core, packet, origin),
-    };
-    let Core { fast, sad, bindings, fib, berths, settings, .. } = core;
-    let flow = fast.flows.at(at);
-    if flow.came_by != packet.came_by {
-        let opener = sad.opener(packet.sa);
-        if !opener.is_some_and(|opener| opener.selector.contains(&packet.key.tuple())) {
-            return Plan::Refused;
-        }
-        flow.came_by = packet.came_by;
+}
+
+/// Whether the SA that a packet came out of may carry its flow, which remembers that it may.
+#[cold]
+fn may_have_come(core: &mut Core, at: FlowIndex, packet: &Packet) -> bool {
+    let opener = core.sad.opener(packet.sa);
+    let may = opener.is_some_and(|opener| opener.selector.contains(&packet.key.tuple()));
+    if may {
+        core.fast.flows.at(at).came_by = packet.came_by;
     }
-    let plan = flow.plan();
-    let room = match plan {
-        Plan::Slow | Plan::Refused => return Plan::Slow,
-        Plan::Clear(egress) => {
-            let Some(egress) = fast.egresses.get(egress) else { return Plan::Slow };
-            packet.berth = egress.berth;
-            egress.mtu
-        }
-        Plan::Protect(rule) => {
-            let Some(way) = bindings.ready_way(rule, sad, fib, berths) else { return Plan::Slow };
-            if flow.goes_by != way.serial {
-                let sealer = way.level(0).and_then(|level| sad.sealer(level.sa));
-                if !sealer.is_some_and(|sealer| sealer.selector.contains(&packet.key.tuple())) {
-                    return Plan::Slow;
-                }
-                flow.goes_by = way.serial;
-            }
-            way.prefetch(sad);
-            (packet.berth, packet.levels) = (way.berth, way.levels());
-            way.room
-        }
-    };
-    let needs_stages = packet.head.ttl <= 1
-        || usize::from(packet.head.octets) > room
-        || packet.head.is_syn && settings.mss_clamp;
-    if needs_stages {
-        fast.detours.push(packet.key);
-        return Plan::Slow;
+    may
+}
+
+/// The same of the SA that it is to go by. What that was not negotiated for is for the stages to refuse.
+#[cold]
+fn may_go(core: &mut Core, at: FlowIndex, packet: &Packet, route: Route) -> bool {
+    let Kind::Protect(rule) = route.kind else { return true };
+    let Core { fast, sad, bindings, .. } = core;
+    let sealer = bindings.way(rule).and_then(|way| way.level(0)).and_then(|level| sad.sealer(level.sa));
+    let may = sealer.is_some_and(|sealer| sealer.selector.contains(&packet.key.tuple()));
+    if may {
+        fast.flows.at(at).goes_by = route.serial;
     }
-    plan
+    may
 }
 
 #[cold]
@@ -125,14 +186,76 @@ fn make_plan(core: &mut Core, packet: &Packet, origin: Origin) -> FlowIndex {
 }
 
 /// Gives a number to every packet that has such a level, in their order, and wraps it.
-fn number(core: &mut Core, packets: &mut Vec<Packet>, level: u8) {
-    let mut failed = false;
-    for packet in packets.iter_mut().filter(|packet| packet.levels > level) {
-        packet.failure = wrap(core, packet).err();
-        failed |= packet.failure.is_some();
+fn number(core: &mut Core, batch: &mut Batch<'_>, level: u8) {
+    let mut at = 0;
+    while let Some(first) = batch.packets.get(at) {
+        let (by, is_meant) = (first.by, first.levels > level);
+        let rest = &batch.packets[at..];
+        let run = rest.iter().take_while(|packet| (packet.levels > level) == is_meant && packet.by == by);
+        let end = at + run.count();
+        if is_meant {
+            let mut run = Batch { frames: &mut batch.frames[at..end], packets: &mut batch.packets[at..end] };
+            number_run(core, &mut run, by, level);
+        }
+        at = end;
     }
-    if failed {
-        core.sweep_packets(packets);
+}
+
+/// The same for packets of one rule.
+fn number_run(core: &mut Core, run: &mut Batch<'_>, by: RuleId, level: u8) {
+    let Core { bindings, sad, stamp, ipv4_id, settings, .. } = core;
+    let level = bindings.way(by).and_then(|way| way.level(level));
+    let Some((level, sealer)) = level.and_then(|level| Some((level, sad.sealer_mut(level.sa)?))) else {
+        // What has levels to be put on has all of these, or goes nowhere: it must not be sent without them.
+        run.packets.iter_mut().for_each(|packet| packet.drop_for(DropReason::NoSa));
+        return;
+    };
+    let mut numbering = Numbering { sealer, octets: 0, numbered: 0, limits: [None; 2] };
+    for (frame, packet) in run.iter_mut() {
+        packet.head.dont_fragment = level.is_ipv6
+            || match settings.outer_fragmentation {
+                OuterFragmentation::CopyDontFragment => packet.head.dont_fragment,
+                OuterFragmentation::SetDontFragment => true,
+                OuterFragmentation::ClearDontFragment => false,
+            };
+        *ipv4_id = ipv4_id.wrapping_add(1);
+        if let Err(reason) = wrap(frame, packet, level, &mut numbering, *ipv4_id) {
+            packet.drop_for(reason);
+        }
+    }
+    let (sa, limits) = (level.sa, numbering.finish(*stamp));
+    limits.into_iter().flatten().for_each(|limit| encap::report_limit(core, sa, limit));
+}
+
+/// An SA that gives numbers to a run of packets.
+struct Numbering<'s> {
+    sealer: &'s mut Sealer,
+    octets: usize,
+    numbered: usize,
+    /// What has to be reported.
+    limits: [Option<Limit>; 2],
+}
+
+impl Numbering<'_> {
+    #[inline]
+    fn next(&mut self, octets: usize) -> Option<u64> {
+        let (sequence, limit) = self.sealer.number(octets);
+        if limit.is_some() {
+            // Each is due once, the soft one first.
+            self.limits[usize::from(self.limits[0].is_some())] = limit;
+        }
+        if sequence.is_some() {
+            self.octets += octets;
+            self.numbered += 1;
+        }
+        sequence
+    }
+
+    fn finish(self, stamp: Stamp) -> [Option<Limit>; 2] {
+        if self.numbered > 0 {
+            self.sealer.usage.meter.pass(self.numbered, self.octets, self.sealer.sequence, stamp);
+        }
+        self.limits
     }
 }
 
@@ -159,54 +282,37 @@ const fn tails(next_header: u8) -> [[u8; TAIL_OCTETS]; 4] {
 /// Octets written behind a text: padding, trailer and ICV, rounded up.
 const TAIL_OCTETS: usize = 24;
 
-fn wrap(core: &mut Core, packet: &mut Packet) -> Result<(), DropReason> {
-    // What has levels to be put on has all of these, or goes nowhere: it must not be sent without them.
-    let Plan::Protect(rule) = packet.plan else { return Err(DropReason::NoSa) };
-    let Core { bindings, sad, .. } = core;
-    let level = bindings.way(rule).and_then(|way| way.level(packet.level)).ok_or(DropReason::NoSa)?;
-    let sealer = sad.sealer_mut(level.sa).ok_or(DropReason::NoSa)?;
-    let inner = packet.frame.len();
+/// Numbers a packet and puts headers and trailer around it.
+#[inline]
+fn wrap(
+    frame: &mut Frame,
+    packet: &mut Packet,
+    level: &Level,
+    numbering: &mut Numbering<'_>,
+    ipv4_id: u16,
+) -> Result<(), DropReason> {
+    let inner = frame.len();
     let pad = (inner + esp::TRAILER_OCTETS).wrapping_neg() % 4;
     let tail = &TAILS[usize::from(packet.is_ipv6)][pad];
     let headers = (&level.headers, usize::from(level.octets));
     // Before a number is spent on it.
-    let enclosed = packet.frame.enclose(headers, (tail, pad + esp::TRAILER_OCTETS + ICV_OCTETS));
+    let enclosed = frame.enclose(headers, (tail, pad + esp::TRAILER_OCTETS + ICV_OCTETS));
     let headers = enclosed.ok_or(DropReason::NoRoom)?;
-    let (sequence, limit) = sealer.number(inner, core.stamp);
-    packet.sequence = sequence.unwrap_or_default();
-    (packet.sa, packet.esp_at) = (level.sa, level.esp_at);
-    packet.level += 1;
-    packet.is_ipv6 = level.is_ipv6;
-    packet.head.dont_fragment = level.is_ipv6
-        || match core.settings.outer_fragmentation {
-            OuterFragmentation::CopyDontFragment => packet.head.dont_fragment,
-            OuterFragmentation::SetDontFragment => true,
-            OuterFragmentation::ClearDontFragment => false,
-        };
+    packet.sequence = numbering.next(inner).ok_or(DropReason::SaExpired)?;
+    (packet.sa, packet.esp_at, packet.is_ipv6) = (level.sa, level.esp_at, level.is_ipv6);
     let esp_octets = inner + pad + esp::TRAILER_OCTETS + ICV_OCTETS + TEXT_AT;
     headers[NUMBER_AT..][..4].copy_from_slice(&(packet.sequence as u32).to_be_bytes());
     if level.is_ipv6 {
         fill_in_ipv6(headers, packet.head, esp_octets);
+    } else if level.in_udp {
+        let octets = (esp_octets + udp::HEADER_OCTETS) as u16;
+        headers[ESP_AT - 4..][..2].copy_from_slice(&octets.to_be_bytes());
+        const END: usize = ESP_AT - udp::HEADER_OCTETS;
+        fill_in_ipv4::<END>(headers, level.sum, packet.head, esp_octets, ipv4_id);
     } else {
-        core.ipv4_id = core.ipv4_id.wrapping_add(1);
-        if level.in_udp {
-            let octets = (esp_octets + udp::HEADER_OCTETS) as u16;
-            headers[ESP_AT - 4..][..2].copy_from_slice(&octets.to_be_bytes());
-            fill_in_ipv4::<{ ESP_AT - udp::HEADER_OCTETS }>(
-                headers,
-                level.sum,
-                packet.head,
-                esp_octets,
-                core.ipv4_id,
-            );
-        } else {
-            fill_in_ipv4::<ESP_AT>(headers, level.sum, packet.head, esp_octets, core.ipv4_id);
-        }
+        fill_in_ipv4::<ESP_AT>(headers, level.sum, packet.head, esp_octets, ipv4_id);
     }
-    if let Some(limit) = limit {
-        encap::report_limit(core, packet.sa, limit);
-    }
-    if sequence.is_some() { Ok(()) } else { Err(DropReason::SaExpired) }
+    Ok(())
 }
 
 /// Where ESP begins in headers made ready: they end where the text begins.
@@ -244,44 +350,22 @@ fn fill_in_ipv6(headers: &mut [u8; HEADERS_OCTETS], head: Head, esp_octets: usiz
 }
 
 /// The AEAD over all packets that have such a level. Returns how many they were.
-fn seal(core: &mut Core, packets: &mut [Packet], level: u8) -> usize {
+fn seal(core: &mut Core, batch: &mut Batch<'_>, level: u8) -> usize {
     let mut jobs = SealJob::recycle(std::mem::take(&mut core.fast.seal_jobs));
-    for packet in packets.iter_mut().filter(|packet| packet.levels > level) {
-        let sealer = core.sad.sealer(packet.sa).expect("wrap has taken a number of it in this batch");
+    let mut last: Option<(SaIndex, &Sealer)> = None;
+    for (frame, packet) in batch.iter_mut().filter(|(_, packet)| packet.levels > level) {
+        let sealer = match last {
+            Some((sa, sealer)) if sa == packet.sa => sealer,
+            _ => core.sad.sealer(packet.sa).expect("wrap has taken a number of it in this batch"),
+        };
+        last = Some((packet.sa, sealer));
         let esn_high = sealer.esn.then_some((packet.sequence >> 32) as u32);
         let at = usize::from(packet.esp_at);
-        jobs.push(SealJob::new(&sealer.key, packet.sequence, esn_high, &mut packet.frame.bytes_mut()[at..]));
+        jobs.push(SealJob::new(&sealer.key, packet.sequence, esn_high, &mut frame.bytes_mut()[at..]));
     }
     warren_aead::seal(&mut jobs);
     let sealed = jobs.len();
     core.counters.add(Tally::Sealed, sealed);
     core.fast.seal_jobs = SealJob::recycle(jobs);
     sealed
-}
-
-/// Into the queues of the ports, in the order in which they came.
-fn send(core: &mut Core, packets: &mut Vec<Packet>) {
-    if core.accounts.is_sampled() {
-        for packet in packets.iter() {
-            core.accounts.levels(packet.level.into(), packet.depth.into(), 1);
-        }
-    }
-    for mut packet in packets.drain(..) {
-        let addressed = match packet.plan {
-            Plan::Clear(egress) => core
-                .fast
-                .egresses
-                .get(egress)
-                .is_some_and(|egress| packet.frame.prepend(&egress.header, egress.octets)),
-            // Its outermost level has the link header.
-            _ => true,
-        };
-        match core.berths.get_mut(usize::from(packet.berth)) {
-            Some(berth) if addressed && berth.queue.len() < TRANSMIT_QUEUE_MAX => {
-                berth.queue.push(packet.frame);
-            }
-            Some(_) if addressed => core.discard_frame(packet.frame, DropReason::TransmitFull),
-            _ => core.discard_frame(packet.frame, DropReason::NoRoom),
-        }
-    }
 }

@@ -1,26 +1,28 @@
 //! A packet on the fast path: what one look at its headers has told.
 
 use super::flows::{Door, FlowKey, Place};
-use super::plan::Plan;
 use crate::drop_reason::DropReason;
 use crate::packet::{Summary, esp, ethernet, ipv4, protocol, udp};
 use crate::sad::SaIndex;
 use crate::slot::{Origin, Slot};
+use warren_aead::Verdict;
 use warren_policy::RuleId;
 use warren_port::{Frame, Link};
 use warren_seam::{MacAddress, Side};
 
-/// A whole IPv4 packet without options, at the front of its frame.
+/// What is known of the packet of one frame: one cache line, written in place.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
 pub(super) struct Packet {
-    pub(super) frame: Frame,
     pub(super) key: FlowKey,
     /// Its sequence number in the SA at work on it.
     pub(super) sequence: u64,
-    pub(super) plan: Plan,
     /// Where its flow is kept.
     pub(super) place: Place,
     /// The rule of the SA that it has just come out of.
     pub(super) rule: RuleId,
+    /// The rule that protects it.
+    pub(super) by: RuleId,
     /// The SA at work on it, or the last that was.
     pub(super) sa: SaIndex,
     /// The number of the inbound SA that it came out of, among all that ever were; 0 for none.
@@ -28,22 +30,38 @@ pub(super) struct Packet {
     pub(super) head: Head,
     /// The port that it leaves by.
     pub(super) berth: u16,
-    /// Its place in the batch.
-    pub(super) at: u16,
     /// Where ESP begins.
     pub(super) esp_at: u8,
     /// Levels of ESP taken off so far.
     pub(super) depth: u8,
-    /// Levels of ESP put on so far.
-    pub(super) level: u8,
-    /// Levels that there will be.
+    /// Levels of ESP that are put on; none of a packet that does not leave protected.
     pub(super) levels: u8,
     /// The header that was put on last is one of IPv6.
     pub(super) is_ipv6: bool,
-    /// What the SAD says of it, if it may be ESP to us.
-    pub(super) found: Found,
-    /// Why it goes no further.
-    pub(super) failure: Option<DropReason>,
+    pub(super) fate: Fate,
+    /// What the AEAD says of it.
+    pub(super) verdict: Verdict,
+}
+
+const _: () = assert!(size_of::<Packet>() == 64, "a packet is one cache line");
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Not plain: the stages see it as it came from the port.
+    Raw,
+    /// ESP to us, perhaps.
+    Esp,
+    /// Its plan is looked for.
+    Plain,
+    /// It goes into the queue of its port.
+    Leaves,
+    /// The stages see to it as it is now.
+    Detour,
+    /// Opened and accepted, and not a plain packet inside: the stages unwrap it.
+    Opened,
+    /// It ends here.
+    Dropped(DropReason),
 }
 
 /// Octets between the beginning of ESP and its text: header, and the IV of every AEAD of RFC 4106 and RFC 7634.
@@ -51,19 +69,8 @@ pub(super) const TEXT_AT: usize = esp::HEADER_OCTETS + 8;
 /// Octets of their ICV.
 pub(super) const ICV_OCTETS: usize = 16;
 
-/// What the SAD says of ESP.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    /// To be opened.
-    Ours,
-    /// No SA of ours: a flow like others.
-    Transit,
-    /// The stages know why not.
-    Doubtful,
-}
-
 /// What stands in an IPv4 header besides the flow.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Head {
     /// Octets of the packet.
     pub(super) octets: u16,
@@ -75,37 +82,47 @@ pub(super) struct Head {
 }
 
 const TYPE_IPV4: [u8; 2] = ethernet::IPV4.to_be_bytes();
-const DONT_FRAGMENT: u8 = 0x40;
-/// More fragments, and the upper part of the offset.
-const FRAGMENT: u8 = 0x3f;
+const DONT_FRAGMENT: u16 = 0x4000;
+/// More fragments, and the offset.
+const FRAGMENT: u16 = 0x3fff;
+/// Where ports end behind an IPv4 header without options.
+const PORTS_END: usize = ipv4::HEADER_OCTETS + 4;
 const SYN: u8 = 0x02;
 /// Where the flags of TCP stand behind an IPv4 header without options.
 const TCP_FLAGS_AT: usize = ipv4::HEADER_OCTETS + 13;
 
 impl Packet {
-    /// A packet that has just been read, at this place in its batch.
+    /// Of a frame that nobody has looked at.
+    pub(super) const RAW: Self = Self {
+        key: FlowKey::NONE,
+        sequence: 0,
+        place: Place::NONE,
+        rule: RuleId(0),
+        by: RuleId(0),
+        sa: 0,
+        came_by: 0,
+        head: Head { octets: 0, traffic_class: 0, ttl: 0, dont_fragment: false, is_syn: false },
+        berth: 0,
+        esp_at: 0,
+        depth: 0,
+        levels: 0,
+        is_ipv6: false,
+        fate: Fate::Raw,
+        verdict: Verdict::Unopened,
+    };
+
+    /// What a look at its headers has told.
     #[inline]
-    pub(super) fn new(frame: Frame, at: u16, key: FlowKey, head: Head, place: Place) -> Self {
-        Self {
-            frame,
-            key,
-            sequence: 0,
-            plan: Plan::Slow,
-            place,
-            rule: RuleId(0),
-            sa: 0,
-            came_by: 0,
-            head,
-            berth: 0,
-            at,
-            esp_at: 0,
-            depth: 0,
-            level: 0,
-            levels: 0,
-            is_ipv6: false,
-            found: Found::Transit,
-            failure: None,
-        }
+    pub(super) fn begin(&mut self, key: FlowKey, head: Head) {
+        (self.key, self.head) = (key, head);
+        (self.rule, self.came_by) = (RuleId(0), 0);
+        (self.depth, self.is_ipv6) = (0, false);
+    }
+
+    /// It ends here, and no level is put on any more.
+    #[cold]
+    pub(super) fn drop_for(&mut self, reason: DropReason) {
+        (self.levels, self.fate) = (0, Fate::Dropped(reason));
     }
 
     /// Where it came from, in a batch that did from there.
@@ -117,42 +134,39 @@ impl Packet {
         }
     }
 
-    /// Where its ESP header begins if it is one, and SPI and sequence number there. In UDP, what begins with zeros is IKE
-    /// (RFC 3948 §2.2).
-    #[inline]
-    pub(super) fn esp_header(&self) -> Option<(usize, u32, u32)> {
-        let at = match self.key.protocol() {
-            protocol::ESP => ipv4::HEADER_OCTETS,
-            _ => ipv4::HEADER_OCTETS + udp::HEADER_OCTETS,
-        };
-        let packet = self.frame.bytes();
-        let header = packet.get(at..)?.first_chunk::<{ esp::HEADER_OCTETS }>()?;
-        let header = u64::from_be_bytes(*header);
-        let (spi, low) = ((header >> 32) as u32, header as u32);
-        if self.key.protocol() == protocol::UDP {
-            // Octets behind the datagram would be taken for the ICV.
-            let datagram =
-                u16::from_be_bytes([packet[ipv4::HEADER_OCTETS + 4], packet[ipv4::HEADER_OCTETS + 5]]);
-            if usize::from(datagram) + ipv4::HEADER_OCTETS != packet.len() || spi == 0 {
-                return None;
-            }
-        }
-        Some((at, spi, low))
-    }
-
     /// The same packet for the stages.
-    pub(super) fn into_slot(self, batch: Origin) -> Result<Slot, (Frame, DropReason)> {
-        let origin = self.origin(batch);
-        match Summary::of(self.frame.bytes()) {
+    pub(super) fn into_slot(self, frame: Frame, batch: Origin) -> Result<Slot, (Frame, DropReason)> {
+        match Summary::of(frame.bytes()) {
             Ok(summary) => {
-                let mut slot = Slot::new(self.frame, summary, origin);
+                let mut slot = Slot::new(frame, summary, self.origin(batch));
                 (slot.depth, slot.rule, slot.sa) = (self.depth, self.rule, self.sa);
                 (slot.sequence, slot.esp_at) = (self.sequence, self.esp_at.into());
                 Ok(slot)
             }
-            Err(malformed) => Err((self.frame, malformed.into())),
+            Err(malformed) => Err((frame, malformed.into())),
         }
     }
+}
+
+/// Where ESP begins in such a packet if it is some, and SPI and sequence number there. In UDP, what begins with zeros is IKE
+/// (RFC 3948 §2.2).
+#[inline]
+pub(super) fn esp_header(packet: &[u8], protocol: u8) -> Option<(u8, u32, u32)> {
+    let at = match protocol {
+        protocol::ESP => ipv4::HEADER_OCTETS,
+        _ => ipv4::HEADER_OCTETS + udp::HEADER_OCTETS,
+    };
+    let header = packet.get(at..)?.first_chunk::<{ esp::HEADER_OCTETS }>()?;
+    let header = u64::from_be_bytes(*header);
+    let (spi, low) = ((header >> 32) as u32, header as u32);
+    if protocol == protocol::UDP {
+        // Octets behind the datagram would be taken for the ICV.
+        let datagram = u16::from_be_bytes([packet[ipv4::HEADER_OCTETS + 4], packet[ipv4::HEADER_OCTETS + 5]]);
+        if usize::from(datagram) + ipv4::HEADER_OCTETS != packet.len() || spi == 0 {
+            return None;
+        }
+    }
+    Some((at as u8, spi, low))
 }
 
 /// Octets of the link header.
@@ -189,53 +203,48 @@ pub(super) fn flow_of(frame: &Frame, link: Link, origin: Origin) -> Option<FlowK
 }
 
 /// Reads a whole IPv4 packet without options at the front of `octets`; `None` for everything else, right or wrong.
-#[inline]
+#[inline(always)]
 pub(super) fn read(octets: &[u8], door: Door) -> Option<(FlowKey, Head)> {
     let header = octets.first_chunk::<{ ipv4::HEADER_OCTETS }>()?;
-    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    let is_whole = (header[6] & FRAGMENT) | header[7] == 0;
-    if header[0] != 0x45
-        || !is_whole
-        || total < ipv4::HEADER_OCTETS
-        || total > octets.len()
-        || !is_intact(header)
-    {
+    let total = u16::from_be_bytes([header[2], header[3]]);
+    let fragment = u16::from_be_bytes([header[6], header[7]]);
+    let protocol = header[9];
+    let (has_ports, least) = match protocol {
+        protocol::TCP | protocol::UDP | protocol::DCCP | protocol::SCTP | protocol::UDP_LITE => {
+            (true, PORTS_END)
+        }
+        _ => (false, ipv4::HEADER_OCTETS),
+    };
+    let is_plain = header[0] == 0x45
+        && fragment & FRAGMENT == 0
+        && usize::from(total) >= least
+        && usize::from(total) <= octets.len()
+        && is_intact(header);
+    if !is_plain {
         return None;
     }
-    let protocol = header[9];
-    let mut is_syn = false;
-    let ports = match protocol {
-        protocol::TCP | protocol::UDP | protocol::DCCP | protocol::SCTP | protocol::UDP_LITE => {
-            if total < ipv4::HEADER_OCTETS + 4 {
-                return None;
-            }
-            let ports = octets.get(ipv4::HEADER_OCTETS..)?.first_chunk::<4>()?;
-            if protocol == protocol::TCP {
-                is_syn = octets[..total].get(TCP_FLAGS_AT).is_some_and(|flags| flags & SYN != 0);
-            }
-            Some(u32::from_be_bytes(*ports))
-        }
-        _ => None,
-    };
     let addresses = u64::from_be_bytes(*header.last_chunk()?);
+    let ports = octets.get(ipv4::HEADER_OCTETS..PORTS_END).and_then(|ports| ports.first_chunk());
+    let ports = ports.filter(|_| has_ports).map(|ports| u32::from_be_bytes(*ports));
+    let is_syn = protocol == protocol::TCP
+        && octets[..usize::from(total)].get(TCP_FLAGS_AT).is_some_and(|flags| flags & SYN != 0);
     let head = Head {
-        octets: total as u16,
+        octets: total,
         traffic_class: header[1],
         ttl: header[8],
-        dont_fragment: header[6] & DONT_FRAGMENT != 0,
+        dont_fragment: fragment & DONT_FRAGMENT != 0,
         is_syn,
     };
     Some((FlowKey::new(addresses, ports, protocol, door), head))
 }
 
-/// Whether the sum of a header is right (RFC 1071): added up in words of four octets, whose order does not matter.
-#[inline]
+/// Whether the sum of a header is right (RFC 1071): added up in words of four octets, whose order does not matter, and
+/// folded by adding a number to itself turned by half, which leaves the sum of both halves and its carry in the upper one.
+#[inline(always)]
 fn is_intact(header: &[u8; ipv4::HEADER_OCTETS]) -> bool {
     let sum: u64 = header.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    sum == 0xffff || (sum & 0xffff) + (sum >> 16) == 0xffff
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    sum.wrapping_add(sum.rotate_left(16)) >> 16 == 0xffff
 }
 
 #[cfg(test)]

@@ -23,8 +23,6 @@ pub(super) struct EgressIndex(pub(super) u32);
 pub(super) enum Plan {
     /// The stages decide about each of them.
     Slow,
-    /// It came out of an SA that may not carry it: a packet's, never a flow's.
-    Refused,
     /// They go on in clear.
     Clear(EgressIndex),
     /// They are protected as this rule says.
@@ -32,7 +30,7 @@ pub(super) enum Plan {
 }
 
 /// A flow's plan in one word, so that a flow is half a cache line: what it is in the upper two bits, which one in the others.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct PackedPlan(u32);
 
 const KIND: u32 = 30;
@@ -43,9 +41,12 @@ const _: () = assert!(RULE_IDS_MAX <= NUMBER as usize, "the number of a rule fit
 const _: () = assert!(FAST_EGRESSES_MAX <= NUMBER as usize, "the number of a way out fits");
 
 impl PackedPlan {
+    /// The stages decide.
+    pub(super) const SLOW: Self = Self::of(Plan::Slow);
+
     pub(super) const fn of(plan: Plan) -> Self {
         Self(match plan {
-            Plan::Slow | Plan::Refused => 0,
+            Plan::Slow => 0,
             Plan::Clear(EgressIndex(number)) => CLEAR << KIND | number,
             // A passage's number is beyond every rule's, and no verdict names it.
             Plan::Protect(RuleId(number)) if number > NUMBER => 0,

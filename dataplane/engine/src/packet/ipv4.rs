@@ -151,10 +151,13 @@ pub fn refresh_checksum(header: &mut [u8]) {
 /// Takes one off the time to live of a checked packet.
 #[inline]
 pub fn decrement_ttl(packet: &mut [u8]) {
-    let old = read_u16(packet, 8);
-    packet[8] = packet[8].saturating_sub(1);
-    let sum = update(read_u16(packet, 10), old, read_u16(packet, 8));
-    write_u16(packet, 10, sum);
+    let Some(header) = packet.first_chunk_mut::<HEADER_OCTETS>() else { return };
+    let taken = u8::from(header[8] > 0);
+    header[8] -= taken;
+    // RFC 1624 eqn. 3 for a word that is less by so much: of two words one carry comes, and no more.
+    let sum = u32::from(!u16::from_be_bytes([header[10], header[11]])) + 0xFFFF - (u32::from(taken) << 8);
+    let sum = !((sum & 0xFFFF) + (sum >> 16)) as u16;
+    [header[10], header[11]] = sum.to_be_bytes();
 }
 
 /// Replaces the ECN field of a checked packet.

@@ -1,6 +1,7 @@
 //! Integrity check and decryption of a whole lane, then the second look at the replay window.
 
 use crate::core::Core;
+use crate::counters::Tally;
 use crate::drop_reason::DropReason;
 use crate::sad::{Limit, SaIndex};
 use crate::slot::Slot;
@@ -45,16 +46,20 @@ pub(crate) fn proven(core: &Core, index: SaIndex, verdict: Verdict) -> Result<()
 /// Moves the windows. Every tag in the lane has verified; two copies of a packet in one batch both passed `check`,
 /// so this step decides again.
 pub(crate) fn accept(core: &mut Core, lane: &mut Vec<Slot>) {
+    let mut opened = 0;
     for slot in lane.iter_mut() {
         let tuple = &slot.summary.tuple;
         let from = || SocketAddr::new(tuple.source, tuple.source_port.unwrap_or(0));
         let esp_octets = slot.frame.len() - usize::from(slot.esp_at);
         slot.failure = accept_number(core, slot.sa, slot.sequence, esp_octets, from).err();
+        opened += usize::from(slot.failure.is_none());
     }
+    core.counters.add(Tally::Opened, opened);
     core.sweep(lane);
 }
 
-/// Moves the window of an SA for an authentic packet of so many octets from there, and reports what has to be reported.
+/// Moves the window of an SA for an authentic packet of so many octets from there, and reports what has to be reported. The
+/// caller counts what was opened.
 #[inline]
 pub(crate) fn accept_number(
     core: &mut Core,
@@ -76,9 +81,8 @@ pub(crate) fn accept_number(
         return Err(DropReason::Replayed);
     }
     let payload = esp_octets - sa.shape.transform.overhead_octets();
-    opener.usage.add(payload);
-    opener.usage.meter.pass(payload, opener.window.highest(), stamp);
-    let limit = opener.usage.due(false, false);
+    let limit = opener.usage.add(payload);
+    opener.usage.meter.pass(1, payload, opener.window.highest(), stamp);
     let first = !std::mem::replace(&mut opener.first_reported, true);
     // Only the newest packet says where the peer is: an old one that was held back on the way must not.
     let moved =
@@ -86,7 +90,6 @@ pub(crate) fn accept_number(
     if moved {
         opener.seen = from();
     }
-    core.counters.add(crate::counters::Tally::Opened, 1);
     if first || moved || limit.is_some() {
         report(core, index, id, first, moved.then(from), limit);
     }
