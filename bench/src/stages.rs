@@ -8,6 +8,7 @@ use warren_engine::limits::BATCH_MAX;
 use crate::report::Report;
 use crate::rounds::Rounds;
 use crate::rows::{Direction, Row, Size};
+use crate::track::limits::SAS_MAX;
 use crate::track::path::Path;
 use crate::track::site::Site;
 
@@ -20,6 +21,9 @@ pub(crate) struct Arguments {
     /// Levels of ESP; 1 unless said otherwise.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
     levels: Option<u8>,
+    /// SA pairs that take turns; 1 unless said otherwise.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(SAS_MAX)))]
+    sas: Option<u32>,
     /// Every packet goes through all stages.
     #[arg(long)]
     without_fast_path: bool,
@@ -46,7 +50,8 @@ const CYCLES_THAT_MATTER: f64 = 3.0;
 pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<(), String> {
     let usual = [Size::Octets(64), Size::Octets(1420)];
     let sizes = if arguments.sizes.is_empty() { &usual[..] } else { &arguments.sizes };
-    let site = Site { levels: arguments.levels.unwrap_or(1), ..Site::PLAIN };
+    let (levels, sas) = (arguments.levels.unwrap_or(1), arguments.sas.unwrap_or(1));
+    let site = Site { levels, sas, ..Site::PLAIN };
     let settings = Settings { fast_path: !arguments.without_fast_path, ..Settings::default() };
     let rounds = if arguments.quick { 50 } else { 400 };
     for dir in [Direction::Encrypt, Direction::Decrypt] {
@@ -66,7 +71,8 @@ fn each_stage(
 ) -> Result<(), String> {
     let settings = Settings { sample_every: 1, ..settings.clone() };
     let mut path = Path::with(site, dir, size, &settings)?;
-    path.prove(PROOF_PACKETS)?;
+    let proof = PROOF_PACKETS.max(path.flows().into());
+    path.prove(proof)?;
     let mut figures: Vec<(Stage, Rounds)> =
         Stage::ALL.iter().map(|&stage| (stage, Rounds::default())).collect();
     for _ in 0..rounds {
@@ -80,7 +86,7 @@ fn each_stage(
             figures.push(spent(*stage, &before, &after) as f64 / (SHORT_TURNS * BATCH_MAX) as f64);
         }
     }
-    path.prove(PROOF_PACKETS)?;
+    path.prove(proof)?;
     let whole: f64 = figures.iter().map(|(_, figures)| figures.median()).sum();
     for (stage, figures) in figures.iter().filter(|(_, figures)| figures.median() > SHARE_MIN * whole) {
         let row = Row::of_cycles("stages", figures);
@@ -92,6 +98,7 @@ fn each_stage(
             size: Some(size),
             alg: Some(site.transform.to_string()),
             levels: Some(site.levels),
+            sas: (site.sas > 1).then_some(site.sas),
             ..row
         })?;
     }

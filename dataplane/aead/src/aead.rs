@@ -23,7 +23,7 @@ type Aes192Gcm = AesGcm<Aes192, aes_gcm::aead::consts::U12>;
 /// neither, which is one reason why it is not the default.
 pub(crate) enum Aead {
     Kernel(Kernel),
-    AwsLc(aws_lc::LessSafeKey),
+    AwsLc(Box<aws_lc::LessSafeKey>),
     Ring(Box<ring_aead::LessSafeKey>),
     Aes128(Box<Aes128Gcm>),
     Aes192(Box<Aes192Gcm>),
@@ -89,7 +89,7 @@ fn aws_lc_key(transform: Transform, key: &[u8]) -> Option<Aead> {
         Transform::AesCbcHmac(..) => return None,
     };
     let key = aws_lc::UnboundKey::new(algorithm, key).ok()?;
-    Some(Aead::AwsLc(aws_lc::LessSafeKey::new(key)))
+    Some(Aead::AwsLc(Box::new(aws_lc::LessSafeKey::new(key))))
 }
 
 fn aws_lc_seal(key: &aws_lc::LessSafeKey, nonce: &Nonce, aad: &[u8], text: &mut [u8]) -> Option<Tag> {

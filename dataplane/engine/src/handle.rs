@@ -351,8 +351,7 @@ impl Handle {
                 sa.window_packets.min(warren_seam::limits::WINDOW_PACKETS_MAX),
                 sa.sequence,
             ),
-            esn: sa.esn,
-            usage: Usage::new(sa.volume, meter),
+            usage: Usage::new(sa.volume, sa.esn, meter),
             selector: sa.selector,
             key,
             seen: peer_address(&shape),
@@ -380,9 +379,7 @@ impl Handle {
         self.meters.insert(sa.id, Arc::clone(&meter));
         let mut sealer = Some(Box::new(Sealer {
             sequence: sa.sequence,
-            calm_sequence: 0,
-            esn: sa.esn,
-            usage: Usage::new(sa.volume, meter),
+            usage: Usage::new(sa.volume, sa.esn, meter),
             selector: sa.selector,
             key,
         }));

@@ -10,6 +10,8 @@ pub const LANE_MAX: usize = 4 * BATCH_MAX;
 /// IPv6 extension headers walked in one packet. Hop-by-hop, destination, routing, fragment, destination again and
 /// authentication are all RFC 8200 §4.1 knows; two more for the curious.
 pub const EXTENSIONS_MAX: usize = 8;
+/// More octets than any packet has: its length is 16 bits, and 40 more of a header for IPv6.
+pub const PAYLOAD_OCTETS_END: u64 = 1 << 17;
 /// Levels of ESP taken off one packet (REQUIREMENTS F-27).
 pub const STACK_DEPTH_MAX: usize = warren_policy::limits::STACK_DEPTH_MAX;
 /// Frames that wait for a neighbour's Ethernet address: a few flows' first packets, not a buffer for a scan.

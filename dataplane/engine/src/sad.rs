@@ -5,12 +5,13 @@
 
 use crate::fast_path::{Door, FlowKey};
 use crate::fib::Fib;
-use crate::limits::NAT_TRAVERSAL_PORT;
+use crate::limits::{NAT_TRAVERSAL_PORT, PAYLOAD_OCTETS_END};
 use crate::meter::Meter;
 use crate::mtu::Shape;
 use crate::packet::{Summary, isakmp};
 use crate::replay::ReplayWindow;
 use hashbrown::HashMap;
+use std::mem::offset_of;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use warren_aead::{OpeningKey, SealingKey};
@@ -23,6 +24,7 @@ pub(crate) type SaIndex = u32;
 pub(crate) type WorkerIndex = u16;
 
 /// An SA that protects what comes to us.
+#[repr(align(64))]
 pub(crate) struct Inbound {
     /// What the outer header of its packets looks like, where the fast path may open them.
     pub(crate) plain: Option<FlowKey>,
@@ -46,22 +48,21 @@ pub(crate) struct Inbound {
     pub(crate) opener: Option<Box<Opener>>,
 }
 
-/// What the owner of an inbound SA works with.
+/// What the owner of an inbound SA works with: what each packet needs in two cache lines.
+#[repr(C, align(64))]
 pub(crate) struct Opener {
-    /// The window of numbers seen.
-    pub(crate) window: ReplayWindow,
-    /// 64-bit sequence numbers.
-    pub(crate) esn: bool,
-    /// What it has done, and what it may still do.
-    pub(crate) usage: Usage,
-    /// What may come out of it.
-    pub(crate) selector: Selector,
     /// The key, expanded.
     pub(crate) key: OpeningKey,
-    /// Where the last report said that the peer is.
-    pub(crate) seen: SocketAddr,
+    /// The window of numbers seen.
+    pub(crate) window: ReplayWindow,
+    /// What it has done, and what it may still do.
+    pub(crate) usage: Usage,
     /// The first authentic packet has been reported.
     pub(crate) first_reported: bool,
+    /// Where the last report said that the peer is.
+    pub(crate) seen: SocketAddr,
+    /// What may come out of it.
+    pub(crate) selector: Selector,
 }
 
 /// An SA that protects what we send.
@@ -84,32 +85,38 @@ pub(crate) struct Outbound {
     pub(crate) sealer: Option<Box<Sealer>>,
 }
 
-/// What the owner of an outbound SA works with.
+/// What the owner of an outbound SA works with: what each packet needs in one cache line.
+#[repr(C, align(64))]
 pub(crate) struct Sealer {
+    /// The key, expanded.
+    pub(crate) key: SealingKey,
     /// Last sequence number used.
     pub(crate) sequence: u64,
-    /// Below this one there is nothing to report. 0 is right at any time: then the limits are looked at.
-    pub(crate) calm_sequence: u64,
-    /// 64-bit sequence numbers.
-    pub(crate) esn: bool,
     /// What it has done, and what it may still do.
     pub(crate) usage: Usage,
     /// What may go into it.
     pub(crate) selector: Selector,
-    /// The key, expanded.
-    pub(crate) key: SealingKey,
 }
 
+const _: () = assert!(
+    offset_of!(Sealer, usage) + offset_of!(Usage, volume) == 64,
+    "a packet needs one line of the SA it goes into"
+);
+const _: () = assert!(offset_of!(Opener, usage) == 64, "a packet needs two lines of the SA it comes out of");
+
 /// What an SA has protected, and its limits.
+#[repr(C)]
 pub(crate) struct Usage {
     octets: u64,
-    /// Below so many there is nothing to report, whatever else there is to be looked at then.
-    calm_octets: u64,
-    volume: Volume,
-    soft_reported: bool,
-    hard_reported: bool,
     /// What the rest of the world can see of it.
     pub(crate) meter: Arc<Meter>,
+    /// Packets that bring it to no limit, however large they are. 0 is right at any time: then the limits are looked at.
+    calm: u32,
+    /// 64-bit sequence numbers.
+    pub(crate) esn: bool,
+    soft_reported: bool,
+    hard_reported: bool,
+    volume: Volume,
 }
 
 /// A limit that has to be reported.
@@ -124,14 +131,15 @@ pub(crate) enum Limit {
 impl Usage {
     /// Nothing used yet.
     #[must_use]
-    pub(crate) fn new(volume: Volume, meter: Arc<Meter>) -> Self {
-        Self { octets: 0, calm_octets: 0, volume, soft_reported: false, hard_reported: false, meter }
+    pub(crate) fn new(volume: Volume, esn: bool, meter: Arc<Meter>) -> Self {
+        Self { octets: 0, meter, calm: 0, esn, soft_reported: false, hard_reported: false, volume }
     }
 
     /// Whether the volume is used up.
+    #[inline]
     #[must_use]
     pub(crate) const fn is_exhausted(&self) -> bool {
-        self.octets >= self.volume.hard_octets
+        self.calm == 0 && self.octets >= self.volume.hard_octets
     }
 
     /// Takes note of a packet's payload. What has to be reported now, each once; an event that is lost is asked for again by
@@ -139,19 +147,26 @@ impl Usage {
     #[inline]
     pub(crate) fn add(&mut self, octets: usize) -> Option<Limit> {
         self.octets = self.octets.saturating_add(octets as u64);
-        if self.octets < self.calm_octets { None } else { self.look(false, false) }
+        if self.calm > 0 {
+            self.calm -= 1;
+            return None;
+        }
+        self.look(false, false, u64::MAX)
     }
 
-    /// The same where a limit is near, or of the caller's own: `soft` and `hard`.
+    /// The same where a limit may be near: `soft` and `hard` say that the caller's own is reached, and until the next of those
+    /// so many packets may come.
     #[cold]
-    fn look(&mut self, soft: bool, hard: bool) -> Option<Limit> {
+    fn look(&mut self, soft: bool, hard: bool, packets: u64) -> Option<Limit> {
         let limit = self.due(soft, hard);
         let Volume { soft_octets, hard_octets } = self.volume;
-        self.calm_octets = match (self.hard_reported, self.soft_reported) {
+        let next = match (self.hard_reported, self.soft_reported) {
             (true, _) => 0,
             (_, true) => hard_octets,
             _ => soft_octets.min(hard_octets),
         };
+        let of_volume = next.saturating_sub(self.octets).saturating_sub(1) / PAYLOAD_OCTETS_END;
+        self.calm = u32::try_from(of_volume.min(packets)).unwrap_or(u32::MAX);
         limit
     }
 
@@ -175,7 +190,7 @@ impl Usage {
             Limit::Soft => self.soft_reported = false,
             Limit::Hard => self.hard_reported = false,
         }
-        self.calm_octets = 0;
+        self.calm = 0;
     }
 }
 
@@ -210,20 +225,20 @@ impl Sealer {
     /// The last number this SA may use: it must never wrap (RFC 4303 §3.3.3, REQUIREMENTS F-17).
     #[must_use]
     pub(crate) const fn sequence_max(&self) -> u64 {
-        if self.esn { u64::MAX } else { u32::MAX as u64 }
+        if self.usage.esn { u64::MAX } else { u32::MAX as u64 }
     }
 
     /// The next number, for a packet with so many octets inside: none ever twice, and `None` when there is none left. And what
     /// has to be reported of the SA now. The caller tells the meter.
     #[inline]
     pub(crate) fn number(&mut self, octets: usize) -> (Option<u64>, Option<Limit>) {
-        let (sequence, sum) =
-            (self.sequence.saturating_add(1), self.usage.octets.saturating_add(octets as u64));
-        if sequence < self.calm_sequence && sum < self.usage.calm_octets {
-            (self.sequence, self.usage.octets) = (sequence, sum);
-            return (Some(sequence), None);
+        if self.usage.calm == 0 {
+            return self.number_near_a_limit(octets);
         }
-        self.number_near_a_limit(octets)
+        self.usage.calm -= 1;
+        self.usage.octets = self.usage.octets.saturating_add(octets as u64);
+        self.sequence += 1;
+        (Some(self.sequence), None)
     }
 
     #[cold]
@@ -235,12 +250,9 @@ impl Sealer {
             self.sequence += 1;
             Some(self.sequence)
         };
-        let limit = self.usage.look(self.is_soft(), self.is_hard());
-        self.calm_sequence = match self.usage.soft_reported {
-            true => self.sequence_max(),
-            false => self.soft_sequence(),
-        };
-        (sequence, limit)
+        let next = if self.is_soft() { self.sequence_max() } else { self.soft_sequence() };
+        let packets = next.saturating_sub(self.sequence).saturating_sub(1);
+        (sequence, self.usage.look(self.is_soft(), self.is_hard(), packets))
     }
 
     /// Whether three quarters of the numbers are used.

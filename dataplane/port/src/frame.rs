@@ -116,32 +116,32 @@ impl Frame {
         true
     }
 
-    /// Puts the last `before` octets of `head` in front of the packet and the first `behind` octets of `tail` behind it, as
-    /// [`prepend`](Self::prepend) does. Returns all `H` octets in front of what was the packet, to be filled in; `None`, and
-    /// nothing is changed, when there is not room for all of both arrays.
+    /// Puts the last `before` octets of `head` and room for `G` more in front of the packet, and the first `behind` octets of
+    /// `tail` behind it, as [`prepend`](Self::prepend) does. Returns all `H` octets in front of the gap, to be filled in, as is the
+    /// gap, which nobody has cleared; `None`, and nothing is changed, when there is not room for all of it.
     ///
     /// # Panics
     /// When `before` is more than `H`, or `behind` more than `T`.
     #[inline]
     #[must_use]
-    pub fn enclose<const H: usize, const T: usize>(
+    pub fn enclose<const H: usize, const G: usize, const T: usize>(
         &mut self,
         (head, before): (&[u8; H], usize),
         (tail, behind): (&[u8; T], usize),
     ) -> Option<&mut [u8; H]> {
         assert!(before <= H && behind <= T, "a packet grows by octets that were written");
-        let at = (self.start as usize).checked_sub(H)?;
+        let at = (self.start as usize).checked_sub(H + G)?;
         if self.tailroom() < T {
             return None;
         }
         // SAFETY: the `T` octets behind the packet are inside the chunk, and the chunk is ours alone.
         let room = unsafe { &mut *self.at(self.start + self.len).cast::<[u8; T]>() };
         room.copy_from_slice(tail);
-        // SAFETY: as above; these `H` octets end where the packet begins, so that the two do not overlap.
+        // SAFETY: as above; these `H` octets end in front of where the packet begins, so that the two do not overlap.
         let room = unsafe { &mut *self.at(at as u32).cast::<[u8; H]>() };
         room.copy_from_slice(head);
-        self.start -= before as u32;
-        self.len += (before + behind) as u32;
+        self.start -= (before + G) as u32;
+        self.len += (before + G + behind) as u32;
         Some(room)
     }
 

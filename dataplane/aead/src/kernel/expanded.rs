@@ -20,8 +20,8 @@ pub(super) const BLOCKS_MAX: usize = 96;
 const POWERS: usize = BLOCKS_MAX + 4;
 /// Zeros behind the last power: a vector that begins with it is read whole.
 const BEYOND: usize = 4;
-/// Cache lines of powers that are asked for in advance: those of a packet of 64 octets, and some more.
-const LAST_LINES: usize = 4;
+/// Cache lines of powers that are asked for in advance: the zeros, and those of a packet of 64 octets.
+const LAST_LINES: usize = 3;
 /// Words of the longest key schedule: 14 rounds and the whitening before them.
 const WORDS_MAX: usize = 60;
 /// What the polynomial of GHASH leaves of its top bit, shifted as the hash key is.
@@ -38,8 +38,9 @@ pub(super) const REVERSED: u128 = 0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f;
 pub(super) struct Expanded {
     /// H^100 to H^1, then zeros.
     powers: [u128; POWERS + BEYOND],
-    round_keys: [u128; WORDS_MAX / 4],
+    /// In front of the round keys, so that they and the keys of AES-128 fill whole cache lines.
     rounds: usize,
+    round_keys: [u128; WORDS_MAX / 4],
 }
 
 impl Expanded {
@@ -88,9 +89,16 @@ impl Expanded {
         const LINE: usize = 64 / size_of::<u128>();
         let powers = self.powers.as_chunks::<LINE>().0;
         let last = powers.len().saturating_sub(LAST_LINES);
-        for line in powers[last..].iter().chain(self.round_keys.as_chunks::<LINE>().0) {
+        // The first place of each line: `rounds` takes that of a round key in the first one.
+        let keys = self.round_keys[..=self.rounds].iter().skip(LINE - 1).step_by(LINE);
+        let lines = powers[last..]
+            .iter()
+            .map(|line| &line[0])
+            .chain(std::iter::once(&self.round_keys[0]))
+            .chain(keys);
+        for place in lines {
             // SAFETY: a prefetch never faults, and this address is that of a reference.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast()) };
         }
     }
 

@@ -90,7 +90,7 @@ fn number_of(sa: &Inbound, packet: &Packet, low: u32) -> Option<u64> {
     if sa.carrier != carrier || opener.usage.is_exhausted() {
         return None;
     }
-    let sequence = if opener.esn { opener.window.infer(low) } else { Some(low.into()) };
+    let sequence = if opener.usage.esn { opener.window.infer(low) } else { Some(low.into()) };
     sequence.filter(|&sequence| opener.window.check(sequence))
 }
 
@@ -105,7 +105,7 @@ fn open(core: &mut Core, batch: &mut Batch<'_>) -> usize {
             _ => core.sad.opener(packet.sa).expect("lookup keeps only packets of our own SAs"),
         };
         last = Some((packet.sa, opener));
-        let esn_high = opener.esn.then_some((packet.sequence >> 32) as u32);
+        let esn_high = opener.usage.esn.then_some((packet.sequence >> 32) as u32);
         let at = usize::from(packet.esp_at);
         jobs.push(OpenJob::new(&opener.key, esn_high, &mut frame.bytes_mut()[at..]));
     }

@@ -74,7 +74,7 @@ impl Route {
                 Self {
                     plan,
                     serial: way.serial,
-                    room: way.room as u32,
+                    room: way.room,
                     berth: way.berth,
                     levels: way.levels(),
                     kind: Kind::Protect(rule),
@@ -296,7 +296,7 @@ fn wrap(
     let tail = &TAILS[usize::from(packet.is_ipv6)][pad];
     let headers = (&level.headers, usize::from(level.octets));
     // Before a number is spent on it.
-    let enclosed = frame.enclose(headers, (tail, pad + esp::TRAILER_OCTETS + ICV_OCTETS));
+    let enclosed = frame.enclose::<_, IV_OCTETS, _>(headers, (tail, pad + esp::TRAILER_OCTETS + ICV_OCTETS));
     let headers = enclosed.ok_or(DropReason::NoRoom)?;
     packet.sequence = numbering.next(inner).ok_or(DropReason::SaExpired)?;
     (packet.sa, packet.esp_at, packet.is_ipv6) = (level.sa, level.esp_at, level.is_ipv6);
@@ -315,8 +315,10 @@ fn wrap(
     Ok(())
 }
 
-/// Where ESP begins in headers made ready: they end where the text begins.
-const ESP_AT: usize = HEADERS_OCTETS - TEXT_AT;
+/// Between them and the text.
+const IV_OCTETS: usize = TEXT_AT - esp::HEADER_OCTETS;
+/// Where ESP begins in headers made ready: they end where its IV begins.
+const ESP_AT: usize = HEADERS_OCTETS - esp::HEADER_OCTETS;
 /// Where its sequence number is.
 const NUMBER_AT: usize = ESP_AT + 4;
 
@@ -329,7 +331,7 @@ fn fill_in_ipv4<const END: usize>(
     esp_octets: usize,
     id: u16,
 ) {
-    let total = (HEADERS_OCTETS - TEXT_AT - END + ipv4::HEADER_OCTETS + esp_octets) as u16;
+    let total = (ESP_AT - END + ipv4::HEADER_OCTETS + esp_octets) as u16;
     let flags: u16 = if head.dont_fragment { 0x4000 } else { 0 };
     let sum = sum + u32::from(head.traffic_class) + u32::from(total) + u32::from(id) + u32::from(flags);
     let sum = checksum::of_sum(sum.into());
@@ -359,7 +361,7 @@ fn seal(core: &mut Core, batch: &mut Batch<'_>, level: u8) -> usize {
             _ => core.sad.sealer(packet.sa).expect("wrap has taken a number of it in this batch"),
         };
         last = Some((packet.sa, sealer));
-        let esn_high = sealer.esn.then_some((packet.sequence >> 32) as u32);
+        let esn_high = sealer.usage.esn.then_some((packet.sequence >> 32) as u32);
         let at = usize::from(packet.esp_at);
         jobs.push(SealJob::new(&sealer.key, packet.sequence, esn_high, &mut frame.bytes_mut()[at..]));
     }

@@ -13,24 +13,28 @@ use std::net::IpAddr;
 use warren_policy::FiveTuple;
 use warren_seam::{Encapsulation, SaMode, Spi};
 
-/// Octets of a header made ready: the longest is that of Ethernet, IPv6 and ESP with its IV.
-pub(super) const HEADERS_OCTETS: usize = 80;
+/// Octets of headers made ready, down to the sequence number of ESP: the longest are those of Ethernet, IPv6 and ESP.
+pub(super) const HEADERS_OCTETS: usize = 64;
 
-/// How a rule's packets are protected, or that they need the stages.
+/// How a rule's packets are protected, or that they need the stages: two cache lines.
 #[derive(Default)]
+#[repr(C, align(64))]
 pub(crate) struct Way {
-    state: State,
+    /// The innermost level, which nearly all have alone.
+    first: Level,
     /// Octets of the largest packet that fits.
-    pub(super) room: usize,
+    pub(super) room: u32,
     /// The SA of the first level among all that ever were: whose selector was asked about a flow.
     pub(super) serial: u32,
     /// The port it leaves by.
     pub(super) berth: u16,
-    /// The innermost level, which nearly all have alone.
-    first: Option<Level>,
-    /// Those around it, from the inside out.
-    around: Vec<Level>,
+    state: State,
+    levels: u8,
+    /// The levels around the first, from the inside out.
+    around: Box<[Level]>,
 }
+
+const _: () = assert!(size_of::<Way>() == 128, "a packet needs two lines of its rule");
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -43,10 +47,10 @@ enum State {
     Ready,
 }
 
-/// One level: two cache lines.
-#[repr(align(64))]
+/// One level.
+#[repr(C)]
 pub(super) struct Level {
-    /// What stands in front of the text, at the end of the array.
+    /// What stands in front of the IV, at the end of the array.
     pub(super) headers: [u8; HEADERS_OCTETS],
     /// How much of it.
     pub(super) octets: u8,
@@ -58,6 +62,13 @@ pub(super) struct Level {
     /// Sum of the words of an IPv4 header that are the same for all packets.
     pub(super) sum: u32,
     pub(super) sa: SaIndex,
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        let headers = [0; HEADERS_OCTETS];
+        Self { headers, octets: 0, esp_at: 0, is_ipv6: false, in_udp: false, sum: 0, sa: 0 }
+    }
 }
 
 impl Way {
@@ -81,14 +92,15 @@ impl Way {
     /// How many levels it has.
     #[inline]
     pub(super) fn levels(&self) -> u8 {
-        self.around.len() as u8 + u8::from(self.first.is_some())
+        self.levels
     }
 
     /// One of its levels, from the inside out.
     #[inline]
     pub(super) fn level(&self, at: u8) -> Option<&Level> {
         match at {
-            0 => self.first.as_ref(),
+            _ if at >= self.levels => None,
+            0 => Some(&self.first),
             _ => self.around.get(usize::from(at) - 1),
         }
     }
@@ -96,13 +108,13 @@ impl Way {
     /// Asks for the memory of its SAs.
     #[inline]
     pub(super) fn prefetch(&self, sad: &Sad) {
-        self.first.iter().chain(&self.around).for_each(|level| sad.prefetch_sealer(level.sa));
+        sad.prefetch_sealer(self.first.sa);
+        self.around.iter().for_each(|level| sad.prefetch_sealer(level.sa));
     }
 
     /// Makes it for these SAs, innermost first.
     pub(crate) fn make(&mut self, stack: &[SaIndex], room: usize, sad: &Sad, fib: &Fib, berths: &[Berth]) {
-        self.first = None;
-        self.around.clear();
+        *self = Self::default();
         self.state = match self.try_make(stack, room, sad, fib, berths) {
             Some(()) => State::Ready,
             None => State::Slow,
@@ -123,6 +135,7 @@ impl Way {
         let outermost = sad.outbound(*stack.last()?)?;
         let egress = Egress::towards(outermost.shape.remote, fib, berths)?;
         let mut carried: Option<FiveTuple> = None;
+        let (mut first, mut around) = (None, Vec::new());
         for (at, &index) in stack.iter().enumerate() {
             let sa = sad.outbound(index)?;
             let sealer = sad.sealer(index)?;
@@ -132,14 +145,17 @@ impl Way {
             }
             let link = if at + 1 == stack.len() { egress.link() } else { &[] };
             let level = Level::new(sa, index, link)?;
-            match self.first {
-                None => self.first = Some(level),
-                Some(_) => self.around.push(level),
+            match first {
+                None => first = Some(level),
+                Some(_) => around.push(level),
             }
             carried = Some(sa.shape.leaving());
         }
         self.serial = sad.outbound(*stack.first()?)?.serial;
-        (self.room, self.berth) = (room, egress.berth);
+        (self.room, self.berth) = (u32::try_from(room).unwrap_or(u32::MAX), egress.berth);
+        self.levels = stack.len() as u8;
+        self.first = first?;
+        self.around = around.into();
         Some(())
     }
 }
@@ -168,8 +184,8 @@ impl Level {
         }
         let esp_at = headers.len();
         headers.extend_from_slice(&sa.spi.0.to_be_bytes());
-        // The sequence number, and the IV, which is written when the packet is sealed.
-        headers.resize(esp_at + esp::HEADER_OCTETS + shape.transform.iv_octets(), 0);
+        // The sequence number. The IV behind it is written when the packet is sealed.
+        headers.resize(esp_at + esp::HEADER_OCTETS, 0);
         let mut level = Self {
             headers: [0; HEADERS_OCTETS],
             octets: headers.len() as u8,
@@ -223,6 +239,6 @@ fn push_ip(headers: &mut Vec<u8>, shape: &Shape, spi: Spi) -> Option<()> {
 }
 
 const _: () = assert!(
-    ethernet::HEADER_OCTETS + ipv6::HEADER_OCTETS + esp::HEADER_OCTETS + 8 <= HEADERS_OCTETS,
+    ethernet::HEADER_OCTETS + ipv6::HEADER_OCTETS + esp::HEADER_OCTETS <= HEADERS_OCTETS,
     "the longest header fits"
 );

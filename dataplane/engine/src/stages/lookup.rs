@@ -44,7 +44,7 @@ fn find(core: &Core, slot: &mut Slot) -> Result<Option<WorkerIndex>, DropReason>
         return Err(DropReason::SaExpired);
     }
     let low = esp.sequence_low();
-    let sequence = if opener.esn { opener.window.infer(low) } else { Some(low.into()) };
+    let sequence = if opener.usage.esn { opener.window.infer(low) } else { Some(low.into()) };
     match sequence.filter(|&sequence| opener.window.check(sequence)) {
         Some(sequence) => {
             slot.sequence = sequence;

@@ -14,7 +14,7 @@ pub(crate) fn open(core: &mut Core, lane: &mut Vec<Slot>) {
     let mut jobs = OpenJob::recycle(std::mem::take(&mut core.bench.open_jobs));
     for slot in lane.iter_mut() {
         let opener = core.sad.opener(slot.sa).expect("lookup keeps only packets of our own SAs");
-        let esn_high = opener.esn.then_some((slot.sequence >> 32) as u32);
+        let esn_high = opener.usage.esn.then_some((slot.sequence >> 32) as u32);
         let at = usize::from(slot.esp_at);
         jobs.push(OpenJob::new(&opener.key, esn_high, &mut slot.frame.bytes_mut()[at..]));
     }

@@ -11,7 +11,7 @@ pub(crate) fn seal(core: &mut Core, lane: &mut [Slot]) {
     let mut jobs = SealJob::recycle(std::mem::take(&mut core.bench.seal_jobs));
     for slot in lane.iter_mut() {
         let sealer = core.sad.sealer(slot.sa).expect("bind keeps only packets of our own SAs");
-        let esn_high = sealer.esn.then_some((slot.sequence >> 32) as u32);
+        let esn_high = sealer.usage.esn.then_some((slot.sequence >> 32) as u32);
         let at = usize::from(slot.esp_at);
         jobs.push(SealJob::new(&sealer.key, slot.sequence, esn_high, &mut slot.frame.bytes_mut()[at..]));
     }
