@@ -300,6 +300,14 @@ impl Bindings {
         self.ways.get(rule.0 as usize)
     }
 
+    /// Asks for the memory of what the fast path does for a rule.
+    #[inline]
+    pub(crate) fn prefetch_way(&self, rule: RuleId) {
+        if let Some(way) = self.ways.get(rule.0 as usize) {
+            way.prefetch();
+        }
+    }
+
     /// The same, made again where that is due; `None` when the stages have to do it.
     #[inline]
     pub(crate) fn ready_way(&mut self, rule: RuleId, sad: &Sad, fib: &Fib, berths: &[Berth]) -> Option<&Way> {

@@ -355,6 +355,7 @@ impl Handle {
             selector: sa.selector,
             key,
             seen: peer_address(&shape),
+            packets: 0,
             first_reported: false,
         }));
         let entry = |at: usize| {
@@ -375,7 +376,7 @@ impl Handle {
         let owner: WorkerIndex = self.owner_of_lane(sa.rule, sa.lane).0;
         let (mode, encapsulation) = (sa.mode, sa.encapsulation);
         let shape = Shape { transform, mode, encapsulation, local: sa.local, remote: sa.remote };
-        let meter = Arc::new(Meter::default());
+        let meter = Arc::new(Meter::from(sa.sequence));
         self.meters.insert(sa.id, Arc::clone(&meter));
         let mut sealer = Some(Box::new(Sealer {
             sequence: sa.sequence,

@@ -27,6 +27,8 @@ pub struct Meter {
     sequence: AtomicU64,
     replayed: AtomicU64,
     bad_icv: AtomicU64,
+    /// Packets that were counted before there was any.
+    base: u64,
 }
 
 /// Counters of one SA at one moment.
@@ -47,11 +49,17 @@ pub struct SaCounters {
 }
 
 impl Meter {
-    /// So many packets passed, and what was in them; the highest number so far.
+    /// Of an SA whose packets are counted from there: an outbound one counts by its sequence numbers.
+    #[must_use]
+    pub(crate) fn from(base: u64) -> Self {
+        Self { base, ..Self::default() }
+    }
+
+    /// What has passed, as its owner keeps it. Nothing is read here, so that a packet does not wait for this memory.
     #[inline]
-    pub(crate) fn pass(&self, packets: usize, octets: usize, sequence: u64, stamp: Stamp) {
-        raise(&self.packets, packets as u64);
-        raise(&self.octets, octets as u64);
+    pub(crate) fn publish(&self, packets: u64, octets: u64, sequence: u64, stamp: Stamp) {
+        self.packets.store(packets, Ordering::Relaxed);
+        self.octets.store(octets, Ordering::Relaxed);
         self.last_used.store(stamp.0, Ordering::Relaxed);
         self.sequence.store(sequence, Ordering::Relaxed);
     }
@@ -69,7 +77,7 @@ impl Meter {
     pub fn snapshot(&self) -> SaCounters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         SaCounters {
-            packets: read(&self.packets),
+            packets: read(&self.packets).saturating_sub(self.base),
             octets: read(&self.octets),
             last_used: read(&self.last_used).checked_sub(1).map(Duration::from_nanos),
             sequence: read(&self.sequence),

@@ -6,7 +6,7 @@
 use crate::fast_path::{Door, FlowKey};
 use crate::fib::Fib;
 use crate::limits::{NAT_TRAVERSAL_PORT, PAYLOAD_OCTETS_END};
-use crate::meter::Meter;
+use crate::meter::{Meter, Stamp};
 use crate::mtu::Shape;
 use crate::packet::{Summary, isakmp};
 use crate::replay::ReplayWindow;
@@ -15,6 +15,7 @@ use std::mem::offset_of;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use warren_aead::{OpeningKey, SealingKey};
+use warren_port::prefetch;
 use warren_seam::{Carrier, Encapsulation, RuleId, SaId, SaMode, Selector, Spi, Volume};
 
 /// An index into one of the tables; good for one turn of the worker.
@@ -57,6 +58,8 @@ pub(crate) struct Opener {
     pub(crate) window: ReplayWindow,
     /// What it has done, and what it may still do.
     pub(crate) usage: Usage,
+    /// Packets accepted.
+    pub(crate) packets: u64,
     /// The first authentic packet has been reported.
     pub(crate) first_reported: bool,
     /// Where the last report said that the peer is.
@@ -83,6 +86,21 @@ pub(crate) struct Outbound {
     pub(crate) is_gone: bool,
     /// Keys and state; only its owner has them, and keeps them apart: [`Sad::sealer`].
     pub(crate) sealer: Option<Box<Sealer>>,
+}
+
+impl Opener {
+    /// Tells the rest of the world what it has done.
+    #[inline]
+    pub(crate) fn publish(&self, stamp: Stamp) {
+        self.usage.meter.publish(self.packets, self.usage.octets, self.window.highest(), stamp);
+    }
+
+    /// Asks for its memory, but for its key's.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(self);
+        prefetch(&self.usage);
+    }
 }
 
 /// What the owner of an outbound SA works with: what each packet needs in one cache line.
@@ -222,6 +240,12 @@ impl Inbound {
 }
 
 impl Sealer {
+    /// Tells the rest of the world what it has done.
+    #[inline]
+    pub(crate) fn publish(&self, stamp: Stamp) {
+        self.usage.meter.publish(self.sequence, self.usage.octets, self.sequence, stamp);
+    }
+
     /// The last number this SA may use: it must never wrap (RFC 4303 §3.3.3, REQUIREMENTS F-17).
     #[must_use]
     pub(crate) const fn sequence_max(&self) -> u64 {
@@ -466,12 +490,21 @@ impl Sad {
         self.sealers.get_mut(index as usize)?.as_deref_mut()
     }
 
-    /// Asks for the memory of an outbound SA that will be worked with soon.
+    /// Asks for the memory of an outbound SA that will be worked with soon, but for its key's.
     #[inline]
     pub(crate) fn prefetch_sealer(&self, index: SaIndex) {
-        if let Some(sealer) = self.sealer(index) {
-            sealer.key.prefetch();
+        self.sealer(index).into_iter().for_each(prefetch);
+    }
+
+    /// Finds an inbound SA by what its packets name, and asks for its memory.
+    #[inline]
+    pub(crate) fn sight_inbound(&self, spi: Spi) -> Option<SaIndex> {
+        let index = *self.by_spi.get(&spi)?;
+        if let Some(sa) = self.inbound.get(index as usize) {
+            prefetch(sa);
+            sa.iter().for_each(|sa| prefetch(&sa.id));
         }
+        Some(index)
     }
 
     /// An inbound SA by control's name, to be measured again.

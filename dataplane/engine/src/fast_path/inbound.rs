@@ -1,8 +1,8 @@
 //! ESP to us, level by level: what comes out is another packet to find a plan for, or ESP to us again.
 
-use super::Batch;
 use super::flows::{Door, FlowKey, Place};
 use super::packet::{self, Fate, ICV_OCTETS, Packet, TEXT_AT};
+use super::{Batch, FastPath};
 use crate::accounting::Stage;
 use crate::core::Core;
 use crate::counters::Tally;
@@ -15,7 +15,7 @@ use crate::stages::{decap, open};
 use std::net::SocketAddr;
 use warren_aead::{OpenJob, Verdict};
 use warren_port::Frame;
-use warren_seam::{Carrier, RuleId, Spi};
+use warren_seam::{Carrier, Spi};
 
 /// Takes ESP off everything that is plainly ours. What is still wrapped then is deeper than any stack may be, and the stages
 /// refuse it.
@@ -34,63 +34,96 @@ pub(super) fn run(core: &mut Core, batch: &mut Batch<'_>) {
     }
 }
 
-/// The SA of the last packet, and what such packets have in common: the next is often of the same one.
-struct Sighting<'s> {
-    key: FlowKey,
-    rule: RuleId,
-    spi: u32,
-    found: Option<(SaIndex, &'s Inbound)>,
-}
-
 /// Leaves in the batch as ESP what an SA of ours is made for, and whose number may be new.
 fn lookup(core: &mut Core, batch: &mut Batch<'_>) {
-    let Core { sad, fast, .. } = core;
-    let mut last = Sighting { key: FlowKey::NONE, rule: RuleId(0), spi: 0, found: None };
-    for (frame, packet) in batch.iter_mut().filter(|(_, packet)| packet.fate == Fate::Esp) {
-        let header = packet::esp_header(frame.bytes(), packet.key.protocol());
-        let found = header.and_then(|(at, spi, low)| {
-            if (last.key, last.rule, last.spi) != (packet.key, packet.rule, spi) {
-                let found = sad.find_inbound(Spi(spi)).filter(|(_, sa)| is_outside_of(sa, packet));
+    sight(core, batch);
+    recognise(core, batch);
+    let mut last: Option<(SaIndex, &Inbound)> = None;
+    for packet in batch.packets.iter_mut().filter(|packet| packet.fate == Fate::Esp) {
+        let sa = match last {
+            Some((index, sa)) if index == packet.sa => Some(sa),
+            _ => {
+                let found = core.sad.inbound(packet.sa);
                 found
-                    .and_then(|(_, sa)| sa.opener.as_deref())
+                    .and_then(|sa| sa.opener.as_deref())
                     .into_iter()
                     .for_each(|opener| opener.key.prefetch());
-                last = Sighting { key: packet.key, rule: packet.rule, spi, found };
-            }
-            Some((at, low, last.found?))
-        });
-        packet.fate = match found {
-            Some((at, low, (index, sa))) => match number_of(sa, packet, low) {
-                Some(sequence) => {
-                    (packet.sa, packet.esp_at, packet.sequence) = (index, at, sequence);
-                    Fate::Esp
-                }
-                None => Fate::Detour,
-            },
-            // Not for us: a flow like others.
-            None => {
-                packet.place = fast.flows.locate(&packet.key);
-                Fate::Plain
+                found
             }
         };
+        last = sa.map(|sa| (packet.sa, sa));
+        match sa.and_then(|sa| number_of(sa, packet)) {
+            Some(sequence) => packet.sequence = sequence,
+            None => packet.fate = Fate::Detour,
+        }
     }
 }
 
-/// Whether a packet looks from outside as those of that SA do.
-#[inline]
-fn is_outside_of(sa: &Inbound, packet: &Packet) -> bool {
-    sa.plain.is_some_and(|plain| plain.is_headed_like(&packet.key))
+/// Finds the SA that each packet names, and asks for its memory. What names none is a flow like others.
+fn sight(core: &mut Core, batch: &mut Batch<'_>) {
+    let Core { sad, fast, .. } = core;
+    let mut last = None;
+    for (frame, packet) in batch.iter_mut().filter(|(_, packet)| packet.fate == Fate::Esp) {
+        let header = packet::esp_header(frame.bytes(), packet.key.protocol());
+        let sighted = header.and_then(|(at, spi, low)| {
+            let index = match last {
+                Some((known, index)) if known == spi => index,
+                _ => sad.sight_inbound(Spi(spi))?,
+            };
+            last = Some((spi, index));
+            Some((at, low, index))
+        });
+        match sighted {
+            Some((at, low, index)) => {
+                (packet.esp_at, packet.sequence, packet.sa) = (at, low.into(), index);
+            }
+            None => pass(fast, packet),
+        }
+    }
+}
+
+/// Holds what each packet looks like from outside against what packets of that SA do, and asks for the memory of its state. What
+/// looks otherwise is a flow like others.
+fn recognise(core: &mut Core, batch: &mut Batch<'_>) {
+    let Core { sad, fast, .. } = core;
+    let mut last = None;
+    for packet in batch.packets.iter_mut().filter(|packet| packet.fate == Fate::Esp) {
+        let sighting = (packet.key, packet.sa);
+        if last != Some(sighting) {
+            let sa = sad.inbound(packet.sa);
+            let sa = sa.filter(|sa| sa.plain.is_some_and(|plain| plain.is_headed_like(&packet.key)));
+            let Some(sa) = sa else {
+                // Which SA it came out of is not known any more, and the stages do not need it.
+                if packet.depth == 0 {
+                    pass(fast, packet)
+                } else {
+                    packet.fate = Fate::Detour
+                }
+                continue;
+            };
+            sa.opener.as_deref().into_iter().for_each(Opener::prefetch);
+            last = Some(sighting);
+        }
+    }
+}
+
+/// Not for us: a flow like others.
+fn pass(fast: &FastPath, packet: &mut Packet) {
+    packet.place = fast.flows.locate(&packet.key);
+    packet.fate = Fate::Plain;
 }
 
 /// The whole number of a packet; `None` when the stages have to say why it may not be opened.
 #[inline]
-fn number_of(sa: &Inbound, packet: &Packet, low: u32) -> Option<u64> {
+fn number_of(sa: &Inbound, packet: &Packet) -> Option<u64> {
     let carrier = if packet.depth == 0 { Carrier::Network } else { Carrier::Rule(packet.rule) };
     let opener = sa.opener.as_deref()?;
     if sa.carrier != carrier || opener.usage.is_exhausted() {
         return None;
     }
-    let sequence = if opener.usage.esn { opener.window.infer(low) } else { Some(low.into()) };
+    // What was read of it is its lower half.
+    let low = packet.sequence;
+    let sequence = if opener.usage.esn { opener.window.infer(low as u32) } else { Some(low) };
     sequence.filter(|&sequence| opener.window.check(sequence))
 }
 

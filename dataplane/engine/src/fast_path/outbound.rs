@@ -17,12 +17,12 @@ use crate::slot::Origin;
 use crate::stages::encap;
 use warren_aead::SealJob;
 use warren_port::Frame;
-use warren_seam::RuleId;
 
 /// Decides what becomes of the packets whose headers have been read, and protects those that are to be.
 pub(super) fn run(core: &mut Core, batch: &mut Batch<'_>, origin: Origin) {
     let packets = batch.packets.len();
-    let levels = find(core, batch, origin);
+    find(core, batch, origin);
+    let levels = route(core, batch);
     core.accounts.lap(Stage::FastFind, packets);
     for level in 0..levels {
         number(core, batch, level);
@@ -49,7 +49,7 @@ struct Route {
 enum Kind {
     Slow,
     Clear(EgressIndex),
-    Protect(RuleId),
+    Protect,
 }
 
 impl Route {
@@ -57,7 +57,7 @@ impl Route {
     const SLOW: Self =
         Self { plan: PackedPlan::SLOW, serial: 0, room: 0, berth: 0, levels: 0, kind: Kind::Slow };
 
-    /// What the tables say of a plan now. The memory of its SAs is asked for.
+    /// What the tables say of a plan now. The memory of its first SA is asked for.
     fn of(plan: PackedPlan, core: &mut Core) -> Self {
         let slow = Self { plan, ..Self::SLOW };
         let Core { fast, sad, bindings, fib, berths, .. } = core;
@@ -70,14 +70,14 @@ impl Route {
                 ..slow
             }),
             Plan::Protect(rule) => bindings.ready_way(rule, sad, fib, berths).map_or(slow, |way| {
-                way.prefetch(sad);
+                way.prefetch_sas(sad);
                 Self {
                     plan,
                     serial: way.serial,
                     room: way.room,
                     berth: way.berth,
                     levels: way.levels(),
-                    kind: Kind::Protect(rule),
+                    kind: Kind::Protect,
                 }
             }),
         }
@@ -89,32 +89,41 @@ impl Route {
     }
 }
 
-/// Finds each packet's plan, and leaves to the stages what has none. The others pay their hop. Returns how many levels the
-/// deepest has.
-fn find(core: &mut Core, batch: &mut Batch<'_>, origin: Origin) -> u8 {
+/// Finds each packet's plan. What its rule says is asked for.
+fn find(core: &mut Core, batch: &mut Batch<'_>, origin: Origin) {
+    let mut last = PackedPlan::SLOW;
+    for packet in batch.packets.iter_mut().filter(|packet| packet.fate == Fate::Plain) {
+        let found = core.fast.flows.find(packet.place, &packet.key);
+        packet.is_new = found.is_none();
+        let at = found.unwrap_or_else(|| make_plan(core, packet, origin));
+        let Flow { plan, came_by, goes_by, .. } = *core.fast.flows.at(at);
+        (packet.plan, packet.goes_by) = (plan, goes_by);
+        if came_by != packet.came_by && !may_have_come(core, at, packet) {
+            packet.fate = Fate::Dropped(DropReason::SelectorMismatch);
+        } else if plan != last {
+            last = plan;
+            if let Plan::Protect(rule) = plan.unpacked() {
+                core.bindings.prefetch_way(rule);
+            }
+        }
+    }
+}
+
+/// Finds where each packet's plan leads, and leaves to the stages what leads nowhere from here. The others pay their hop.
+/// Returns how many levels the deepest has.
+fn route(core: &mut Core, batch: &mut Batch<'_>) -> u8 {
     let (mut levels, mut made, mut fast, mut clear) = (0, 0, 0, 0);
     let mut route = Route::SLOW;
     let clamps = core.settings.mss_clamp;
-    for (frame, packet) in batch.iter_mut() {
-        if packet.fate != Fate::Plain {
-            continue;
-        }
+    for (frame, packet) in batch.iter_mut().filter(|(_, packet)| packet.fate == Fate::Plain) {
         packet.fate = Fate::Detour;
         if !core.fast.detours.is_empty() && core.fast.detours.contains(&packet.key) {
             continue;
         }
-        let found = core.fast.flows.find(packet.place, &packet.key);
-        let is_new = found.is_none();
-        let at = found.unwrap_or_else(|| make_plan(core, packet, origin));
-        let Flow { plan, came_by, goes_by, .. } = *core.fast.flows.at(at);
-        if came_by != packet.came_by && !may_have_come(core, at, packet) {
-            packet.fate = Fate::Dropped(DropReason::SelectorMismatch);
-            continue;
+        if packet.plan != route.plan {
+            route = Route::of(packet.plan, core);
         }
-        if plan != route.plan {
-            route = Route::of(plan, core);
-        }
-        if route.kind == Kind::Slow || goes_by != route.serial && !may_go(core, at, packet, route) {
+        if route.kind == Kind::Slow || packet.goes_by != route.serial && !may_go(core, packet, route) {
             continue;
         }
         if !route.fits(packet.head, clamps) {
@@ -124,8 +133,7 @@ fn find(core: &mut Core, batch: &mut Batch<'_>, origin: Origin) -> u8 {
         ipv4::decrement_ttl(frame.bytes_mut());
         (packet.berth, packet.levels) = (route.berth, route.levels);
         packet.fate = match route.kind {
-            Kind::Protect(rule) => {
-                packet.by = rule;
+            Kind::Protect => {
                 levels = levels.max(route.levels);
                 Fate::Leaves
             }
@@ -137,7 +145,7 @@ fn find(core: &mut Core, batch: &mut Batch<'_>, origin: Origin) -> u8 {
         };
         // The stages count their own look-ups.
         fast += 1;
-        made += usize::from(is_new);
+        made += usize::from(packet.is_new);
     }
     core.counters.add(Tally::FlowMiss, made);
     core.counters.add(Tally::FlowHit, fast - made);
@@ -167,12 +175,13 @@ fn may_have_come(core: &mut Core, at: FlowIndex, packet: &Packet) -> bool {
 
 /// The same of the SA that it is to go by. What that was not negotiated for is for the stages to refuse.
 #[cold]
-fn may_go(core: &mut Core, at: FlowIndex, packet: &Packet, route: Route) -> bool {
-    let Kind::Protect(rule) = route.kind else { return true };
+fn may_go(core: &mut Core, packet: &Packet, route: Route) -> bool {
+    let Plan::Protect(rule) = packet.plan.unpacked() else { return true };
     let Core { fast, sad, bindings, .. } = core;
     let sealer = bindings.way(rule).and_then(|way| way.level(0)).and_then(|level| sad.sealer(level.sa));
     let may = sealer.is_some_and(|sealer| sealer.selector.contains(&packet.key.tuple()));
-    if may {
+    // Others of this batch may have taken its place meanwhile.
+    if let Some(at) = fast.flows.find(packet.place, &packet.key).filter(|_| may) {
         fast.flows.at(at).goes_by = route.serial;
     }
     may
@@ -189,28 +198,33 @@ fn make_plan(core: &mut Core, packet: &Packet, origin: Origin) -> FlowIndex {
 fn number(core: &mut Core, batch: &mut Batch<'_>, level: u8) {
     let mut at = 0;
     while let Some(first) = batch.packets.get(at) {
-        let (by, is_meant) = (first.by, first.levels > level);
+        let (plan, is_meant) = (first.plan, first.levels > level);
         let rest = &batch.packets[at..];
-        let run = rest.iter().take_while(|packet| (packet.levels > level) == is_meant && packet.by == by);
+        let run = rest.iter().take_while(|packet| (packet.levels > level) == is_meant && packet.plan == plan);
         let end = at + run.count();
         if is_meant {
             let mut run = Batch { frames: &mut batch.frames[at..end], packets: &mut batch.packets[at..end] };
-            number_run(core, &mut run, by, level);
+            number_run(core, &mut run, plan, level);
         }
         at = end;
     }
 }
 
-/// The same for packets of one rule.
-fn number_run(core: &mut Core, run: &mut Batch<'_>, by: RuleId, level: u8) {
+/// The same for packets of one plan. The memory of their key is asked for.
+fn number_run(core: &mut Core, run: &mut Batch<'_>, plan: PackedPlan, level: u8) {
     let Core { bindings, sad, stamp, ipv4_id, settings, .. } = core;
-    let level = bindings.way(by).and_then(|way| way.level(level));
+    let way = match plan.unpacked() {
+        Plan::Protect(rule) => bindings.way(rule),
+        Plan::Slow | Plan::Clear(_) => None,
+    };
+    let level = way.and_then(|way| way.level(level));
     let Some((level, sealer)) = level.and_then(|level| Some((level, sad.sealer_mut(level.sa)?))) else {
         // What has levels to be put on has all of these, or goes nowhere: it must not be sent without them.
         run.packets.iter_mut().for_each(|packet| packet.drop_for(DropReason::NoSa));
         return;
     };
-    let mut numbering = Numbering { sealer, octets: 0, numbered: 0, limits: [None; 2] };
+    sealer.key.prefetch();
+    let mut numbering = Numbering { sealer, has_numbered: false, limits: [None; 2] };
     for (frame, packet) in run.iter_mut() {
         packet.head.dont_fragment = level.is_ipv6
             || match settings.outer_fragmentation {
@@ -230,8 +244,7 @@ fn number_run(core: &mut Core, run: &mut Batch<'_>, by: RuleId, level: u8) {
 /// An SA that gives numbers to a run of packets.
 struct Numbering<'s> {
     sealer: &'s mut Sealer,
-    octets: usize,
-    numbered: usize,
+    has_numbered: bool,
     /// What has to be reported.
     limits: [Option<Limit>; 2],
 }
@@ -244,16 +257,13 @@ impl Numbering<'_> {
             // Each is due once, the soft one first.
             self.limits[usize::from(self.limits[0].is_some())] = limit;
         }
-        if sequence.is_some() {
-            self.octets += octets;
-            self.numbered += 1;
-        }
+        self.has_numbered |= sequence.is_some();
         sequence
     }
 
     fn finish(self, stamp: Stamp) -> [Option<Limit>; 2] {
-        if self.numbered > 0 {
-            self.sealer.usage.meter.pass(self.numbered, self.octets, self.sealer.sequence, stamp);
+        if self.has_numbered {
+            self.sealer.publish(stamp);
         }
         self.limits
     }

@@ -1,6 +1,7 @@
 //! A packet on the fast path: what one look at its headers has told.
 
 use super::flows::{Door, FlowKey, Place};
+use super::plan::PackedPlan;
 use crate::drop_reason::DropReason;
 use crate::packet::{Summary, esp, ethernet, ipv4, protocol, udp};
 use crate::sad::SaIndex;
@@ -21,12 +22,14 @@ pub(super) struct Packet {
     pub(super) place: Place,
     /// The rule of the SA that it has just come out of.
     pub(super) rule: RuleId,
-    /// The rule that protects it.
-    pub(super) by: RuleId,
+    /// What happens to its flow.
+    pub(super) plan: PackedPlan,
     /// The SA at work on it, or the last that was.
     pub(super) sa: SaIndex,
     /// The number of the inbound SA that it came out of, among all that ever were; 0 for none.
     pub(super) came_by: u32,
+    /// The outbound SA whose selector was asked about its flow.
+    pub(super) goes_by: u32,
     pub(super) head: Head,
     /// The port that it leaves by.
     pub(super) berth: u16,
@@ -38,6 +41,8 @@ pub(super) struct Packet {
     pub(super) levels: u8,
     /// The header that was put on last is one of IPv6.
     pub(super) is_ipv6: bool,
+    /// Its plan was made for it.
+    pub(super) is_new: bool,
     pub(super) fate: Fate,
     /// What the AEAD says of it.
     pub(super) verdict: Verdict,
@@ -98,15 +103,17 @@ impl Packet {
         sequence: 0,
         place: Place::NONE,
         rule: RuleId(0),
-        by: RuleId(0),
+        plan: PackedPlan::SLOW,
         sa: 0,
         came_by: 0,
+        goes_by: 0,
         head: Head { octets: 0, traffic_class: 0, ttl: 0, dont_fragment: false, is_syn: false },
         berth: 0,
         esp_at: 0,
         depth: 0,
         levels: 0,
         is_ipv6: false,
+        is_new: false,
         fate: Fate::Raw,
         verdict: Verdict::Unopened,
     };

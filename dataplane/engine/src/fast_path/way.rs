@@ -11,6 +11,7 @@ use crate::sad::{Outbound, SaIndex, Sad};
 use crate::stages::outer::{TTL, flow_label};
 use std::net::IpAddr;
 use warren_policy::FiveTuple;
+use warren_port::prefetch;
 use warren_seam::{Encapsulation, SaMode, Spi};
 
 /// Octets of headers made ready, down to the sequence number of ESP: the longest are those of Ethernet, IPv6 and ESP.
@@ -105,9 +106,16 @@ impl Way {
         }
     }
 
+    /// Asks for its own memory.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(&self.first);
+        prefetch(&self.room);
+    }
+
     /// Asks for the memory of its SAs.
     #[inline]
-    pub(super) fn prefetch(&self, sad: &Sad) {
+    pub(super) fn prefetch_sas(&self, sad: &Sad) {
         sad.prefetch_sealer(self.first.sa);
         self.around.iter().for_each(|level| sad.prefetch_sealer(level.sa));
     }

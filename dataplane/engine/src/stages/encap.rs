@@ -95,8 +95,8 @@ pub(crate) fn encap(core: &mut Core, lane: &mut Vec<Slot>) {
 pub(crate) fn take_number(core: &mut Core, index: SaIndex, inner: usize) -> Result<u64, DropReason> {
     let sealer = core.sad.sealer_mut(index).ok_or(DropReason::NoSa)?;
     let (sequence, limit) = sealer.number(inner);
-    if let Some(sequence) = sequence {
-        sealer.usage.meter.pass(1, inner, sequence, core.stamp);
+    if sequence.is_some() {
+        sealer.publish(core.stamp);
     }
     if let Some(limit) = limit {
         report_limit(core, index, limit);

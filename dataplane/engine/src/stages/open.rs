@@ -82,7 +82,8 @@ pub(crate) fn accept_number(
     }
     let payload = esp_octets - sa.shape.transform.overhead_octets();
     let limit = opener.usage.add(payload);
-    opener.usage.meter.pass(1, payload, opener.window.highest(), stamp);
+    opener.packets += 1;
+    opener.publish(stamp);
     let first = !std::mem::replace(&mut opener.first_reported, true);
     // Only the newest packet says where the peer is: an old one that was held back on the way must not.
     let moved =
