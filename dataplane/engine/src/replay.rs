@@ -71,15 +71,14 @@ impl ReplayWindow {
     #[inline]
     #[must_use]
     pub fn accept(&mut self, sequence: u64) -> bool {
-        if !self.check(sequence) {
-            return false;
-        }
         if self.window == 0 {
             self.highest = self.highest.max(sequence);
             return true;
         }
         if sequence > self.highest {
             self.advance(sequence);
+        } else if !self.check(sequence) {
+            return false;
         }
         self.mark(sequence);
         true

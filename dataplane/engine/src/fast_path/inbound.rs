@@ -26,7 +26,7 @@ pub(super) fn run(core: &mut Core, batch: &mut Batch<'_>) {
         if opened == 0 {
             break;
         }
-        let inner = unwrap(core, batch);
+        let inner = accept(core, batch);
         core.accounts.lap(Stage::FastOpen, opened);
         if inner == 0 {
             break;
@@ -127,7 +127,7 @@ fn number_of(sa: &Inbound, packet: &Packet) -> Option<u64> {
     sequence.filter(|&sequence| opener.window.check(sequence))
 }
 
-/// Integrity check and decryption, then the second look at the window. Returns how many packets were opened.
+/// Integrity check and decryption. Returns how many packets were opened.
 fn open(core: &mut Core, batch: &mut Batch<'_>) -> usize {
     let mut jobs = OpenJob::recycle(std::mem::take(&mut core.fast.open_jobs));
     let mut last: Option<(SaIndex, &Opener)> = None;
@@ -147,32 +147,21 @@ fn open(core: &mut Core, batch: &mut Batch<'_>) -> usize {
     let opened = batch.packets.iter_mut().filter(|packet| packet.fate == Fate::Esp);
     opened.zip(&jobs).for_each(|(packet, job)| packet.verdict = job.verdict);
     core.fast.open_jobs = OpenJob::recycle(jobs);
-    let mut accepted = 0;
-    for (frame, packet) in batch.iter_mut().filter(|(_, packet)| packet.fate == Fate::Esp) {
-        match judge(core, frame.len(), packet) {
-            Ok(()) => accepted += 1,
-            Err(reason) => packet.fate = Fate::Dropped(reason),
-        }
-    }
-    core.counters.add(Tally::Opened, accepted);
     count
 }
 
-#[inline]
-fn judge(core: &mut Core, octets: usize, packet: &Packet) -> Result<(), DropReason> {
-    if packet.verdict != Verdict::Authentic {
-        open::proven(core, packet.sa, packet.verdict)?;
-    }
-    let from = || SocketAddr::new(packet.key.source().into(), packet.key.source_port());
-    open::accept_number(core, packet.sa, packet.sequence, octets - usize::from(packet.esp_at), from)
-}
-
-/// Takes the outer headers off. What is not a plain packet inside goes on in the stages, behind `accept`. Returns how many
-/// packets may be ESP to us again.
-fn unwrap(core: &mut Core, batch: &mut Batch<'_>) -> usize {
-    let (mut inner, mut last, mut place) = (0, FlowKey::NONE, Place::NONE);
+/// The second look at the window. Then the outer headers come off; what is not a plain packet inside goes on in the stages,
+/// behind their own `accept`. Returns how many packets may be ESP to us again.
+fn accept(core: &mut Core, batch: &mut Batch<'_>) -> usize {
+    let (mut inner, mut accepted) = (0, 0);
+    let (mut last, mut place) = (FlowKey::NONE, Place::NONE);
     for (frame, packet) in batch.iter_mut().filter(|(_, packet)| packet.fate == Fate::Esp) {
-        if !unwrap_one(core, frame, packet) {
+        if let Err(reason) = judge(core, frame.len(), packet) {
+            packet.fate = Fate::Dropped(reason);
+            continue;
+        }
+        accepted += 1;
+        if !unwrap(core, frame, packet) {
             core.fast.detours.extend(inner_flow(frame, packet));
             packet.fate = Fate::Opened;
         } else if packet.key.may_be_esp() {
@@ -184,7 +173,19 @@ fn unwrap(core: &mut Core, batch: &mut Batch<'_>) -> usize {
             (packet.place, packet.fate) = (place, Fate::Plain);
         }
     }
+    core.counters.add(Tally::Opened, accepted);
     inner
+}
+
+#[inline]
+fn judge(core: &mut Core, octets: usize, packet: &Packet) -> Result<(), DropReason> {
+    if packet.verdict != Verdict::Authentic {
+        open::proven(core, packet.sa, packet.verdict)?;
+    }
+    let from = || SocketAddr::new(packet.key.source().into(), packet.key.source_port());
+    // What is no such packet, the AEAD has found malformed.
+    let octets = octets.saturating_sub(usize::from(packet.esp_at) + TEXT_AT + ICV_OCTETS);
+    open::accept_number(core, packet.sa, packet.sequence, octets, from)
 }
 
 /// The flow of what an opened packet holds, where it can be seen.
@@ -195,7 +196,7 @@ fn inner_flow(frame: &Frame, packet: &Packet) -> Option<FlowKey> {
 
 /// Whether it was done; else nothing is changed.
 #[inline]
-fn unwrap_one(core: &Core, frame: &mut Frame, packet: &mut Packet) -> bool {
+fn unwrap(core: &Core, frame: &mut Frame, packet: &mut Packet) -> bool {
     let head = usize::from(packet.esp_at) + TEXT_AT;
     let text_end = frame.len().saturating_sub(ICV_OCTETS);
     let Some(text) = frame.bytes().get(head..text_end) else { return false };

@@ -50,22 +50,23 @@ pub(crate) fn accept(core: &mut Core, lane: &mut Vec<Slot>) {
     for slot in lane.iter_mut() {
         let tuple = &slot.summary.tuple;
         let from = || SocketAddr::new(tuple.source, tuple.source_port.unwrap_or(0));
-        let esp_octets = slot.frame.len() - usize::from(slot.esp_at);
-        slot.failure = accept_number(core, slot.sa, slot.sequence, esp_octets, from).err();
+        let shape = core.sad.inbound(slot.sa).expect("lookup found it in this turn").shape;
+        let octets = slot.frame.len() - usize::from(slot.esp_at) - shape.transform.overhead_octets();
+        slot.failure = accept_number(core, slot.sa, slot.sequence, octets, from).err();
         opened += usize::from(slot.failure.is_none());
     }
     core.counters.add(Tally::Opened, opened);
     core.sweep(lane);
 }
 
-/// Moves the window of an SA for an authentic packet of so many octets from there, and reports what has to be reported. The
+/// Moves the window of an SA for an authentic packet from there, with so many octets of text, and reports what has to be reported. The
 /// caller counts what was opened.
 #[inline]
 pub(crate) fn accept_number(
     core: &mut Core,
     index: SaIndex,
     sequence: u64,
-    esp_octets: usize,
+    octets: usize,
     from: impl Fn() -> SocketAddr,
 ) -> Result<(), DropReason> {
     let stamp = core.stamp;
@@ -80,8 +81,7 @@ pub(crate) fn accept_number(
         opener.usage.meter.replayed();
         return Err(DropReason::Replayed);
     }
-    let payload = esp_octets - sa.shape.transform.overhead_octets();
-    let limit = opener.usage.add(payload);
+    let limit = opener.usage.add(octets);
     opener.packets += 1;
     opener.publish(stamp);
     let first = !std::mem::replace(&mut opener.first_reported, true);
