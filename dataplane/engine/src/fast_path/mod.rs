@@ -67,6 +67,10 @@ impl Batch<'_> {
     fn iter_mut(&mut self) -> impl Iterator<Item = (&mut Frame, &mut Packet)> {
         self.frames.iter_mut().zip(self.packets.iter_mut())
     }
+
+    fn part(&mut self, begin: usize, end: usize) -> Batch<'_> {
+        Batch { frames: &mut self.frames[begin..end], packets: &mut self.packets[begin..end] }
+    }
 }
 
 impl FastPath {

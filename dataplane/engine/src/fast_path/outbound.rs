@@ -11,7 +11,7 @@ use crate::counters::Tally;
 use crate::drop_reason::DropReason;
 use crate::meter::Stamp;
 use crate::packet::{checksum, esp, ipv4, ipv6, protocol, udp};
-use crate::sad::{Limit, SaIndex, Sealer};
+use crate::sad::{Limit, Sealer};
 use crate::settings::OuterFragmentation;
 use crate::slot::Origin;
 use crate::stages::encap;
@@ -194,18 +194,21 @@ fn make_plan(core: &mut Core, packet: &Packet, origin: Origin) -> FlowIndex {
     core.fast.flows.insert(packet.place, packet.key, plan)
 }
 
+/// Where packets of one plan that have such a level begin, one behind the other, and where they end.
+fn run_behind(packets: &[Packet], from: usize, level: u8) -> Option<(usize, usize)> {
+    let has_level = |packet: &&Packet| packet.levels > level;
+    let begin = from + packets.get(from..)?.iter().position(|packet| has_level(&packet))?;
+    let plan = packets[begin].plan;
+    let others = packets[begin..].iter().position(|packet| packet.plan != plan || !has_level(&packet));
+    Some((begin, others.map_or(packets.len(), |others| begin + others)))
+}
+
 /// Gives a number to every packet that has such a level, in their order, and wraps it.
 fn number(core: &mut Core, batch: &mut Batch<'_>, level: u8) {
     let mut at = 0;
-    while let Some(first) = batch.packets.get(at) {
-        let (plan, is_meant) = (first.plan, first.levels > level);
-        let rest = &batch.packets[at..];
-        let run = rest.iter().take_while(|packet| (packet.levels > level) == is_meant && packet.plan == plan);
-        let end = at + run.count();
-        if is_meant {
-            let mut run = Batch { frames: &mut batch.frames[at..end], packets: &mut batch.packets[at..end] };
-            number_run(core, &mut run, plan, level);
-        }
+    while let Some((begin, end)) = run_behind(batch.packets, at, level) {
+        let plan = batch.packets[begin].plan;
+        number_run(core, &mut batch.part(begin, end), plan, level);
         at = end;
     }
 }
@@ -226,16 +229,19 @@ fn number_run(core: &mut Core, run: &mut Batch<'_>, plan: PackedPlan, level: u8)
     sealer.key.prefetch();
     let mut numbering = Numbering { sealer, has_numbered: false, limits: [None; 2] };
     for (frame, packet) in run.iter_mut() {
-        packet.head.dont_fragment = level.is_ipv6
+        // Changed in a copy: what has just been written in part would be waited for when it is read whole.
+        let mut head = packet.head;
+        head.dont_fragment = level.is_ipv6
             || match settings.outer_fragmentation {
-                OuterFragmentation::CopyDontFragment => packet.head.dont_fragment,
+                OuterFragmentation::CopyDontFragment => head.dont_fragment,
                 OuterFragmentation::SetDontFragment => true,
                 OuterFragmentation::ClearDontFragment => false,
             };
         *ipv4_id = ipv4_id.wrapping_add(1);
-        if let Err(reason) = wrap(frame, packet, level, &mut numbering, *ipv4_id) {
+        if let Err(reason) = wrap(frame, packet, (head, *ipv4_id), level, &mut numbering) {
             packet.drop_for(reason);
         }
+        packet.head.dont_fragment = head.dont_fragment;
     }
     let (sa, limits) = (level.sa, numbering.finish(*stamp));
     limits.into_iter().flatten().for_each(|limit| encap::report_limit(core, sa, limit));
@@ -297,9 +303,9 @@ const TAIL_OCTETS: usize = 24;
 fn wrap(
     frame: &mut Frame,
     packet: &mut Packet,
+    (head, ipv4_id): (Head, u16),
     level: &Level,
     numbering: &mut Numbering<'_>,
-    ipv4_id: u16,
 ) -> Result<(), DropReason> {
     let inner = frame.len();
     let pad = (inner + esp::TRAILER_OCTETS).wrapping_neg() % 4;
@@ -313,14 +319,14 @@ fn wrap(
     let esp_octets = inner + pad + esp::TRAILER_OCTETS + ICV_OCTETS + TEXT_AT;
     headers[NUMBER_AT..][..4].copy_from_slice(&(packet.sequence as u32).to_be_bytes());
     if level.is_ipv6 {
-        fill_in_ipv6(headers, packet.head, esp_octets);
+        fill_in_ipv6(headers, head, esp_octets);
     } else if level.in_udp {
         let octets = (esp_octets + udp::HEADER_OCTETS) as u16;
         headers[ESP_AT - 4..][..2].copy_from_slice(&octets.to_be_bytes());
         const END: usize = ESP_AT - udp::HEADER_OCTETS;
-        fill_in_ipv4::<END>(headers, level.sum, packet.head, esp_octets, ipv4_id);
+        fill_in_ipv4::<END>(headers, level.sum, head, esp_octets, ipv4_id);
     } else {
-        fill_in_ipv4::<ESP_AT>(headers, level.sum, packet.head, esp_octets, ipv4_id);
+        fill_in_ipv4::<ESP_AT>(headers, level.sum, head, esp_octets, ipv4_id);
     }
     Ok(())
 }
@@ -344,7 +350,7 @@ fn fill_in_ipv4<const END: usize>(
     let total = (ESP_AT - END + ipv4::HEADER_OCTETS + esp_octets) as u16;
     let flags: u16 = if head.dont_fragment { 0x4000 } else { 0 };
     let sum = sum + u32::from(head.traffic_class) + u32::from(total) + u32::from(id) + u32::from(flags);
-    let sum = checksum::of_sum(sum.into());
+    let sum = checksum::of_sum(sum);
     let header = &mut headers[END - ipv4::HEADER_OCTETS..END];
     header[1] = head.traffic_class;
     header[2..4].copy_from_slice(&total.to_be_bytes());
@@ -364,16 +370,18 @@ fn fill_in_ipv6(headers: &mut [u8; HEADERS_OCTETS], head: Head, esp_octets: usiz
 /// The AEAD over all packets that have such a level. Returns how many they were.
 fn seal(core: &mut Core, batch: &mut Batch<'_>, level: u8) -> usize {
     let mut jobs = SealJob::recycle(std::mem::take(&mut core.fast.seal_jobs));
-    let mut last: Option<(SaIndex, &Sealer)> = None;
-    for (frame, packet) in batch.iter_mut().filter(|(_, packet)| packet.levels > level) {
-        let sealer = match last {
-            Some((sa, sealer)) if sa == packet.sa => sealer,
-            _ => core.sad.sealer(packet.sa).expect("wrap has taken a number of it in this batch"),
-        };
-        last = Some((packet.sa, sealer));
-        let esn_high = sealer.usage.esn.then_some((packet.sequence >> 32) as u32);
-        let at = usize::from(packet.esp_at);
-        jobs.push(SealJob::new(&sealer.key, packet.sequence, esn_high, &mut frame.bytes_mut()[at..]));
+    let Batch { mut frames, mut packets } = batch.part(0, batch.packets.len());
+    while let Some((begin, end)) = run_behind(packets, 0, level) {
+        let (run, rest) = packets.split_at_mut(end);
+        let (framed, others) = frames.split_at_mut(end);
+        let sealer = core.sad.sealer(run[begin].sa).expect("wrap has taken a number of it in this batch");
+        let esn = sealer.usage.esn;
+        jobs.extend(framed[begin..].iter_mut().zip(&run[begin..]).map(|(frame, packet)| {
+            let esn_high = esn.then_some((packet.sequence >> 32) as u32);
+            let esp = &mut frame.bytes_mut()[usize::from(packet.esp_at)..];
+            SealJob::new(&sealer.key, packet.sequence, esn_high, esp)
+        }));
+        (packets, frames) = (rest, others);
     }
     warren_aead::seal(&mut jobs);
     let sealed = jobs.len();

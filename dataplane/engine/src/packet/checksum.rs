@@ -49,10 +49,12 @@ impl Sum {
     }
 }
 
-/// The checksum over words that somebody else has added up.
+/// The checksum over words that somebody else has added up. So few that two carries are all there are.
+#[inline]
 #[must_use]
-pub(crate) const fn of_sum(sum: u64) -> u16 {
-    Sum(sum).finish()
+pub(crate) const fn of_sum(sum: u32) -> u16 {
+    let sum = (sum & 0xFFFF) + (sum >> 16);
+    !((sum & 0xFFFF) + (sum >> 16)) as u16
 }
 
 /// The checksum after a word that it covers changed (RFC 1624 eqn. 3).
