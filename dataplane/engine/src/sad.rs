@@ -15,7 +15,7 @@ use std::mem::offset_of;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use warren_aead::{OpeningKey, SealingKey};
-use warren_port::prefetch;
+use warren_port::{prefetch, prefetch_whole};
 use warren_seam::{Carrier, Encapsulation, RuleId, SaId, SaMode, Selector, Spi, Volume};
 
 /// An index into one of the tables; good for one turn of the worker.
@@ -500,10 +500,7 @@ impl Sad {
     #[inline]
     pub(crate) fn sight_inbound(&self, spi: Spi) -> Option<SaIndex> {
         let index = *self.by_spi.get(&spi)?;
-        if let Some(sa) = self.inbound.get(index as usize) {
-            prefetch(sa);
-            sa.iter().for_each(|sa| prefetch(&sa.id));
-        }
+        self.inbound.get(index as usize).into_iter().for_each(prefetch_whole);
         Some(index)
     }
 

@@ -36,7 +36,7 @@ pub use frame::Frame;
 pub use memory::{MemoryLink, MemoryPort};
 pub use pcap::{CaptureError, CaptureReader, CaptureWriter, CapturedPacket, PcapPort};
 pub use port::{BusyPoll, Link, Port, PortCounters, PortMode, XdpAttach};
-pub use prefetch::prefetch;
+pub use prefetch::{prefetch, prefetch_whole};
 pub use tun::TunPort;
 pub use umem::{Umem, UmemConfig};
 pub use xdp_link::attach_xdp;

@@ -93,11 +93,11 @@ fn recognise(core: &mut Core, batch: &mut Batch<'_>) {
             let sa = sad.inbound(packet.sa);
             let sa = sa.filter(|sa| sa.plain.is_some_and(|plain| plain.is_headed_like(&packet.key)));
             let Some(sa) = sa else {
-                // Which SA it came out of is not known any more, and the stages do not need it.
                 if packet.depth == 0 {
-                    pass(fast, packet)
+                    pass(fast, packet);
                 } else {
-                    packet.fate = Fate::Detour
+                    // Which SA it came out of is not known any more, and the stages do not need it.
+                    packet.fate = Fate::Detour;
                 }
                 continue;
             };

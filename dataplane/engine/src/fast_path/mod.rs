@@ -34,6 +34,7 @@ use crate::accounting::Stage;
 use crate::core::Core;
 use crate::drop_reason::DropReason;
 use crate::limits::{BATCH_MAX, TRANSMIT_QUEUE_MAX};
+use crate::sad::{Limit, SaIndex};
 use crate::slot::{Lanes, Origin, Slot};
 use crate::stages::{decap, discovery, receive};
 use flows::{FlowTable, Place};
@@ -52,6 +53,8 @@ pub(crate) struct FastPath {
     packets: Vec<Packet>,
     seal_jobs: Vec<SealJob<'static>>,
     open_jobs: Vec<OpenJob<'static>>,
+    /// What has to be reported of outbound SAs.
+    limits: Vec<(SaIndex, Limit)>,
     /// Flows of which a packet has gone the slow way in this batch: the rest must not overtake it.
     detours: Vec<FlowKey>,
 }
@@ -67,10 +70,6 @@ impl Batch<'_> {
     fn iter_mut(&mut self) -> impl Iterator<Item = (&mut Frame, &mut Packet)> {
         self.frames.iter_mut().zip(self.packets.iter_mut())
     }
-
-    fn part(&mut self, begin: usize, end: usize) -> Batch<'_> {
-        Batch { frames: &mut self.frames[begin..end], packets: &mut self.packets[begin..end] }
-    }
 }
 
 impl FastPath {
@@ -84,6 +83,7 @@ impl FastPath {
             packets: vec![Packet::RAW; BATCH_MAX],
             seal_jobs: Vec::with_capacity(BATCH_MAX),
             open_jobs: Vec::with_capacity(BATCH_MAX),
+            limits: Vec::with_capacity(BATCH_MAX),
             detours: Vec::with_capacity(BATCH_MAX),
         }
     }

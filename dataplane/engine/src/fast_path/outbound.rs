@@ -6,12 +6,13 @@ use super::packet::{Fate, Head, ICV_OCTETS, Packet, TEXT_AT};
 use super::plan::{self, EgressIndex, PackedPlan, Plan};
 use super::way::{HEADERS_OCTETS, Level};
 use crate::accounting::Stage;
+use crate::bindings::Bindings;
 use crate::core::Core;
 use crate::counters::Tally;
 use crate::drop_reason::DropReason;
 use crate::meter::Stamp;
 use crate::packet::{checksum, esp, ipv4, ipv6, protocol, udp};
-use crate::sad::{Limit, Sealer};
+use crate::sad::{Limit, SaIndex, Sad, Sealer};
 use crate::settings::OuterFragmentation;
 use crate::slot::Origin;
 use crate::stages::encap;
@@ -194,41 +195,27 @@ fn make_plan(core: &mut Core, packet: &Packet, origin: Origin) -> FlowIndex {
     core.fast.flows.insert(packet.place, packet.key, plan)
 }
 
-/// Where packets of one plan that have such a level begin, one behind the other, and where they end.
-fn run_behind(packets: &[Packet], from: usize, level: u8) -> Option<(usize, usize)> {
-    let has_level = |packet: &&Packet| packet.levels > level;
-    let begin = from + packets.get(from..)?.iter().position(|packet| has_level(&packet))?;
-    let plan = packets[begin].plan;
-    let others = packets[begin..].iter().position(|packet| packet.plan != plan || !has_level(&packet));
-    Some((begin, others.map_or(packets.len(), |others| begin + others)))
-}
-
-/// Gives a number to every packet that has such a level, in their order, and wraps it.
+/// Gives a number to every packet that has such a level, in their order, and wraps it. The memory of the keys is asked for.
 fn number(core: &mut Core, batch: &mut Batch<'_>, level: u8) {
-    let mut at = 0;
-    while let Some((begin, end)) = run_behind(batch.packets, at, level) {
-        let plan = batch.packets[begin].plan;
-        number_run(core, &mut batch.part(begin, end), plan, level);
-        at = end;
-    }
-}
-
-/// The same for packets of one plan. The memory of their key is asked for.
-fn number_run(core: &mut Core, run: &mut Batch<'_>, plan: PackedPlan, level: u8) {
-    let Core { bindings, sad, stamp, ipv4_id, settings, .. } = core;
-    let way = match plan.unpacked() {
-        Plan::Protect(rule) => bindings.way(rule),
-        Plan::Slow | Plan::Clear(_) => None,
-    };
-    let level = way.and_then(|way| way.level(level));
-    let Some((level, sealer)) = level.and_then(|level| Some((level, sad.sealer_mut(level.sa)?))) else {
-        // What has levels to be put on has all of these, or goes nowhere: it must not be sent without them.
-        run.packets.iter_mut().for_each(|packet| packet.drop_for(DropReason::NoSa));
-        return;
-    };
-    sealer.key.prefetch();
-    let mut numbering = Numbering { sealer, has_numbered: false, limits: [None; 2] };
-    for (frame, packet) in run.iter_mut() {
+    let Core { bindings, sad, stamp, ipv4_id, settings, fast, .. } = core;
+    let mut limits = std::mem::take(&mut fast.limits);
+    // Of the last packet, because the next often has the same one.
+    let mut last: Option<Numbering<'_>> = None;
+    for (frame, packet) in batch.iter_mut() {
+        if packet.levels <= level {
+            continue;
+        }
+        if last.as_ref().is_none_or(|last| last.plan != packet.plan) {
+            if let Some(last) = last.take() {
+                last.publish(*stamp);
+            }
+            last = Numbering::begin(packet.plan, level, bindings, sad);
+        }
+        let Some(Numbering { level, sealer, has_begun, .. }) = &mut last else {
+            // What has levels to be put on has all of these, or goes nowhere: it must not be sent without them.
+            packet.drop_for(DropReason::NoSa);
+            continue;
+        };
         // Changed in a copy: what has just been written in part would be waited for when it is read whole.
         let mut head = packet.head;
         head.dont_fragment = level.is_ipv6
@@ -238,40 +225,49 @@ fn number_run(core: &mut Core, run: &mut Batch<'_>, plan: PackedPlan, level: u8)
                 OuterFragmentation::ClearDontFragment => false,
             };
         *ipv4_id = ipv4_id.wrapping_add(1);
-        if let Err(reason) = wrap(frame, packet, (head, *ipv4_id), level, &mut numbering) {
-            packet.drop_for(reason);
+        match wrap(frame, packet, (head, *ipv4_id), level, sealer) {
+            Ok(limit) => {
+                *has_begun = true;
+                limits.extend(limit.map(|limit| (level.sa, limit)));
+            }
+            Err((reason, limit)) => {
+                packet.drop_for(reason);
+                limits.extend(limit.map(|limit| (level.sa, limit)));
+            }
         }
         packet.head.dont_fragment = head.dont_fragment;
     }
-    let (sa, limits) = (level.sa, numbering.finish(*stamp));
-    limits.into_iter().flatten().for_each(|limit| encap::report_limit(core, sa, limit));
+    if let Some(last) = last {
+        last.publish(*stamp);
+    }
+    limits.drain(..).for_each(|(sa, limit)| encap::report_limit(core, sa, limit));
+    core.fast.limits = limits;
 }
 
-/// An SA that gives numbers to a run of packets.
-struct Numbering<'s> {
-    sealer: &'s mut Sealer,
-    has_numbered: bool,
-    /// What has to be reported.
-    limits: [Option<Limit>; 2],
+/// A level, and the SA that gives the numbers there.
+struct Numbering<'t> {
+    plan: PackedPlan,
+    level: &'t Level,
+    sealer: &'t mut Sealer,
+    /// It has given one.
+    has_begun: bool,
 }
 
-impl Numbering<'_> {
+impl<'t> Numbering<'t> {
     #[inline]
-    fn next(&mut self, octets: usize) -> Option<u64> {
-        let (sequence, limit) = self.sealer.number(octets);
-        if limit.is_some() {
-            // Each is due once, the soft one first.
-            self.limits[usize::from(self.limits[0].is_some())] = limit;
-        }
-        self.has_numbered |= sequence.is_some();
-        sequence
+    fn begin(plan: PackedPlan, level: u8, bindings: &'t Bindings, sad: &'t mut Sad) -> Option<Self> {
+        let Plan::Protect(rule) = plan.unpacked() else { return None };
+        let level = bindings.way(rule)?.level(level)?;
+        let sealer = sad.sealer_mut(level.sa)?;
+        sealer.key.prefetch();
+        Some(Self { plan, level, sealer, has_begun: false })
     }
 
-    fn finish(self, stamp: Stamp) -> [Option<Limit>; 2] {
-        if self.has_numbered {
+    #[inline]
+    fn publish(self, stamp: Stamp) {
+        if self.has_begun {
             self.sealer.publish(stamp);
         }
-        self.limits
     }
 }
 
@@ -298,23 +294,24 @@ const fn tails(next_header: u8) -> [[u8; TAIL_OCTETS]; 4] {
 /// Octets written behind a text: padding, trailer and ICV, rounded up.
 const TAIL_OCTETS: usize = 24;
 
-/// Numbers a packet and puts headers and trailer around it.
+/// Numbers a packet and puts headers and trailer around it. Either way what has to be reported of its SA.
 #[inline]
 fn wrap(
     frame: &mut Frame,
     packet: &mut Packet,
     (head, ipv4_id): (Head, u16),
     level: &Level,
-    numbering: &mut Numbering<'_>,
-) -> Result<(), DropReason> {
+    sealer: &mut Sealer,
+) -> Result<Option<Limit>, (DropReason, Option<Limit>)> {
     let inner = frame.len();
     let pad = (inner + esp::TRAILER_OCTETS).wrapping_neg() % 4;
     let tail = &TAILS[usize::from(packet.is_ipv6)][pad];
     let headers = (&level.headers, usize::from(level.octets));
     // Before a number is spent on it.
     let enclosed = frame.enclose::<_, IV_OCTETS, _>(headers, (tail, pad + esp::TRAILER_OCTETS + ICV_OCTETS));
-    let headers = enclosed.ok_or(DropReason::NoRoom)?;
-    packet.sequence = numbering.next(inner).ok_or(DropReason::SaExpired)?;
+    let headers = enclosed.ok_or((DropReason::NoRoom, None))?;
+    let (sequence, limit) = sealer.number(inner);
+    packet.sequence = sequence.ok_or((DropReason::SaExpired, limit))?;
     (packet.sa, packet.esp_at, packet.is_ipv6) = (level.sa, level.esp_at, level.is_ipv6);
     let esp_octets = inner + pad + esp::TRAILER_OCTETS + ICV_OCTETS + TEXT_AT;
     headers[NUMBER_AT..][..4].copy_from_slice(&(packet.sequence as u32).to_be_bytes());
@@ -328,7 +325,7 @@ fn wrap(
     } else {
         fill_in_ipv4::<ESP_AT>(headers, level.sum, head, esp_octets, ipv4_id);
     }
-    Ok(())
+    Ok(limit)
 }
 
 /// Between them and the text.
@@ -370,18 +367,19 @@ fn fill_in_ipv6(headers: &mut [u8; HEADERS_OCTETS], head: Head, esp_octets: usiz
 /// The AEAD over all packets that have such a level. Returns how many they were.
 fn seal(core: &mut Core, batch: &mut Batch<'_>, level: u8) -> usize {
     let mut jobs = SealJob::recycle(std::mem::take(&mut core.fast.seal_jobs));
-    let Batch { mut frames, mut packets } = batch.part(0, batch.packets.len());
-    while let Some((begin, end)) = run_behind(packets, 0, level) {
-        let (run, rest) = packets.split_at_mut(end);
-        let (framed, others) = frames.split_at_mut(end);
-        let sealer = core.sad.sealer(run[begin].sa).expect("wrap has taken a number of it in this batch");
-        let esn = sealer.usage.esn;
-        jobs.extend(framed[begin..].iter_mut().zip(&run[begin..]).map(|(frame, packet)| {
-            let esn_high = esn.then_some((packet.sequence >> 32) as u32);
-            let esp = &mut frame.bytes_mut()[usize::from(packet.esp_at)..];
-            SealJob::new(&sealer.key, packet.sequence, esn_high, esp)
-        }));
-        (packets, frames) = (rest, others);
+    let mut last: Option<(SaIndex, &Sealer)> = None;
+    for (frame, packet) in batch.iter_mut() {
+        if packet.levels <= level {
+            continue;
+        }
+        let sealer = match last {
+            Some((sa, sealer)) if sa == packet.sa => sealer,
+            _ => core.sad.sealer(packet.sa).expect("wrap has taken a number of it in this batch"),
+        };
+        last = Some((packet.sa, sealer));
+        let esn_high = sealer.usage.esn.then_some((packet.sequence >> 32) as u32);
+        let esp = &mut frame.bytes_mut()[usize::from(packet.esp_at)..];
+        jobs.push(SealJob::new(&sealer.key, packet.sequence, esn_high, esp));
     }
     warren_aead::seal(&mut jobs);
     let sealed = jobs.len();

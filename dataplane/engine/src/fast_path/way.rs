@@ -11,7 +11,7 @@ use crate::sad::{Outbound, SaIndex, Sad};
 use crate::stages::outer::{TTL, flow_label};
 use std::net::IpAddr;
 use warren_policy::FiveTuple;
-use warren_port::prefetch;
+use warren_port::prefetch_whole;
 use warren_seam::{Encapsulation, SaMode, Spi};
 
 /// Octets of headers made ready, down to the sequence number of ESP: the longest are those of Ethernet, IPv6 and ESP.
@@ -109,8 +109,7 @@ impl Way {
     /// Asks for its own memory.
     #[inline]
     pub(crate) fn prefetch(&self) {
-        prefetch(&self.first);
-        prefetch(&self.room);
+        prefetch_whole(self);
     }
 
     /// Asks for the memory of its SAs.
