@@ -9,7 +9,7 @@
 //!  frames ─ read ─┬─ ESP to us: lookup ─ open ─ accept ─ unwrap ─┐
 //!                 │      ▲                                       │ once more for every level
 //!                 │      └───────────────────────────────────────┤
-//!                 └─ all others ─────────────────────────────────┴─ find ─ [number ─ seal] per level ─ leave
+//!                 └─ all others ─────────────────────────────────┴─ find ─ route ─ [number ─ seal] per level ─ leave
 //!
 //!  at each of these: what is not plain ─► the lanes of the stages, and all of its flow behind it in this batch
 //! ```
