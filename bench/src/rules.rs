@@ -10,10 +10,11 @@ use std::hint::black_box;
 use std::path::PathBuf;
 
 use clap::Args;
+use warren_engine::flow_cache::FlowCache;
 use warren_engine::limits::BATCH_MAX;
 use warren_engine::spd::{Direction, FirstMatch, Ipv4Key, Ipv6Key, NO_RULE, Spd};
 use warren_policy::{
-    AddressRange, PeerId, RuleId, RuleSet, Selector, TransportAction, TransportRule, TunnelRule,
+    AddressRange, FiveTuple, PeerId, RuleId, RuleSet, Selector, TransportAction, TransportRule, TunnelRule,
 };
 use warren_port::cycles;
 
@@ -26,6 +27,10 @@ use sets::Set;
 const PASSES: usize = 24;
 /// Sets up to this size are also looked up by a scan from the first rule on.
 const SCANNED_MAX: usize = 1_000;
+/// Flows that are asked for again: some of the sixteen thousand that a cache has room for.
+const WARM_FLOWS: usize = 1_024;
+/// What a lookup in a warm cache may cost.
+const WARM_MAX: f64 = 15.0;
 /// Packets that the scan looks up in one round: it is slow.
 const SCANNED_PACKETS: usize = 1_024;
 
@@ -69,6 +74,10 @@ struct Compiled {
     lookups: Rounds,
     verdicts: Rounds,
     scans: Rounds,
+    /// Flows that a cache knows, the cache, and cycles for asking it about one.
+    known: Vec<FiveTuple>,
+    cache: FlowCache,
+    cached: Rounds,
 }
 
 /// Measures and writes the rows.
@@ -96,11 +105,35 @@ impl Compiled {
         };
         let spd = Spd::new(&database(&set.rules));
         let found = vec![0; set.packets.len()];
-        let (lookups, verdicts, scans) = (Rounds::default(), Rounds::default(), Rounds::default());
-        let mut compiled = Self { set, keys, found, rules, build_ms, spd, lookups, verdicts, scans };
+        let (lookups, verdicts, scans, cached) = <(Rounds, Rounds, Rounds, Rounds)>::default();
+        let (cache, known) = (FlowCache::new(7), Vec::new());
+        let mut compiled =
+            Self { set, keys, found, rules, build_ms, spd, lookups, verdicts, scans, known, cache, cached };
         compiled.look_up();
         compiled.check()?;
+        compiled.warm()?;
         Ok(compiled)
+    }
+
+    /// Shows the first flows of the set to a cache. What it has had to evict again is left out, and is to be little.
+    fn warm(&mut self) -> Result<(), String> {
+        let flows = || self.set.packets.iter().zip(&self.set.expected).take(WARM_FLOWS);
+        for (flow, &rule) in flows() {
+            if self.cache.lookup(Direction::Outbound, flow).is_none() {
+                self.cache.insert(Direction::Outbound, *flow, verdict(rule));
+            }
+        }
+        for (flow, &rule) in flows() {
+            match self.cache.lookup(Direction::Outbound, flow) {
+                Some(found) if found == verdict(rule) => self.known.push(*flow),
+                Some(_) => return Err(format!("{}: a cache tells another verdict", self.set.name)),
+                None => {}
+            }
+        }
+        if self.known.len() * 10 < flows().count() * 9 {
+            return Err(format!("{}: the cache does not hold what it has room for", self.set.name));
+        }
+        Ok(())
     }
 
     /// Looks every packet up, a batch at a time.
@@ -166,6 +199,16 @@ impl Compiled {
             })
             .collect();
         self.verdicts.push(lower_quartile(&judged));
+        let cached: Vec<_> = (0..PASSES)
+            .map(|_| {
+                let start = cycles::now();
+                for flow in &self.known {
+                    black_box(self.cache.lookup(Direction::Outbound, black_box(flow)));
+                }
+                (cycles::now() - start) as f64 / self.known.len() as f64
+            })
+            .collect();
+        self.cached.push(lower_quartile(&cached));
         if self.set.rules.len() <= SCANNED_MAX {
             let packets = &self.set.packets[..self.set.packets.len().min(SCANNED_PACKETS)];
             let start = cycles::now();
@@ -198,6 +241,11 @@ impl Compiled {
                     .to_owned(),
             ),
             ..row(" verdicts", &self.verdicts)
+        })?;
+        out.add(Row {
+            flows: Some(self.known.len() as u32),
+            note: Some("the whole question to a flow cache that knows the flow".to_owned()),
+            ..row(" warm", &self.cached).meant_within(self.set.bound.map(|_| WARM_MAX))
         })?;
         if self.scans.len() > 0 {
             out.add(Row {
