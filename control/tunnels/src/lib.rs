@@ -19,6 +19,7 @@ mod config;
 mod discovery;
 mod dynamic;
 mod grant;
+mod lanes;
 mod leases;
 pub mod limits;
 mod negotiator;
