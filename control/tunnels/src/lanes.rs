@@ -9,7 +9,8 @@
 //!
 //! A lane is our own affair: it says which worker has the SAs, and the peer may count otherwise. A pair that we begin
 //! has the lane that we begin it for. One that the peer begins is said by nothing to be one more or the successor of
-//! another, so that it gets a lane that has none, and otherwise the one whose pair is the oldest; for that to be right,
+//! another, so that it gets a lane that has none, and otherwise the one whose pair is the oldest of those that the peer
+//! began; for that to be right,
 //! lanes are renewed in the order in which they came up. Where it is wrong nonetheless, the peer's Delete says which pair
 //! it meant, and until the next successor comes two pairs share one lane.
 //!
@@ -31,8 +32,10 @@ use warren_seam::SaId;
 pub(crate) struct Further {
     /// Not before that time.
     not_before: Duration,
-    /// That failed, or were lost soon after they had come up, in a row.
+    /// That failed, or were lost soon after all had come up, in a row.
     failures: u32,
+    /// When none was missing any more.
+    complete_since: Option<Duration>,
 }
 
 impl Further {
@@ -79,9 +82,11 @@ impl Tunnel {
             // Whoever had one for so long renews it, and will not say more than that.
             return self.pairs[only].lane();
         }
-        let newest = |lane: u16| self.best_of(lane).map(|at| self.pairs[at].completed);
+        let newest = |lane: u16| self.best_of(lane).map(|at| &self.pairs[at]);
         let is_free = |lane: &u16| newest(*lane).is_none() && !coming.contains(lane);
-        let oldest = || (0..lanes).min_by_key(|lane| (coming.contains(lane), newest(*lane)));
+        // What it began it renews first.
+        let age = |lane: u16| newest(lane).map(|pair| (pair.role == Role::Initiator, pair.completed));
+        let oldest = || (0..lanes).min_by_key(|lane| (coming.contains(lane), age(*lane)));
         (0..lanes).find(is_free).or_else(oldest).unwrap_or(0)
     }
 
@@ -134,6 +139,9 @@ impl Tunnel {
     /// A pair is complete: what else there is to be opened waits a moment, so that both sides know the same pairs.
     pub(crate) fn space_lanes(&mut self, now: Duration) {
         self.further.space(now);
+        if self.bests().len() >= usize::from(self.lanes()) {
+            self.further.complete_since.get_or_insert(now);
+        }
     }
 
     /// A further lane could not be negotiated. How long the next try waits.
@@ -146,17 +154,18 @@ impl Tunnel {
         if self.best_of(lost.lane()).is_some() || self.best().is_none() {
             return;
         }
-        if now.saturating_sub(lost.born) < FURTHER_STABLE_AFTER {
-            self.further.pause(now, jitter);
-        } else {
+        let since = self.further.complete_since.take();
+        if since.is_some_and(|since| now.saturating_sub(since) >= FURTHER_STABLE_AFTER) {
             self.further.failures = 0;
             self.further.space(now);
+        } else {
+            self.further.pause(now, jitter);
         }
     }
 
     /// Lanes that failed are tried again at once.
     pub(crate) fn retry_lanes(&mut self, now: Duration) {
-        self.further = Further { not_before: now, failures: 0 };
+        self.further = Further { not_before: now, ..Further::default() };
     }
 
     /// Negotiations of further lanes that failed in a row.
@@ -228,6 +237,7 @@ impl<N: Negotiator> Tunnels<N> {
     pub(crate) fn fit_lanes(&mut self, now: Duration, rule: RuleId) {
         let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
         tunnel.retry_lanes(now);
+        tunnel.space_lanes(now);
         for inbound in tunnel.beyond() {
             self.close(now, rule, inbound, false);
         }

@@ -11,7 +11,7 @@ pub const PAIRS_SPARE_MAX: usize = 6;
 /// Between a pair that is complete and the next lane that is opened: both sides then know the same pairs, unless the
 /// way there takes longer, and a peer is not asked for many at once.
 pub const FURTHER_SPACING: Duration = Duration::from_millis(200);
-/// A further lane that lived this long was a success. Longer than [`SUPERSEDED_MAX`]: a peer that holds it for the
+/// Lanes that were all up for this long were a success: the first that is lost is opened again at once. Longer than [`SUPERSEDED_MAX`]: a peer that holds it for the
 /// successor of another pair deletes one of them by then.
 pub const FURTHER_STABLE_AFTER: Duration = Duration::from_secs(60);
 /// No further lane is opened later than this before the end of one that is up, or in the second half of its life: the
