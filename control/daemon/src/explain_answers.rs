@@ -3,7 +3,7 @@
 
 use crate::answers::state;
 use crate::levels::Named;
-use crate::stack_answers::{bound, rests, seconds_to};
+use crate::stack_answers::{bound, lanes, rests, seconds_to};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -34,8 +34,8 @@ pub(crate) struct ExplainSources<'a> {
     pub(crate) level: &'a dyn Fn(RuleId, IpAddr) -> Option<RuleId>,
     /// What a rule's tunnel is offered with first.
     pub(crate) offered: &'a dyn Fn(RuleId) -> Option<EspTransform>,
-    /// The worker that has the SAs of a rule.
-    pub(crate) owner: &'a dyn Fn(RuleId) -> u16,
+    /// The worker that has the SAs of a rule's lane.
+    pub(crate) owner: &'a dyn Fn(RuleId, u16) -> u16,
 }
 
 impl ExplainSources<'_> {
@@ -86,6 +86,9 @@ impl ExplainSources<'_> {
         let identifier = self.tunnel(place);
         let tunnel = identifier.and_then(|tunnel| self.tunnels.get(&tunnel));
         let pair = tunnel.and_then(bound);
+        let lanes = tunnel.map(|tunnel| lanes(tunnel, self.owner)).filter(|lanes| lanes.len() > 1);
+        // Which one a packet takes, the worker decides that it comes to.
+        let only = pair.filter(|_| lanes.is_none());
         let known = tunnel.map_or(State::Down, |tunnel| tunnel.state);
         let stack = self.stacks.iter().find(|stack| stack.rule == place.innermost);
         let fails = stack.and_then(|stack| self.stack_rests(stack, place));
@@ -94,9 +97,12 @@ impl ExplainSources<'_> {
         Live {
             state: if fails.is_some() { TunnelState::HeldDown } else { state(known) }.word().to_owned(),
             gateway: pair.map(|pair| pair.outbound.remote.to_string()),
-            spi_in: pair.map(|pair| pair.inbound.spi.to_string()),
-            spi_out: pair.map(|pair| pair.outbound.spi.to_string()),
-            worker: pair.and(identifier).map(|tunnel| usize::from((self.owner)(tunnel))),
+            spi_in: only.map(|pair| pair.inbound.spi.to_string()),
+            spi_out: only.map(|pair| pair.outbound.spi.to_string()),
+            worker: only
+                .zip(identifier)
+                .map(|(pair, tunnel)| usize::from((self.owner)(tunnel, pair.inbound.lane))),
+            lanes: lanes.unwrap_or_default(),
             users: users.map(|level| level.users).max().unwrap_or(0),
             rests_s: fails.or_else(|| rests(self.now, known)),
             last_error: tunnel.and_then(|tunnel| tunnel.last_failure).map(|why| why.to_string()),
@@ -154,7 +160,7 @@ mod tests {
             peer: &|peer| if peer.0 == 4 { "b".to_owned() } else { format!("sg{}", 3 - peer.0) },
             level: &level,
             offered: &|_| Some("aes128-sha256".parse::<warren_policy::EspProposal>().unwrap().transform),
-            owner: &|rule| rule.0 as u16 + 5,
+            owner: &|rule, lane| rule.0 as u16 + 5 + lane,
         };
         let packet = FiveTuple {
             source: source.parse().unwrap(),

@@ -259,6 +259,7 @@ impl Tunnel {
             rule: self.config.child.rule,
             state: self.state(),
             since: self.seen.1,
+            parallel: self.lanes(),
             pairs: self.pairs.iter().map(pair).collect(),
             failures: self.failures.max(self.further_failures()),
             last_failure: self.last_failure,
