@@ -122,7 +122,8 @@ fn protect(
 /// Transport mode is for what the gateway itself says, which comes from its kernel by one way: other workers would have no
 /// part in it.
 fn refuse_parallel(section: &mut Section<'_>, report: &mut Report<'_>) {
-    if let Some(field) = section.optional("parallel") {
+    let Some(field) = section.optional("parallel") else { return };
+    if tunnel::parallel(&field, report).is_some_and(|parallel| parallel > NonZeroU16::MIN) {
         let message = "what is protected from end to end in transport mode has one pair of SAs";
         report.error(&field.span, message, "a `[[tunnel]]` with `parallel`, or none");
     }

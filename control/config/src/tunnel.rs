@@ -259,7 +259,7 @@ fn peer(
 }
 
 /// How many pairs of SAs side by side.
-fn parallel(field: &Field<'_>, report: &mut Report<'_>) -> Option<NonZeroU16> {
+pub(crate) fn parallel(field: &Field<'_>, report: &mut Report<'_>) -> Option<NonZeroU16> {
     let parallel = field.integer(report, 1..=u64::from(PARALLEL_MAX))?;
     NonZeroU16::new(u16::try_from(parallel).ok()?)
 }
