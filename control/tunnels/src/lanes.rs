@@ -113,7 +113,7 @@ impl Tunnel {
         }
         let clear = |at: usize| {
             let pair = &self.pairs[at];
-            pair.expires_at.saturating_sub(FURTHER_CLEARANCE.min(pair.life() / 2))
+            pair.expires_at.saturating_sub(FURTHER_CLEARANCE.min(pair.life() / 4))
         };
         let latest = self.bests().into_iter().map(clear).min()?;
         (self.further.not_before <= latest).then_some(self.further.not_before)

@@ -14,8 +14,8 @@ pub const FURTHER_SPACING: Duration = Duration::from_millis(200);
 /// Lanes that were all up for this long were a success: the first that is lost is opened again at once. Longer than [`SUPERSEDED_MAX`]: a peer that holds it for the
 /// successor of another pair deletes one of them by then.
 pub const FURTHER_STABLE_AFTER: Duration = Duration::from_secs(60);
-/// No further lane is opened later than this before the end of one that is up, or in the second half of its life: the
-/// repetitions of a quick mode take about a minute, and its successor would have to wait for them.
+/// No further lane is opened later than this before the end of one that is up, or in the last quarter of a short life:
+/// the repetitions of a quick mode take about a minute, and its successor would have to wait for them.
 pub const FURTHER_CLEARANCE: Duration = Duration::from_secs(120);
 /// First pause after a failed negotiation; it doubles with each further failure.
 pub const BACK_OFF_MIN: Duration = Duration::from_secs(1);
