@@ -307,8 +307,8 @@ fn fewer_lanes_are_closed_without_loss_and_more_are_opened_without_touching_what
     world.run_with_traffic(seconds(3), millis(20));
     let kept: Vec<SaId> =
         pairs(&world, 0).iter().filter(|pair| pair.inbound.lane < 2).map(|pair| pair.inbound.id).collect();
-    for side in 0..2 {
-        let wanted = lanes_of(config(side, 1, ONE_OPENS[side]), 2);
+    for (side, start) in ONE_OPENS.into_iter().enumerate() {
+        let wanted = lanes_of(config(side, 1, start), 2);
         world.sides[side].tunnels.reconfigure(world.now, wanted);
         world.drain(side);
         assert_eq!(bound(&world, side), all_of(2));
@@ -330,8 +330,8 @@ fn fewer_lanes_are_closed_without_loss_and_more_are_opened_without_touching_what
     assert!(kept.iter().all(|id| pairs(&world, 0).iter().any(|pair| pair.inbound.id == *id)));
     assert_no_packet_lost(&world, "in all of that");
     // Down to one it is a tunnel as any other.
-    for side in 0..2 {
-        let wanted = lanes_of(config(side, 1, ONE_OPENS[side]), 1);
+    for (side, start) in ONE_OPENS.into_iter().enumerate() {
+        let wanted = lanes_of(config(side, 1, start), 1);
         world.sides[side].tunnels.reconfigure(world.now, wanted);
         world.drain(side);
     }
@@ -373,8 +373,8 @@ fn whatever_happens_no_bound_sa_is_removed_and_in_the_end_every_lane_is_there() 
             world.run(pause);
         }
         (world.loss, world.duplication) = (0, 0);
-        for side in 0..2 {
-            let wanted = lanes_of(config(side, 1, ONE_OPENS[side]), lanes);
+        for (side, start) in ONE_OPENS.into_iter().enumerate() {
+            let wanted = lanes_of(config(side, 1, start), lanes);
             world.sides[side].tunnels.reconfigure(world.now, wanted);
             world.sides[side].tunnels.up(world.now, RULE);
             world.drain(side);
