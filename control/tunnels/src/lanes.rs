@@ -246,3 +246,201 @@ impl<N: Negotiator> Tunnels<N> {
 }
 
 const _: () = assert!(FURTHER_SPACING.as_millis() < BACK_OFF_MIN.as_millis());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Start, TunnelConfig};
+    use crate::pair::{Moment, SaFacts};
+    use std::num::NonZeroU16;
+    use warren_ike::ChildConfig;
+    use warren_policy::{AddressRange, EspProposal, Lifetime, PeerId, SaMode, Selector};
+    use warren_seam::{Carrier, Encapsulation, Spi};
+
+    const LIFE: u32 = 1000;
+
+    fn seconds(number: u64) -> Duration {
+        Duration::from_secs(number)
+    }
+
+    fn selector() -> Selector {
+        let any = AddressRange::any(false);
+        Selector::between(any, any).expect("both are of one family")
+    }
+
+    fn tunnel(lanes: u16) -> Tunnel {
+        let child = ChildConfig {
+            rule: RuleId(0),
+            peer: PeerId(0),
+            selector: selector(),
+            proposals: Vec::new(),
+            lifetime: Lifetime { seconds: LIFE, kilobytes: None },
+            window_packets: 64,
+            mode: SaMode::Tunnel,
+            carrier: Carrier::Network,
+            is_divisible: false,
+        };
+        let parallel = NonZeroU16::new(lanes).expect("not zero");
+        let config = TunnelConfig { child, start: Start::OnTraffic, parallel };
+        Tunnel::new(Duration::ZERO, "net".to_owned(), config)
+    }
+
+    /// Its identifiers are `2 * number` and the next; the later the number, the later it was begun and complete.
+    fn pair(number: u64, lane: u16, role: Role, born: u64) -> Pair {
+        let facts = |id: u64| SaFacts {
+            id: SaId(id),
+            spi: Spi(1000 + id as u32),
+            transform: "aes256gcm16".parse::<EspProposal>().expect("a proposal").transform,
+            esn: false,
+            selector: selector(),
+            local: "192.0.2.1".parse().expect("an address"),
+            remote: "192.0.2.2".parse().expect("an address"),
+            encapsulation: Encapsulation::Raw,
+            lane,
+            window_packets: None,
+        };
+        let moments = (Moment(2 * number), Moment(2 * number + 1));
+        let terms = (role, Lifetime { seconds: LIFE, kilobytes: None });
+        let mut jitter = Jitter::new(number);
+        Pair::new((facts(2 * number), facts(2 * number + 1)), moments, terms, seconds(born), &mut jitter)
+    }
+
+    fn with(lanes: u16, pairs: impl IntoIterator<Item = (u64, u16, Role)>) -> Tunnel {
+        let mut tunnel = tunnel(lanes);
+        for (number, lane, role) in pairs {
+            tunnel.accept(seconds(number), pair(number, lane, role, number), &[]);
+        }
+        tunnel
+    }
+
+    use Role::{Initiator, Responder};
+
+    #[test] // F-17
+    fn what_the_peer_begins_gets_a_lane_that_has_none_and_else_that_of_its_oldest() {
+        let now = seconds(10);
+        let cases: &[(&[(u64, u16, Role)], &[u16], u16)] = &[
+            (&[], &[], 0),
+            (&[], &[0], 1),
+            (&[(1, 0, Responder)], &[], 1),
+            (&[(1, 0, Responder), (2, 2, Responder)], &[], 1),
+            (&[(1, 0, Responder), (2, 2, Responder)], &[1], 0),
+            (&[(1, 1, Responder), (2, 0, Responder), (3, 2, Responder)], &[], 1),
+            // One of them has a successor, one is about to have.
+            (&[(1, 1, Responder), (2, 0, Responder), (3, 2, Responder), (4, 1, Responder)], &[], 0),
+            (&[(1, 1, Responder), (2, 0, Responder), (3, 2, Responder)], &[1], 0),
+            // What we began we renew.
+            (&[(1, 1, Initiator), (2, 0, Responder), (3, 2, Responder)], &[], 0),
+            (&[(1, 1, Initiator), (2, 0, Initiator), (3, 2, Initiator)], &[], 1),
+        ];
+        for (at, (pairs, coming, lane)) in cases.iter().enumerate() {
+            assert_eq!(with(3, pairs.iter().copied()).lane_of_peer(now, coming), *lane, "{at}");
+        }
+    }
+
+    #[test] // F-24
+    fn a_pair_that_was_alone_for_half_its_life_is_renewed_and_gets_no_other_beside_it() {
+        let tunnel = with(3, [(1, 1, Responder)]);
+        assert_eq!(tunnel.lane_of_peer(seconds(500), &[]), 0);
+        assert_eq!(tunnel.lane_of_peer(seconds(501), &[]), 1);
+        assert_eq!(tunnel.lane_of_peer(seconds(501), &[0]), 2, "a second one is on its way");
+        assert_eq!(with(3, [(1, 1, Responder), (2, 0, Responder)]).lane_of_peer(seconds(900), &[]), 2);
+    }
+
+    #[test] // NT-13
+    fn whoever_began_the_pair_with_the_highest_spis_opens_what_is_missing() {
+        assert_eq!(tunnel(3).missing(), None, "the first one is nobody's further one");
+        assert_eq!(with(3, [(1, 0, Initiator)]).missing(), Some(1));
+        assert_eq!(with(3, [(1, 0, Responder)]).missing(), None);
+        assert_eq!(with(3, [(1, 1, Responder), (2, 2, Initiator)]).missing(), Some(0));
+        assert_eq!(with(3, [(1, 1, Initiator), (2, 2, Responder)]).missing(), None);
+        let full = with(2, [(1, 0, Initiator), (2, 1, Initiator)]);
+        assert_eq!((full.missing(), full.further_at()), (None, None));
+        let mut inside = with(3, [(1, 0, Initiator)]);
+        assert!(inside.further_at().is_some());
+        inside.is_inside = true;
+        assert_eq!(inside.further_at(), None, "a stack has one way");
+    }
+
+    #[test] // F-24
+    fn a_new_pair_makes_only_those_of_its_own_lane_superfluous() {
+        let tunnel = with(2, [(1, 0, Responder), (2, 1, Responder), (3, 1, Responder)]);
+        let going: Vec<bool> = tunnel.pairs.iter().map(Pair::is_going).collect();
+        assert_eq!(going, [false, true, false]);
+        let lanes: Vec<u16> = tunnel.bests().into_iter().map(|at| tunnel.pairs[at].lane()).collect();
+        assert_eq!((lanes, tunnel.bests()), (vec![0, 1], vec![0, 2]));
+    }
+
+    #[test] // F-24
+    fn lanes_are_renewed_in_the_order_in_which_they_came_up() {
+        let tunnel = with(64, (0..64).map(|number| (number, number as u16, Initiator)));
+        assert!(tunnel.pairs.is_sorted_by_key(|pair| pair.rekey_at));
+        let latest = |pair: &Pair| pair.born + Jitter::rekey_latest(pair.life());
+        assert!(tunnel.pairs.iter().all(|pair| pair.rekey_at <= latest(pair)));
+        assert_eq!(tunnel.due(seconds(900)), Some(0));
+        assert_eq!(tunnel.due(seconds(700)), None);
+    }
+
+    #[test] // F-24
+    fn what_the_peer_did_not_renew_after_all_stays() {
+        let superseded = |tunnel: &Tunnel| {
+            tunnel
+                .pairs
+                .iter()
+                .filter(|pair| pair.superseded_until.is_some())
+                .map(Pair::lane)
+                .collect::<Vec<_>>()
+        };
+        // The third was held for the successor of the first; then the peer deletes the second.
+        let mut tunnel = with(2, [(1, 0, Responder), (2, 1, Responder), (3, 0, Responder)]);
+        assert_eq!(superseded(&tunnel), [0]);
+        tunnel.reprieve();
+        assert_eq!(superseded(&tunnel), [0], "there are two without it");
+        tunnel.pairs.remove(1);
+        tunnel.reprieve();
+        assert_eq!(superseded(&tunnel), [0; 0]);
+    }
+
+    #[test] // F-24
+    fn the_highest_lanes_go_first_when_fewer_are_wanted() {
+        let mut tunnel = with(4, (0..4).map(|number| (number, number as u16, Initiator)));
+        assert!(tunnel.beyond().is_empty());
+        tunnel.config.parallel = NonZeroU16::new(2).expect("not zero");
+        assert_eq!(tunnel.beyond(), [SaId(6), SaId(4)]);
+        // What is up stays up, whatever its number.
+        tunnel.pairs.drain(..2);
+        assert!(tunnel.beyond().is_empty());
+        assert_eq!(tunnel.missing(), None, "two are there");
+    }
+
+    #[test] // F-24
+    fn lanes_that_are_lost_soon_after_all_were_up_are_opened_ever_later() {
+        let mut jitter = Jitter::new(1);
+        let mut tunnel = with(2, [(1, 0, Initiator), (2, 1, Initiator)]);
+        let mut lose = |tunnel: &mut Tunnel, now: u64| {
+            let lost = tunnel.pairs.pop().expect("there are two");
+            tunnel.lane_lost(seconds(now), &lost, &mut jitter);
+            tunnel.further_at().expect("it is missing") - seconds(now)
+        };
+        assert_eq!(lose(&mut tunnel, 62), FURTHER_SPACING, "it was up for a minute");
+        let mut last = Duration::ZERO;
+        for round in 0..5 {
+            let now = 63 + 20 * round;
+            tunnel.accept(seconds(now), pair(10 + round, 1, Initiator, now), &[]);
+            let pause = lose(&mut tunnel, now + 10);
+            assert!(pause > last, "{pause:?} after {last:?}");
+            last = pause;
+        }
+        assert_eq!(tunnel.further_failures(), 5);
+        tunnel.retry_lanes(seconds(300));
+        assert_eq!(tunnel.further_at(), Some(seconds(300)));
+    }
+
+    #[test] // F-24
+    fn no_lane_is_opened_when_its_repetitions_could_outlast_another_ones_pair() {
+        let mut tunnel = with(2, [(1, 0, Initiator)]);
+        tunnel.retry_lanes(seconds(881));
+        assert_eq!(tunnel.further_at(), Some(seconds(881)));
+        tunnel.retry_lanes(seconds(882));
+        assert_eq!(tunnel.further_at(), None, "a successor comes first");
+    }
+}
