@@ -90,13 +90,19 @@ impl Tunnel {
         (0..lanes).find(is_free).or_else(oldest).unwrap_or(0)
     }
 
-    /// The lane that we would open next, where that is for us to do.
+    /// The lane that we would open next, where that is for us to do. Where two pairs share a lane there are enough, until
+    /// one of them is renewed.
     pub(crate) fn missing(&self) -> Option<u16> {
-        let bests = self.bests();
-        if bests.is_empty() || bests.len() >= usize::from(self.lanes()) || !self.is_opener() {
+        if self.best().is_none() || self.is_complete() || !self.is_opener() {
             return None;
         }
         (0..self.lanes()).find(|lane| self.best_of(*lane).is_none())
+    }
+
+    /// Whether there are as many pairs as there are to be, without those that have a successor.
+    fn is_complete(&self) -> bool {
+        let live = self.pairs.iter().filter(|pair| !pair.closing && !pair.is_going());
+        live.count() >= usize::from(self.lanes())
     }
 
     /// One side opens lanes, or there would be twice as many: both see the same SPIs.
@@ -139,7 +145,7 @@ impl Tunnel {
     /// A pair is complete: what else there is to be opened waits a moment, so that both sides know the same pairs.
     pub(crate) fn space_lanes(&mut self, now: Duration) {
         self.further.space(now);
-        if self.bests().len() >= usize::from(self.lanes()) {
+        if self.is_complete() {
             self.further.complete_since.get_or_insert(now);
         }
     }
@@ -149,9 +155,9 @@ impl Tunnel {
         self.further.pause(now, jitter)
     }
 
-    /// One lane has lost its last pair while others are up. A peer that wants fewer deletes each that we open.
-    pub(crate) fn lane_lost(&mut self, now: Duration, lost: &Pair, jitter: &mut Jitter) {
-        if self.best_of(lost.lane()).is_some() || self.best().is_none() {
+    /// A pair is gone, and others are up. A peer that wants fewer deletes each that we open.
+    pub(crate) fn lane_lost(&mut self, now: Duration, jitter: &mut Jitter) {
+        if self.missing().is_none() {
             return;
         }
         let since = self.further.complete_since.take();
@@ -176,8 +182,7 @@ impl Tunnel {
     /// The peer deleted a pair that it was not thought to have renewed: then it has not renewed the one that it was
     /// thought to, unless there are enough without that.
     pub(crate) fn reprieve(&mut self) {
-        let live = |pair: &&Pair| !pair.closing && !pair.is_going();
-        if self.pairs.iter().filter(live).count() < usize::from(self.lanes()) {
+        if !self.is_complete() {
             let superseded = self
                 .pairs
                 .iter_mut()
@@ -355,6 +360,9 @@ mod tests {
         assert_eq!(with(3, [(1, 1, Initiator), (2, 2, Responder)]).missing(), None);
         let full = with(2, [(1, 0, Initiator), (2, 1, Initiator)]);
         assert_eq!((full.missing(), full.further_at()), (None, None));
+        let mut shared = with(2, [(1, 0, Initiator)]);
+        shared.pairs.push(pair(2, 0, Initiator, 2));
+        assert_eq!(shared.missing(), None, "two in one lane are two");
         let mut inside = with(3, [(1, 0, Initiator)]);
         assert!(inside.further_at().is_some());
         inside.is_inside = true;
@@ -417,8 +425,8 @@ mod tests {
         let mut jitter = Jitter::new(1);
         let mut tunnel = with(2, [(1, 0, Initiator), (2, 1, Initiator)]);
         let mut lose = |tunnel: &mut Tunnel, now: u64| {
-            let lost = tunnel.pairs.pop().expect("there are two");
-            tunnel.lane_lost(seconds(now), &lost, &mut jitter);
+            tunnel.pairs.pop().expect("there are two");
+            tunnel.lane_lost(seconds(now), &mut jitter);
             tunnel.further_at().expect("it is missing") - seconds(now)
         };
         assert_eq!(lose(&mut tunnel, 62), FURTHER_SPACING, "it was up for a minute");

@@ -245,7 +245,7 @@ impl<N: Negotiator> Tunnels<N> {
                 tunnel.reprieve();
             }
             tunnel.spare_the_last();
-            tunnel.lane_lost(now, &pair, &mut self.jitter);
+            tunnel.lane_lost(now, &mut self.jitter);
         }
         self.rebind(rule);
         self.command(Command::Remove(ids.1));
