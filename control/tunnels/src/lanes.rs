@@ -379,6 +379,29 @@ mod tests {
     }
 
     #[test] // F-24
+    fn what_ends_a_lane_or_takes_it_over_touches_no_other() {
+        let two_each = [(1, 0, Responder), (2, 1, Responder), (3, 0, Responder), (4, 1, Responder)];
+        let mut tunnel = with(2, two_each);
+        assert_eq!(tunnel.superseded(1), [SaId(4)], "a pair that expires takes its own predecessors along");
+        let mut tunnel = with(2, [(1, 0, Initiator), (2, 1, Initiator)]);
+        tunnel.accept(seconds(3), pair(3, 0, Initiator, 3), &[SaId(2)]);
+        tunnel.accept(seconds(3), pair(4, 1, Initiator, 3), &[SaId(4)]);
+        let closes = |tunnel: &Tunnel| [0, 1].map(|at| tunnel.pairs[at].closes_at);
+        let before = closes(&tunnel);
+        tunnel.first_inbound(seconds(4), SaId(8));
+        assert_eq!(closes(&tunnel)[0], before[0], "the peer has not used its successor");
+        assert!(closes(&tunnel)[1] < before[1]);
+    }
+
+    #[test]
+    fn one_more_lane_does_not_make_a_tunnel_short_lived_that_was_up_for_long() {
+        let mut tunnel = with(2, [(1, 0, Initiator)]);
+        assert!(tunnel.was_short_lived(seconds(2)));
+        tunnel.accept(seconds(100), pair(2, 1, Initiator, 100), &[]);
+        assert!(!tunnel.was_short_lived(seconds(101)));
+    }
+
+    #[test] // F-24
     fn lanes_are_renewed_in_the_order_in_which_they_came_up() {
         let tunnel = with(64, (0..64).map(|number| (number, number as u16, Initiator)));
         assert!(tunnel.pairs.is_sorted_by_key(|pair| pair.rekey_at));
@@ -439,6 +462,9 @@ mod tests {
             last = pause;
         }
         assert_eq!(tunnel.further_failures(), 5);
+        tunnel.accept(seconds(170), pair(20, 1, Initiator, 170), &[]);
+        assert_eq!(lose(&mut tunnel, 230), FURTHER_SPACING);
+        assert_eq!(tunnel.further_failures(), 0, "a minute forgives all");
         tunnel.retry_lanes(seconds(300));
         assert_eq!(tunnel.further_at(), Some(seconds(300)));
     }

@@ -341,6 +341,24 @@ fn fewer_lanes_are_closed_without_loss_and_more_are_opened_without_touching_what
     assert_no_packet_lost(&world, "to the end");
 }
 
+#[test] // F-24
+fn a_lane_that_is_not_wanted_any_more_when_it_is_complete_goes_again() {
+    let mut world = world([3, 3], ONE_OPENS, 11);
+    world.run(millis(100));
+    while opened(&world)[0] < 2 {
+        world.run(millis(10));
+    }
+    assert_eq!(pairs(&world, 0).len(), 1, "the second is being negotiated");
+    let wanted = lanes_of(config(0, 1, ONE_OPENS[0]), 1);
+    world.sides[0].tunnels.reconfigure(world.now, wanted);
+    world.drain(0);
+    world.run_with_traffic(seconds(30), millis(50));
+    world.run(seconds(2));
+    assert_eq!((bound(&world, 0), bound(&world, 1)), (all_of(1), all_of(1)));
+    world.assert_same_pairs(0, 1);
+    assert_no_packet_lost(&world, "by that");
+}
+
 #[test] // F-24, Q-22
 fn when_the_last_lane_is_gone_the_tunnel_is_down_as_any_other() {
     let mut world = world([3, 3], ONE_OPENS, 10);
