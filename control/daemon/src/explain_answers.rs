@@ -194,6 +194,23 @@ mod tests {
         );
     }
 
+    #[test] // F-17
+    fn of_pairs_side_by_side_all_are_named_with_their_workers_and_none_is_preferred() {
+        let mut several = tunnel(2, UP, Some(0x100));
+        let mut second = tunnel(2, UP, Some(0x200)).pairs.remove(0);
+        (second.inbound.lane, second.outbound.lane, second.bound) = (1, 1, true);
+        several.pairs[0].bound = true;
+        several.pairs.insert(0, second);
+        let said = explained(vec![several], &[], HOST);
+        let live = said.performed[0].live.as_ref().unwrap();
+        let lanes: Vec<_> =
+            live.lanes.iter().map(|own| (own.lane, own.spi_in.as_str(), own.worker)).collect();
+        assert_eq!(lanes, [(0, "00000100", 7), (1, "00000200", 8)]);
+        assert_eq!((live.worker, live.spi_in.as_deref(), live.spi_out.as_deref()), (None, None, None));
+        let one = explained(vec![tunnel(2, UP, Some(0x100))], &[], HOST);
+        assert!(one.performed[0].live.as_ref().unwrap().lanes.is_empty());
+    }
+
     #[test]
     fn a_level_that_failed_is_held_down_for_this_stack_and_for_how_long_is_said() {
         let up = vec![tunnel(2, UP, Some(0x100))];

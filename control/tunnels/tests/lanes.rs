@@ -343,15 +343,19 @@ fn fewer_lanes_are_closed_without_loss_and_more_are_opened_without_touching_what
 
 #[test] // F-24
 fn a_lane_that_is_not_wanted_any_more_when_it_is_complete_goes_again() {
-    let mut world = world([3, 3], ONE_OPENS, 11);
-    world.run(millis(100));
-    while opened(&world)[0] < 2 {
-        world.run(millis(10));
+    let configs = [0, 1].map(|side| lanes_of(config(side, 1, ONE_OPENS[side]), 3));
+    let mut world = World::over_ike_with(configs, 11);
+    while pairs(&world, 0).is_empty() {
+        world.run(millis(1));
     }
+    world.run(warren_tunnels::limits::FURTHER_SPACING + world.delay);
     assert_eq!(pairs(&world, 0).len(), 1, "the second is being negotiated");
     let wanted = lanes_of(config(0, 1, ONE_OPENS[0]), 1);
     world.sides[0].tunnels.reconfigure(world.now, wanted);
     world.drain(0);
+    world.run(millis(100));
+    let up = |notice: &Notice| matches!(notice, Notice::LaneUp { lane: 1, .. });
+    assert!(world.sides[0].notices.iter().any(up), "it came all the same");
     world.run_with_traffic(seconds(30), millis(50));
     world.run(seconds(2));
     assert_eq!((bound(&world, 0), bound(&world, 1)), (all_of(1), all_of(1)));
