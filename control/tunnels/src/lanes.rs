@@ -323,7 +323,8 @@ mod tests {
     #[test] // F-17
     fn what_the_peer_begins_gets_a_lane_that_has_none_and_else_that_of_its_oldest() {
         let now = seconds(10);
-        let cases: &[(&[(u64, u16, Role)], &[u16], u16)] = &[
+        type Case<'a> = (&'a [(u64, u16, Role)], &'a [u16], u16);
+        let cases: &[Case<'_>] = &[
             (&[], &[], 0),
             (&[], &[0], 1),
             (&[(1, 0, Responder)], &[], 1),
