@@ -205,7 +205,7 @@ fn config(own: u8, case: Case) -> Result<TunnelsConfig, String> {
     };
     Ok(TunnelsConfig {
         peers: vec![peer_config],
-        tunnels: vec![TunnelConfig { child, start: Start::OnTraffic }],
+        tunnels: vec![TunnelConfig { child, start: Start::OnTraffic, parallel: std::num::NonZeroU16::MIN }],
         rules: site::rules(selector, peer),
         ..TunnelsConfig::default()
     })

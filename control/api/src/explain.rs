@@ -203,6 +203,9 @@ pub struct Live {
     pub spi_out: Option<String>,
     /// The worker that has the inbound SA.
     pub worker: Option<usize>,
+    /// Where it has several pairs side by side, of which a flow takes one: all of them, instead of one pair and its worker.
+    #[serde(default)]
+    pub lanes: Vec<crate::Lane>,
     /// Stacks that use it.
     pub users: usize,
     /// Seconds for which nothing is built after a failure.

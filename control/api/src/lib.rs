@@ -26,7 +26,7 @@ pub use policy::{
 };
 pub use refusal::{Refusal, RefusalWord};
 pub use request::{Command, Request};
-pub use rows::{DropCount, Rule, RuleClass, Rules, Sa, SaDirection, Tunnel, TunnelState};
+pub use rows::{DropCount, Lane, Rule, RuleClass, Rules, Sa, SaDirection, Tunnel, TunnelState};
 pub use stack::{LevelMode, Stack, StackFailure, StackLevel, StackState};
 pub use stages::{BatchCount, LevelCount, StageAccounts, StageCost, Stages, WorkerStages};
 pub use stats::{Port, Stats, Totals, VersionInfo, Worker};

@@ -40,6 +40,9 @@ pub struct Sa {
     pub remote: String,
     /// What may travel in it, in the direction of travel.
     pub selector: String,
+    /// Which of the tunnel's parallel pairs it is of, 0 where there is one.
+    #[serde(default)]
+    pub lane: u16,
     /// Packets sealed or opened.
     pub packets: u64,
     /// Octets of inner packets in them.
@@ -92,6 +95,23 @@ impl TunnelState {
     }
 }
 
+/// One of the pairs of SAs that a tunnel has side by side, each for a worker of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lane {
+    /// Its number, counted from 0. The peer may count otherwise.
+    pub lane: u16,
+    /// SPI of the inbound SA, eight hexadecimal digits.
+    pub spi_in: String,
+    /// SPI of the outbound SA.
+    pub spi_out: String,
+    /// The worker that has both.
+    pub worker: u16,
+}
+
+const fn one() -> u16 {
+    1
+}
+
 /// One tunnel rule and how it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tunnel {
@@ -112,10 +132,16 @@ pub struct Tunnel {
     pub remote: String,
     /// Seconds in this state.
     pub since_s: u64,
-    /// SPI of the inbound SA, eight hexadecimal digits.
+    /// SPI of the inbound SA, eight hexadecimal digits; of several parallel pairs the first one's.
     pub spi_in: Option<String>,
     /// SPI of the outbound SA.
     pub spi_out: Option<String>,
+    /// Pairs of SAs that it is to have side by side.
+    #[serde(default = "one")]
+    pub parallel: u16,
+    /// The pairs that its traffic goes through.
+    #[serde(default)]
+    pub lanes: Vec<Lane>,
     /// For example `aes256gcm16`, when up.
     pub transform: Option<String>,
     /// Why the last negotiation failed, in words.

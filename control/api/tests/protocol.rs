@@ -14,8 +14,8 @@ use warren_api::client::{CallError, Client};
 use warren_api::explain::{Asked, EspCost, Explanation, Level, Live, Matched, Matching, Missed};
 use warren_api::limits::{REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX};
 use warren_api::{
-    Answer, BatchCount, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lease, LeaseState, Leases,
-    LevelCount, LevelMode, Outcome, Policies, PolicySetRow, Pool, PullState, PulledPolicy, Refusal,
+    Answer, BatchCount, CeilingRow, Clients, Command, ConnectedClient, DropCount, Lane, Lease, LeaseState,
+    Leases, LevelCount, LevelMode, Outcome, Policies, PolicySetRow, Pool, PullState, PulledPolicy, Refusal,
     RefusalWord, Request, Response, Rule, RuleClass, Rules, Sa, SaDirection, ServedPolicyRow, ServedSetRow,
     SetState, Stack, StackFailure, StackLevel, StackState, StageAccounts, StageCost, Stages, Stats, TedField,
     TedFlow, TedFound, TedInFlight, TedPacket, TedPreview, TedResting, TedStage, TedStatus, Tunnel,
@@ -37,6 +37,7 @@ fn sa() -> Sa {
         local: "192.0.2.1".into(),
         remote: "198.51.100.2".into(),
         selector: "10.2.0.0/16 -> 10.1.0.0/16".into(),
+        lane: 63,
         packets: u64::MAX,
         octets: 0,
         sequence: 1,
@@ -45,6 +46,10 @@ fn sa() -> Sa {
         last_used_s: None,
         window_packets: Some(4096),
     }
+}
+
+fn lane() -> Lane {
+    Lane { lane: 1, spi_in: "c0ffee01".into(), spi_out: "9b1d0002".into(), worker: 3 }
 }
 
 fn set() -> PolicySetRow {
@@ -194,6 +199,8 @@ fn answers() -> Vec<Answer> {
         since_s: 5,
         spi_in: None,
         spi_out: None,
+        parallel: 2,
+        lanes: vec![lane()],
         transform: None,
         last_error: Some("no proposal chosen".into()),
     };
@@ -268,7 +275,8 @@ fn stack() -> Stack {
 }
 
 fn explained() -> Explanation {
-    let live = Live { state: "held-down".into(), rests_s: Some(12), worker: Some(1), ..Live::default() };
+    let (state, lanes) = ("held-down".into(), vec![lane()]);
+    let live = Live { state, rests_s: Some(12), worker: Some(1), lanes, ..Live::default() };
     let esp = EspCost {
         transform: "aes256gcm16".into(),
         in_udp: true,

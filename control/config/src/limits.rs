@@ -44,6 +44,8 @@ pub const WINDOW_PACKETS_STEP: u32 = 64;
 pub const WINDOW_PACKETS_DEFAULT: u32 = 4096;
 /// Largest anti-replay window; the seam has the same number.
 pub const WINDOW_PACKETS_MAX: u32 = 65_536;
+/// Pairs of SAs of one tunnel side by side: one for each worker of the largest gateway; the seam has the same number.
+pub const PARALLEL_MAX: u16 = 64;
 /// Pairs of rules compared to find rules that never match. Beyond it the comparison would take longer than the
 /// rest of the start; it yields warnings only, so leaving it out makes nothing unsafe.
 pub const RULE_PAIRS_MAX: usize = 4_000_000;

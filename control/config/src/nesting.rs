@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use warren_policy::limits::STACK_DEPTH_MAX;
 use warren_policy::ways::Known;
-use warren_policy::{AddressRange, PeerId, Rematching, RuleId, RuleSet, Selector, WayError, ways};
+use warren_policy::{AddressRange, PeerId, Rematching, RuleId, RuleSet, Selector, WayError, Ways, ways};
 
 /// The rules as they were written, by the numbers of those that they stand for.
 pub(crate) struct Written<'a> {
@@ -60,7 +60,30 @@ impl<'a> Written<'a> {
         let around = found
             .nested()
             .flat_map(|(_, _, way)| way.levels.iter().map(|outer| outer.rule).chain(way.discovers));
-        around.collect()
+        let around = around.collect();
+        self.check_parallel(&found, &around, report);
+        around
+    }
+
+    /// Of tunnels inside each other each has one pair: the stack of a packet is one way, and has one worker.
+    fn check_parallel(&self, found: &Ways, around: &HashSet<RuleId>, report: &mut Report<'_>) {
+        let mut rule = 0;
+        for tunnel in self.tunnels {
+            let rules = rule..rule + tunnel.selectors.len() as u32;
+            rule = rules.end;
+            let Some(span) = &tunnel.parallel_span else { continue };
+            let peer = self.peer(tunnel.policy.peer);
+            let way = peer.and_then(|peer| found.to(peer.local, peer.address?).ok());
+            let is_inside = way.is_some_and(|way| !way.levels.is_empty() || way.discovers.is_some());
+            let place = match rules.into_iter().any(|rule| around.contains(&RuleId(rule))) {
+                true => "around another",
+                false if is_inside => "inside another",
+                false => continue,
+            };
+            let message =
+                format!("`{}` is {place}: tunnels inside each other have one pair of SAs each", tunnel.name);
+            report.error(span, message, "1, or no `parallel`");
+        }
     }
 
     /// Which rule is to be changed, what is wrong with it, and what would be accepted.

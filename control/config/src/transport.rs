@@ -7,6 +7,7 @@ use crate::section::Section;
 use crate::traffic::Traffic;
 use crate::tunnel::{self, STARTS, Start, TunnelPolicy};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use warren_policy::{AddressRange, PeerId, Protection, RuleId, Selector, TransportAction, TransportRule};
 
 /// `action` as it is written.
@@ -101,6 +102,7 @@ fn protect(
     let lifetime = tunnel::lifetime(section, report);
     let window = tunnel::window(section, report);
     let start = section.or("start", Start::OnTraffic, |field| field.word(report, STARTS));
+    refuse_parallel(section, report);
     let (host, traffic) = (host?, traffic?);
     check_ends(&host, &traffic, report)?;
     let policy = TunnelPolicy {
@@ -110,10 +112,21 @@ fn protect(
         lifetime: lifetime?,
         window_packets: window?,
         start: start?,
+        parallel: NonZeroU16::MIN,
         is_concealed: false,
     };
     let protection = Protection { rule: RuleId(0), peer: host.peer, host: host.address };
     Some((traffic, TransportAction::Protect(protection), Some(policy)))
+}
+
+/// Transport mode is for what the gateway itself says, which comes from its kernel by one way: other workers would have no
+/// part in it.
+fn refuse_parallel(section: &mut Section<'_>, report: &mut Report<'_>) {
+    let Some(field) = section.optional("parallel") else { return };
+    if tunnel::parallel(&field, report).is_some_and(|parallel| parallel > NonZeroU16::MIN) {
+        let message = "what is protected from end to end in transport mode has one pair of SAs";
+        report.error(&field.span, message, "a `[[tunnel]]` with `parallel`, or none");
+    }
 }
 
 /// With whom, and between which addresses.

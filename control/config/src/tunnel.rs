@@ -5,7 +5,7 @@ use crate::amount::{VOLUME_ACCEPTED, volume};
 use crate::discovery;
 use crate::field::{Field, listed, with_suggestion};
 use crate::limits::{
-    ESP_LIFETIME_S_DEFAULT, ESP_LIFETIME_S_MAX, LIFETIME_KILOBYTES_MIN, LIFETIME_S_MIN,
+    ESP_LIFETIME_S_DEFAULT, ESP_LIFETIME_S_MAX, LIFETIME_KILOBYTES_MIN, LIFETIME_S_MIN, PARALLEL_MAX,
     WINDOW_PACKETS_DEFAULT, WINDOW_PACKETS_MAX, WINDOW_PACKETS_STEP,
 };
 use crate::name::{name, part_name};
@@ -15,6 +15,7 @@ use crate::proposals;
 use crate::report::{Report, Span};
 use crate::section::Section;
 use crate::traffic::Traffic;
+use std::num::NonZeroU16;
 use warren_policy::{
     EspProposal, Gateway, Lifetime, PeerId, PortRange, Protocol, RuleId, Selector, TunnelRule,
 };
@@ -47,6 +48,8 @@ pub struct TunnelPolicy {
     pub window_packets: u32,
     /// When it is negotiated.
     pub start: Start,
+    /// Pairs of SAs side by side, each on a worker of its own; 1 unless the file says otherwise.
+    pub parallel: NonZeroU16,
     /// No probe may tell of its traffic: it answers, and never asks (REQUIREMENTS F-10). Only of rules that discover.
     pub is_concealed: bool,
 }
@@ -58,6 +61,8 @@ pub(crate) struct ReadTunnel<'a> {
     pub(crate) destination_span: Span,
     /// Through whichever gateway discovery finds.
     pub(crate) is_discovered: bool,
+    /// Where more than one pair is asked for.
+    pub(crate) parallel_span: Option<Span>,
     pub(crate) selectors: Vec<Selector>,
     /// The peer's place among those read.
     pub(crate) peer: usize,
@@ -96,6 +101,15 @@ impl<'a> ReadTunnel<'a> {
             }
             Some(start)
         });
+        let parallel_span = section.optional("parallel").map(|field| field.span);
+        let parallel = section.or("parallel", NonZeroU16::MIN, |field| {
+            let parallel = parallel(&field, report)?;
+            if parallel > NonZeroU16::MIN && gateway.is_discovered() {
+                let message = "what discovery finds has one pair of SAs: it comes and goes with its traffic";
+                report.error(&field.span, message, "a `peer` with one `address`, or no `parallel`");
+            }
+            Some(parallel)
+        });
         section.finish(report);
         let traffic = traffic?;
         let peer = peer?;
@@ -106,6 +120,7 @@ impl<'a> ReadTunnel<'a> {
             lifetime: lifetime?,
             window_packets: window?,
             start: start?,
+            parallel: parallel?,
             is_concealed: gateway.is_concealed?,
         };
         Some(Self {
@@ -113,6 +128,7 @@ impl<'a> ReadTunnel<'a> {
             name_span,
             destination_span: traffic.destination_span,
             is_discovered: gateway.is_discovered(),
+            parallel_span: parallel_span.filter(|_| policy.parallel > NonZeroU16::MIN),
             selectors: traffic.selectors,
             peer,
             policy,
@@ -240,6 +256,12 @@ fn peer(
         );
     }
     found
+}
+
+/// How many pairs of SAs side by side.
+pub(crate) fn parallel(field: &Field<'_>, report: &mut Report<'_>) -> Option<NonZeroU16> {
+    let parallel = field.integer(report, 1..=u64::from(PARALLEL_MAX))?;
+    NonZeroU16::new(u16::try_from(parallel).ok()?)
 }
 
 /// Anti-replay window in packets.

@@ -89,6 +89,7 @@ lifetime = "30m"
 lifetime_volume = "50GiB"
 window = 1024
 start = "immediately"
+parallel = 4
 
 [[tunnel]]
 name = "network"
@@ -173,6 +174,7 @@ fn each_tunnel_rule_has_its_policy_under_its_number() {
     assert_eq!((first.lifetime.seconds, first.lifetime.kilobytes), (1800, Some(50 << 20)));
     assert_eq!((first.window_packets, first.start), (1024, Start::Immediately));
     let last = &config.tunnels[3];
+    assert_eq!((first.parallel.get(), last.parallel.get()), (4, 1));
     assert_eq!((last.lifetime.seconds, last.lifetime.kilobytes), (3600, None));
     assert_eq!((last.window_packets, last.start), (4096, Start::OnTraffic));
     let esp: Vec<_> = last.esp.iter().map(ToString::to_string).collect();

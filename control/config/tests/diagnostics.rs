@@ -627,3 +627,22 @@ fn names_and_texts_of_a_policy_are_bounded() {
         &["9 entries are too many for `dns`"],
     );
 }
+
+#[test] // F-17
+fn pairs_side_by_side_are_so_many_as_there_may_be_workers_and_only_where_they_can_be() {
+    let tunnel = |more: &str| altered("name = \"net\"", &format!("name = \"net\"\n{more}"), "");
+    let parallel = |text: &str| parse(text, "gw.toml", &secrets).unwrap().tunnels[0].parallel.get();
+    assert_eq!(
+        (parallel(BASE), parallel(&tunnel("parallel = 64")), parallel(&tunnel("parallel = 1"))),
+        (1, 64, 1)
+    );
+    refused(&tunnel("parallel = 0"), &["0 is out of range for `parallel`", "a whole number from 1 to 64"]);
+    refused(&tunnel("parallel = 65"), &["65 is out of range for `parallel`"]);
+    refused(&tunnel("parallel = \"4\""), &["`parallel` is text here"]);
+    refused(&tunnel("paralel = 4"), &["did you mean `parallel`?"]);
+    let protect = "action = \"protect\"\npeer = \"gw2\"\nparallel = 2\n";
+    refused(
+        &altered("[[transport]]", &format!("[[transport]]\nname = \"end\"\n{protect}\n[[transport]]"), ""),
+        &["transport mode has one pair of SAs", "a `[[tunnel]]` with `parallel`, or none"],
+    );
+}

@@ -385,6 +385,16 @@ fn what_only_a_discovered_tunnel_can_be_is_refused_for_others_and_the_other_way_
         "nothing is negotiated immediately where a gateway is discovered",
         "`traffic`",
     );
+    refused(
+        &altered("peer = \"partners\"", "peer = \"partners\"\nparallel = 2"),
+        ("parallel = 2", "2"),
+        "what discovery finds has one pair of SAs",
+        "a `peer` with one `address`, or no `parallel`",
+    );
+    assert!(
+        read(&altered("peer = \"partners\"", "peer = \"partners\"\nparallel = 1")).tunnels[0].parallel.get()
+            == 1
+    );
 }
 
 #[test] // TED-42

@@ -349,3 +349,17 @@ fn a_rule_that_contains_its_own_gateway_is_one_level_and_warned_about() {
     let selector: Selector = read(&all).rules.tunnel[2].selector;
     assert!(selector.destination.contains(address("192.0.2.254")));
 }
+
+#[test] // NT-7, F-17
+fn a_tunnel_inside_others_or_around_them_has_one_pair_of_sas() {
+    let beside =
+        |name: &str| altered(&format!("name = \"{name}\""), &format!("name = \"{name}\"\nparallel = 4"));
+    let deep = with_tunnel("deep", "10.1.0.0/16", "10.8.0.0/16", "sg3") + "parallel = 4\n";
+    refused(&deep, &["`deep` is inside another: tunnels inside each other have one pair", "1, or no"]);
+    refused(&beside("to-site2"), &["`to-site2` is around another"]);
+    refused(&beside("to-sg3"), &["`to-sg3` is around another"]);
+    refused(&beside("to-sg2"), &["`to-sg2` is around another"]);
+    // Beside them is another matter.
+    let apart = with_tunnel("apart", "10.1.0.0/16", "10.9.0.0/16", "sg1") + "parallel = 4\n";
+    assert_eq!(read(&apart).tunnels.last().unwrap().parallel.get(), 4);
+}

@@ -4,7 +4,7 @@ use crate::explain_answers::ExplainSources;
 use crate::flow_steering::FlowSteering;
 use crate::levels::{self, Named};
 use crate::ports::PortFacts;
-use crate::stack_answers::{StackSources, bound};
+use crate::stack_answers::{StackSources, bound, lanes};
 use crate::ted_answers::TedSources;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -215,7 +215,7 @@ impl Sources<'_> {
             named: &named,
             tunnels: &tunnels,
             peer: &|peer| self.tunnels.peer_name(peer),
-            owner: &|rule| self.engine.owner(rule).0,
+            owner: &|rule, lane| self.engine.owner_of_lane(rule, lane).0,
         };
         self.tunnels.stacks().iter().map(|status| sources.stack(status)).collect()
     }
@@ -245,7 +245,7 @@ impl Sources<'_> {
             peer: &|peer| self.tunnels.peer_name(peer),
             level: &|rule, local| self.tunnels.level(rule, local),
             offered: &offered,
-            owner: &|rule| self.engine.owner(rule).0,
+            owner: &|rule, lane| self.engine.owner_of_lane(rule, lane).0,
         };
         let rematching = rematch.map_or(self.config.stack.rematch, Rematching::from);
         sources.explanation(packet, rematching, mtu)
@@ -269,6 +269,8 @@ impl Sources<'_> {
             since_s: self.now.saturating_sub(status.since).as_secs(),
             spi_in: bound.map(|pair| pair.inbound.spi.to_string()),
             spi_out: bound.map(|pair| pair.outbound.spi.to_string()),
+            parallel: status.parallel,
+            lanes: lanes(status, &|rule, lane| self.engine.owner_of_lane(rule, lane).0),
             transform: bound.map(|pair| pair.outbound.transform.to_string()),
             last_error: status.last_failure.map(|failure| failure.to_string()),
         }
@@ -312,6 +314,7 @@ impl Sources<'_> {
             local: facts.local.to_string(),
             remote: facts.remote.to_string(),
             selector: facts.selector.to_string(),
+            lane: facts.lane,
             packets: counters.packets,
             octets: counters.octets,
             sequence: counters.sequence,

@@ -482,6 +482,7 @@ fn log(notice: &warren_tunnels::Notice) {
         | Notice::SetNotTaken { .. }
         | Notice::PushFailed { .. } => tracing::warn!("{notice}"),
         Notice::Up { .. }
+        | Notice::LaneUp { .. }
         | Notice::Rekeyed { .. }
         | Notice::Opening { .. }
         | Notice::PolicyInForce { .. }

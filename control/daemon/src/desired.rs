@@ -59,6 +59,7 @@ pub(crate) fn tunnels(config: &Config, surroundings: &Surroundings) -> Result<Tu
             ConfiguredStart::OnTraffic => Start::OnTraffic,
             ConfiguredStart::Immediately => Start::Immediately,
         },
+        parallel: policy.parallel,
     };
     let tunnels = config.tunnel_rules().map(|(rule, policy)| {
         tunnel(rule.selector, policy, SaMode::Tunnel, rule.gateway == Gateway::Discover)

@@ -3,7 +3,7 @@
 
 use crate::answers::state;
 use crate::levels::Named;
-use crate::stack_answers::{bound, rests, seconds_to};
+use crate::stack_answers::{bound, lanes, rests, seconds_to};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -34,8 +34,8 @@ pub(crate) struct ExplainSources<'a> {
     pub(crate) level: &'a dyn Fn(RuleId, IpAddr) -> Option<RuleId>,
     /// What a rule's tunnel is offered with first.
     pub(crate) offered: &'a dyn Fn(RuleId) -> Option<EspTransform>,
-    /// The worker that has the SAs of a rule.
-    pub(crate) owner: &'a dyn Fn(RuleId) -> u16,
+    /// The worker that has the SAs of a rule's lane.
+    pub(crate) owner: &'a dyn Fn(RuleId, u16) -> u16,
 }
 
 impl ExplainSources<'_> {
@@ -86,6 +86,9 @@ impl ExplainSources<'_> {
         let identifier = self.tunnel(place);
         let tunnel = identifier.and_then(|tunnel| self.tunnels.get(&tunnel));
         let pair = tunnel.and_then(bound);
+        let lanes = tunnel.map(|tunnel| lanes(tunnel, self.owner)).filter(|lanes| lanes.len() > 1);
+        // Which one a packet takes, the worker decides that it comes to.
+        let only = pair.filter(|_| lanes.is_none());
         let known = tunnel.map_or(State::Down, |tunnel| tunnel.state);
         let stack = self.stacks.iter().find(|stack| stack.rule == place.innermost);
         let fails = stack.and_then(|stack| self.stack_rests(stack, place));
@@ -94,9 +97,12 @@ impl ExplainSources<'_> {
         Live {
             state: if fails.is_some() { TunnelState::HeldDown } else { state(known) }.word().to_owned(),
             gateway: pair.map(|pair| pair.outbound.remote.to_string()),
-            spi_in: pair.map(|pair| pair.inbound.spi.to_string()),
-            spi_out: pair.map(|pair| pair.outbound.spi.to_string()),
-            worker: pair.and(identifier).map(|tunnel| usize::from((self.owner)(tunnel))),
+            spi_in: only.map(|pair| pair.inbound.spi.to_string()),
+            spi_out: only.map(|pair| pair.outbound.spi.to_string()),
+            worker: only
+                .zip(identifier)
+                .map(|(pair, tunnel)| usize::from((self.owner)(tunnel, pair.inbound.lane))),
+            lanes: lanes.unwrap_or_default(),
             users: users.map(|level| level.users).max().unwrap_or(0),
             rests_s: fails.or_else(|| rests(self.now, known)),
             last_error: tunnel.and_then(|tunnel| tunnel.last_failure).map(|why| why.to_string()),
@@ -154,7 +160,7 @@ mod tests {
             peer: &|peer| if peer.0 == 4 { "b".to_owned() } else { format!("sg{}", 3 - peer.0) },
             level: &level,
             offered: &|_| Some("aes128-sha256".parse::<warren_policy::EspProposal>().unwrap().transform),
-            owner: &|rule| rule.0 as u16 + 5,
+            owner: &|rule, lane| rule.0 as u16 + 5 + lane,
         };
         let packet = FiveTuple {
             source: source.parse().unwrap(),
@@ -186,6 +192,23 @@ mod tests {
             said.next.unwrap(),
             "dropped; the first packet would build: to-sg3 through sg2, then sites through sg3"
         );
+    }
+
+    #[test] // F-17
+    fn of_pairs_side_by_side_all_are_named_with_their_workers_and_none_is_preferred() {
+        let mut several = tunnel(2, UP, Some(0x100));
+        let mut second = tunnel(2, UP, Some(0x200)).pairs.remove(0);
+        (second.inbound.lane, second.outbound.lane, second.bound) = (1, 1, true);
+        several.pairs[0].bound = true;
+        several.pairs.insert(0, second);
+        let said = explained(vec![several], &[], HOST);
+        let live = said.performed[0].live.as_ref().unwrap();
+        let lanes: Vec<_> =
+            live.lanes.iter().map(|own| (own.lane, own.spi_in.as_str(), own.worker)).collect();
+        assert_eq!(lanes, [(0, "00000100", 7), (1, "00000200", 8)]);
+        assert_eq!((live.worker, live.spi_in.as_deref(), live.spi_out.as_deref()), (None, None, None));
+        let one = explained(vec![tunnel(2, UP, Some(0x100))], &[], HOST);
+        assert!(one.performed[0].live.as_ref().unwrap().lanes.is_empty());
     }
 
     #[test]

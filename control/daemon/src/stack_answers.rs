@@ -4,7 +4,7 @@ use crate::answers::{mode, state};
 use crate::levels::Named;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use warren_api::{LevelMode, Stack, StackFailure, StackLevel, StackState};
+use warren_api::{Lane, LevelMode, Stack, StackFailure, StackLevel, StackState};
 use warren_policy::{PeerId, RuleId};
 use warren_tunnels::{PairStatus, State, TunnelStatus};
 
@@ -15,8 +15,8 @@ pub(crate) struct StackSources<'a> {
     pub(crate) named: &'a BTreeMap<RuleId, Named>,
     pub(crate) tunnels: &'a BTreeMap<RuleId, TunnelStatus>,
     pub(crate) peer: &'a dyn Fn(PeerId) -> String,
-    /// The worker that has the SAs of a rule.
-    pub(crate) owner: &'a dyn Fn(RuleId) -> u16,
+    /// The worker that has the SAs of a rule's lane.
+    pub(crate) owner: &'a dyn Fn(RuleId, u16) -> u16,
 }
 
 impl StackSources<'_> {
@@ -61,7 +61,7 @@ impl StackSources<'_> {
             spi_in: pair.map(|pair| pair.inbound.spi.to_string()),
             spi_out: pair.map(|pair| pair.outbound.spi.to_string()),
             transform: pair.map(|pair| pair.outbound.transform.to_string()),
-            worker: pair.and(level.tunnel).map(self.owner),
+            worker: pair.zip(level.tunnel).map(|(pair, rule)| (self.owner)(rule, pair.inbound.lane)),
             users: level.users as u64,
         }
     }
@@ -70,6 +70,19 @@ impl StackSources<'_> {
 /// The pair that traffic goes through; of a tunnel around others, which no traffic is bound to, the youngest.
 pub(crate) fn bound(tunnel: &TunnelStatus) -> Option<&PairStatus> {
     tunnel.pairs.iter().find(|pair| pair.bound).or_else(|| tunnel.pairs.last())
+}
+
+/// The pairs that traffic goes through side by side, in the order of their lanes.
+pub(crate) fn lanes(tunnel: &TunnelStatus, owner: &dyn Fn(RuleId, u16) -> u16) -> Vec<Lane> {
+    let mut bound: Vec<&PairStatus> = tunnel.pairs.iter().filter(|pair| pair.bound).collect();
+    bound.sort_by_key(|pair| pair.inbound.lane);
+    let lane = |pair: &PairStatus| Lane {
+        lane: pair.inbound.lane,
+        spi_in: pair.inbound.spi.to_string(),
+        spi_out: pair.outbound.spi.to_string(),
+        worker: owner(tunnel.rule, pair.inbound.lane),
+    };
+    bound.into_iter().map(lane).collect()
 }
 
 /// Seconds for which a tunnel is not negotiated again.
@@ -118,6 +131,7 @@ pub(crate) mod tests {
             local: "192.0.2.1".parse().unwrap(),
             remote: "198.51.100.99".parse().unwrap(),
             encapsulation: Encapsulation::Udp { local_port: 4500, remote_port: 4500 },
+            lane: 0,
             window_packets: None,
         };
         let pair = |spi| PairStatus {
@@ -133,6 +147,7 @@ pub(crate) mod tests {
             rule: RuleId(rule),
             state,
             since: Duration::ZERO,
+            parallel: 1,
             pairs: spi.map(pair).into_iter().collect(),
             failures: 0,
             last_failure: None,
@@ -186,7 +201,7 @@ pub(crate) mod tests {
             named: &named,
             tunnels: &tunnels,
             peer: &|peer| format!("sg{}", 3 - peer.0),
-            owner: &|rule| rule.0 as u16 + 5,
+            owner: &|rule, _| rule.0 as u16 + 5,
         };
         let said = sources.stack(&broken(Duration::from_secs(17)));
         assert_eq!((said.rule.as_str(), said.state, said.since_s), ("sites", StackState::HeldDown, 4));

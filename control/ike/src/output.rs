@@ -124,10 +124,20 @@ pub enum Output {
         /// The datagram.
         octets: Vec<u8>,
     },
-    /// Accept traffic on this SA from now on.
-    InstallInbound(Box<InboundSa>),
-    /// The peer accepts traffic on this SA.
-    InstallOutbound(Box<OutboundSa>),
+    /// Accept traffic on this SA from now on. Its lane is left open: whoever opened the child knows for which lane.
+    InstallInbound {
+        /// The SA.
+        sa: Box<InboundSa>,
+        /// Whether we began the quick mode.
+        role: Role,
+    },
+    /// The peer accepts traffic on this SA, which is of the same lane as the other half of its pair.
+    InstallOutbound {
+        /// The SA.
+        sa: Box<OutboundSa>,
+        /// The other half of the pair, installed before.
+        inbound: SaId,
+    },
     /// A pair is complete and may be bound.
     ChildUp {
         /// The tunnel rule.

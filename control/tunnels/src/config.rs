@@ -1,6 +1,7 @@
 //! What the operator wants, as far as tunnels are concerned.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 use warren_ike::ted::TedConfig;
 use warren_ike::{ChildConfig, PeerConfig};
@@ -25,6 +26,9 @@ pub struct TunnelConfig {
     pub child: ChildConfig,
     /// When.
     pub start: Start,
+    /// Pairs of SAs side by side, each in a lane of its own; more than
+    /// [`STACKS_MAX`](warren_seam::limits::STACKS_MAX) carry nothing.
+    pub parallel: NonZeroU16,
 }
 
 /// A peer that we receive policy from (`config_mode` is `Client`).

@@ -20,6 +20,7 @@ use crate::tunnels::{Output, Tunnels};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 use warren_ike::ted::{DiscoverRule, InFlight, Resting, Ted, TedConfig, TedOutput, Unasked};
@@ -402,7 +403,8 @@ impl<N: Negotiator> Tunnels<N> {
         let rule = self.identifiers.take_dynamic()?;
         let child = ChildConfig { rule, peer, selector, is_divisible: false, ..child };
         let name = format!("{}/{gateway}", self.name(within));
-        let config = TunnelConfig { child: child.clone(), start: Start::OnTraffic };
+        let config =
+            TunnelConfig { child: child.clone(), start: Start::OnTraffic, parallel: NonZeroU16::MIN };
         self.tunnels.insert(rule, Tunnel::new(now, name, config));
         let own = Discovered { within, peer, gateway, is_ours, since: now, active: now, waiting: Vec::new() };
         self.discovery.tunnels.insert(rule, own);

@@ -10,6 +10,7 @@ use crate::tunnel::Tunnel;
 use crate::tunnels::Tunnels;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 use warren_ike::ChildConfig;
 use warren_policy::limits::RULES_MAX;
@@ -150,7 +151,7 @@ impl<N: Negotiator> Tunnels<N> {
             let rule = kept.or_else(|| {
                 // The same traffic twice is one tunnel: nobody could tell which is meant.
                 let rule = is_new.then(|| self.identifiers.take_dynamic()).flatten()?;
-                let config = TunnelConfig { child: wish.child(rule, peer), start };
+                let config = TunnelConfig { child: wish.child(rule, peer), start, parallel: NonZeroU16::MIN };
                 self.tunnels.insert(rule, Tunnel::new(now, wish.name.clone(), config));
                 fresh.push(rule);
                 Some(rule)

@@ -13,12 +13,15 @@
 //! When both sides negotiate the same tunnel at once there are two pairs. Whoever began a negotiation knows which
 //! pairs it replaces and deletes those; pairs that overlapped are ranked by their SPIs, which both sides see alike,
 //! and whoever noticed deletes the lower one. The two reasons cannot contradict each other (see `pair.rs`).
+//!
+//! A tunnel may have several pairs side by side, each for a worker of its own (see `lanes.rs`).
 
 mod client;
 mod config;
 mod discovery;
 mod dynamic;
 mod grant;
+mod lanes;
 mod leases;
 pub mod limits;
 mod negotiator;

@@ -3,9 +3,20 @@
 use std::time::Duration;
 use warren_policy::limits::STACK_DEPTH_MAX;
 
-/// Pairs of SAs that one tunnel holds at a time: the one in use, its successor, its predecessor, and room for
-/// simultaneous negotiations. The oldest beyond that are closed.
-pub const PAIRS_MAX: usize = 8;
+/// Pairs of SAs of each lane that one tunnel holds at a time: the one in use, and its successor or its predecessor. The
+/// oldest beyond that are closed.
+pub const PAIRS_PER_LANE_MAX: usize = 2;
+/// The same for all lanes together: room for simultaneous negotiations.
+pub const PAIRS_SPARE_MAX: usize = 6;
+/// Between a pair that is complete and the next lane that is opened: both sides then know the same pairs, unless the
+/// way there takes longer, and a peer is not asked for many at once.
+pub const FURTHER_SPACING: Duration = Duration::from_millis(200);
+/// Lanes that were all up for this long were a success: the first that is lost is opened again at once. Longer than [`SUPERSEDED_MAX`]: a peer that holds it for the
+/// successor of another pair deletes one of them by then.
+pub const FURTHER_STABLE_AFTER: Duration = Duration::from_secs(60);
+/// No further lane is opened later than this before the end of one that is up, or in the last quarter of a short life:
+/// the repetitions of a quick mode take about a minute, and its successor would have to wait for them.
+pub const FURTHER_CLEARANCE: Duration = Duration::from_secs(120);
 /// First pause after a failed negotiation; it doubles with each further failure.
 pub const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 /// Longest pause: a peer that comes back is found again within a few minutes.

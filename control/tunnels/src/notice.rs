@@ -120,6 +120,15 @@ pub enum Notice {
         /// Who began.
         role: Role,
     },
+    /// One more pair of several side by side is up.
+    LaneUp {
+        /// The tunnel rule's name.
+        tunnel: String,
+        /// Its lane.
+        lane: u16,
+        /// Who began.
+        role: Role,
+    },
     /// A successor took over.
     Rekeyed {
         /// The tunnel rule's name.
@@ -245,6 +254,9 @@ impl fmt::Display for Notice {
             Self::Ted(notice) => write!(f, "discovery: {notice}"),
             Self::Opening { tunnel } => write!(f, "tunnel {tunnel}: negotiating"),
             Self::Up { tunnel, role } => write!(f, "tunnel {tunnel}: up, as {role}"),
+            Self::LaneUp { tunnel, lane, role } => {
+                write!(f, "tunnel {tunnel}: lane {lane} up too, as {role}")
+            }
             Self::Rekeyed { tunnel, role } => write!(f, "tunnel {tunnel}: rekeyed, as {role}"),
             Self::Down { tunnel, reason } => write!(f, "tunnel {tunnel}: down: {reason}"),
             Self::Failed { tunnel, reason, pause, up } => {

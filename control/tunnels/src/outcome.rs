@@ -3,7 +3,7 @@
 use crate::limits::LINGER;
 use crate::negotiator::Negotiator;
 use crate::notice::Notice;
-use crate::pair::{Pair, SaFacts};
+use crate::pair::{HalfOpen, Pair, SaFacts};
 use crate::stacks::{News, Stack};
 use crate::tunnel::Tunnel;
 use crate::tunnels::{Output, Tunnels};
@@ -70,14 +70,16 @@ impl<N: Negotiator> Tunnels<N> {
                 Exit::Through(stack) => self.output(Output::TransmitThrough { stack, path, octets }),
                 Exit::Shut => self.log(Notice::Unsent { path }),
             },
-            Ike::InstallInbound(sa) => {
-                let seen = (SaFacts::of_inbound(&sa), self.moment());
-                self.half_open.insert(sa.id, seen);
+            Ike::InstallInbound { mut sa, role } => {
+                sa.lane = self.lane_for(now, sa.rule, role);
+                let (facts, seen) = (SaFacts::of_inbound(&sa), self.moment());
+                self.half_open.insert(sa.id, HalfOpen { facts, seen, rule: sa.rule });
                 self.command(Command::InstallInbound(sa));
             }
-            Ike::InstallOutbound(sa) => {
-                let seen = (SaFacts::of_outbound(&sa), self.moment());
-                self.half_open.insert(sa.id, seen);
+            Ike::InstallOutbound { mut sa, inbound } => {
+                sa.lane = self.half_open.get(&inbound).map_or(0, |half| half.facts.lane);
+                let (facts, seen) = (SaFacts::of_outbound(&sa), self.moment());
+                self.half_open.insert(sa.id, HalfOpen { facts, seen, rule: sa.rule });
                 self.command(Command::InstallOutbound(sa));
             }
             Ike::ChildUp { rule, inbound, outbound, role, lifetime, transform: _ } => {
@@ -157,41 +159,54 @@ impl<N: Negotiator> Tunnels<N> {
         };
         self.touched.push(rule);
         let own = if terms.0 == Role::Initiator { tunnel.negotiation.take() } else { None };
-        let (Some((inbound, seen)), Some((outbound, _)), false) = (inbound, outbound, tunnel.closed) else {
+        let (Some(inbound), Some(outbound), false) = (inbound, outbound, tunnel.closed) else {
             self.negotiator.close_child(now, ids.0);
             return;
         };
-        let was_up = tunnel.best().is_some();
-        let started = own.as_ref().map_or(seen, |own| own.started);
-        let pair = Pair::new((inbound, outbound), (started, completed), terms, now, &mut self.jitter);
+        let lane = inbound.facts.lane;
+        let (was_up, was_lane_up) = (tunnel.best().is_some(), tunnel.best_of(lane).is_some());
+        let started = own.as_ref().map_or(inbound.seen, |own| own.started);
+        let facts = (inbound.facts, outbound.facts);
+        let pair = Pair::new(facts, (started, completed), terms, now, &mut self.jitter);
         tunnel.accept(now, pair, own.as_ref().map_or(&[], |own| &own.replaces));
         tunnel.held_until = None;
-        let surplus = tunnel.surplus();
+        // Fewer lanes may be wanted than when it was begun.
+        let surplus: Vec<SaId> = tunnel.surplus().into_iter().chain(tunnel.beyond()).collect();
         self.owners.insert(ids.0, rule);
         self.owners.insert(ids.1, rule);
         self.rebind(rule);
-        if let Some(surplus) = surplus {
+        for surplus in surplus {
             self.close(now, rule, surplus, false);
         }
         self.discovered_up(now, rule);
         self.news.push_back(News::Up(rule, terms.0));
         let (tunnel, role) = (self.name(rule), terms.0);
-        self.log(if was_up { Notice::Rekeyed { tunnel, role } } else { Notice::Up { tunnel, role } });
+        self.log(match (was_up, was_lane_up) {
+            (false, _) => Notice::Up { tunnel, role },
+            (true, true) => Notice::Rekeyed { tunnel, role },
+            (true, false) => Notice::LaneUp { tunnel, lane, role },
+        });
     }
 
     fn child_failed(&mut self, now: Duration, rule: RuleId, reason: Failure) {
         let Some(tunnel) = self.tunnels.get_mut(&rule) else { return };
-        tunnel.negotiation = None;
+        let lane = tunnel.negotiation.take().map_or(0, |own| own.lane);
+        tunnel.space_lanes(now);
         self.touched.push(rule);
         // What a stack gives up is no failure of the tunnel's, and none of whoever wants the tunnel next.
         if tunnel.closed || self.tearing_down == Some(rule) {
             return;
         }
-        let pause = tunnel.fail(now, &mut self.jitter);
-        tunnel.last_failure = Some(reason);
         let up = tunnel.best().is_some();
+        let is_further = up && tunnel.best_of(lane).is_none();
+        let pause = if is_further {
+            tunnel.further_failed(now, &mut self.jitter)
+        } else {
+            tunnel.fail(now, &mut self.jitter)
+        };
+        tunnel.last_failure = Some(reason);
         if up {
-            tunnel.postpone_rekey(now, pause);
+            tunnel.postpone_rekey(now, lane, pause);
         } else {
             tunnel.held_until = Some(now + pause);
             // Its traffic asks again.
@@ -225,7 +240,13 @@ impl<N: Negotiator> Tunnels<N> {
             return;
         };
         self.touched.push(rule);
-        self.tunnel_mut(rule).spare_the_last();
+        if let Some(tunnel) = self.tunnels.get_mut(&rule) {
+            if reason == Down::DeletedByPeer && !pair.is_going() && !pair.closing {
+                tunnel.reprieve();
+            }
+            tunnel.spare_the_last();
+            tunnel.lane_lost(now, &mut self.jitter);
+        }
         self.rebind(rule);
         self.command(Command::Remove(ids.1));
         let up = self.tunnels[&rule].best().is_some();
@@ -274,13 +295,16 @@ impl<N: Negotiator> Tunnels<N> {
     }
 
     fn rebind_one(&mut self, rule: RuleId) {
-        let wanted = self.sas_of(rule);
+        let wanted = self.stacks_of(rule);
         let Some(tunnel) = self.tunnels.get_mut(&rule).filter(|tunnel| !tunnel.is_level) else { return };
         if tunnel.bound != wanted {
             let changes_place = !tunnel.permits && tunnel.bound.is_empty() != wanted.is_empty();
             let peer = tunnel.config.child.peer;
             tunnel.bound.clone_from(&wanted);
-            self.command(Command::Bind { rule, stack: wanted });
+            self.command(match wanted.len() {
+                0 | 1 => Command::Bind { rule, stack: wanted.into_iter().next().unwrap_or_default() },
+                _ => Command::Spread { rule, stacks: wanted },
+            });
             // While the rules of a peer are being changed they are renewed in any case.
             if changes_place && self.holdings.contains_key(&peer) {
                 self.renew_rules();
@@ -294,9 +318,10 @@ impl<N: Negotiator> Tunnels<N> {
         let Some(pair) = tunnel.pair_mut(inbound).filter(|pair| !pair.closing) else { return };
         pair.closing = true;
         pair.expired = expired;
+        let lane = pair.lane();
         // What it succeeded, the peer may have forgotten long ago: traffic would go into a hole. Better none, which
         // negotiates.
-        let forgotten = tunnel.superseded(expired);
+        let forgotten = if expired { tunnel.superseded(lane) } else { Vec::new() };
         tunnel.spare_the_last();
         self.touched.push(rule);
         self.rebind(rule);

@@ -4,7 +4,7 @@ use crate::schedule::Jitter;
 use std::net::IpAddr;
 use std::time::Duration;
 use warren_ike::Role;
-use warren_policy::{EspTransform, Lifetime, Selector};
+use warren_policy::{EspTransform, Lifetime, RuleId, Selector};
 use warren_seam::{Encapsulation, InboundSa, OutboundSa, SaId, Spi};
 
 /// What may be known of an SA outside the workers: everything but its keys.
@@ -26,6 +26,8 @@ pub struct SaFacts {
     pub remote: IpAddr,
     /// Raw or in UDP.
     pub encapsulation: Encapsulation,
+    /// Which of the tunnel's parallel pairs it is of, 0 where there is one.
+    pub lane: u16,
     /// Anti-replay window; `None` for what we send.
     pub window_packets: Option<u32>,
 }
@@ -41,6 +43,7 @@ impl SaFacts {
             local: sa.local,
             remote: sa.remote,
             encapsulation: sa.encapsulation,
+            lane: sa.lane,
             window_packets: Some(sa.window_packets),
         }
     }
@@ -55,6 +58,7 @@ impl SaFacts {
             local: sa.local,
             remote: sa.remote,
             encapsulation: sa.encapsulation,
+            lane: sa.lane,
             window_packets: None,
         }
     }
@@ -63,6 +67,14 @@ impl SaFacts {
 /// The order in which things happened here, finer than the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(pub(crate) u64);
+
+/// An SA that was installed and is not part of a complete pair yet.
+pub(crate) struct HalfOpen {
+    pub(crate) facts: SaFacts,
+    /// When we saw it.
+    pub(crate) seen: Moment,
+    pub(crate) rule: RuleId,
+}
 
 /// A pair that traffic may use.
 pub(crate) struct Pair {
@@ -119,6 +131,26 @@ impl Pair {
         self.inbound.id == sa || self.outbound.id == sa
     }
 
+    /// Which of the tunnel's parallel pairs it is.
+    pub(crate) const fn lane(&self) -> u16 {
+        self.inbound.lane
+    }
+
+    /// Whether there is a better one, or the peer thinks so.
+    pub(crate) const fn is_going(&self) -> bool {
+        self.closes_at.is_some() || self.superseded_until.is_some()
+    }
+
+    /// How long it lives in all.
+    pub(crate) fn life(&self) -> Duration {
+        self.expires_at.saturating_sub(self.born)
+    }
+
+    /// Whether a successor is more likely than not.
+    pub(crate) fn is_half_over(&self, now: Duration) -> bool {
+        now >= self.born + self.life() / 2
+    }
+
     /// When it is over at the latest.
     pub(crate) fn ends_at(&self) -> Duration {
         [self.closes_at, self.superseded_until].into_iter().flatten().fold(self.expires_at, Duration::min)
@@ -138,7 +170,7 @@ impl Pair {
         self.rank() > other.rank()
     }
 
-    fn rank(&self) -> (u32, u32) {
+    pub(crate) fn rank(&self) -> (u32, u32) {
         let (a, b) = (self.inbound.spi.0, self.outbound.spi.0);
         (a.max(b), a.min(b))
     }

@@ -127,9 +127,13 @@ impl<N: Negotiator> Tunnels<N> {
     }
 
     fn adopt(&mut self, now: Duration, wanted: Vec<TunnelConfig>, names: Vec<String>) {
+        let mut resized = Vec::new();
         for (config, name) in wanted.into_iter().zip(names) {
             let rule = config.child.rule;
             let kept = self.tunnels.remove(&rule);
+            if kept.as_ref().is_some_and(|kept| kept.config.parallel != config.parallel) {
+                resized.push(rule);
+            }
             if kept.is_none() {
                 // The identifier may have been another rule's, which had asked for SAs.
                 self.command(Command::Rearm(rule));
@@ -138,6 +142,9 @@ impl<N: Negotiator> Tunnels<N> {
             (tunnel.config, tunnel.name) = (config, name);
             self.tunnels.insert(rule, tunnel);
             self.touched.push(rule);
+        }
+        for rule in resized {
+            self.fit_lanes(now, rule);
         }
     }
 

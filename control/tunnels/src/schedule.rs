@@ -5,6 +5,9 @@ use crate::limits::{BACK_OFF_DOUBLINGS_MAX, BACK_OFF_MAX, BACK_OFF_MIN};
 use std::time::Duration;
 use warren_ike::Role;
 
+/// Thousandths of its life after which whoever initiated a pair renews it at the latest.
+const REKEY_LATEST: u32 = 820;
+
 /// A small generator (SplitMix64). Whoever guesses it learns when we rekey, nothing more.
 pub(crate) struct Jitter(u64);
 
@@ -30,10 +33,15 @@ impl Jitter {
     /// rarely begin at once; the other side only acts when the first did not.
     pub(crate) fn rekey_after(&mut self, lifetime: Duration, role: Role) -> Duration {
         let permille = match role {
-            Role::Initiator => self.permille(750, 820),
+            Role::Initiator => self.permille(750, REKEY_LATEST),
             Role::Responder => self.permille(880, 940),
         };
         lifetime * permille / 1000
+    }
+
+    /// The latest that [`Self::rekey_after`] says to an initiator.
+    pub(crate) fn rekey_latest(lifetime: Duration) -> Duration {
+        lifetime * REKEY_LATEST / 1000
     }
 
     /// The pause after that many failures in a row, from three quarters to five quarters of the doubled step.

@@ -156,6 +156,8 @@ pub struct TunnelStatus {
     pub state: State,
     /// Since when.
     pub since: Duration,
+    /// Pairs that it is to have side by side.
+    pub parallel: u16,
     /// All pairs, oldest first.
     pub pairs: Vec<PairStatus>,
     /// Negotiations that failed in a row.

@@ -4,7 +4,10 @@
 //! it has, whether a negotiation runs and whether a pause does ([`Tunnel::state`]).
 
 use crate::config::{Start, TunnelConfig};
-use crate::limits::{BACK_OFF_MIN, GRACE_MAX, GRACE_MIN, PAIRS_MAX, STABLE_AFTER, SUPERSEDED_MAX};
+use crate::lanes::Further;
+use crate::limits::{
+    BACK_OFF_MIN, GRACE_MAX, GRACE_MIN, PAIRS_PER_LANE_MAX, PAIRS_SPARE_MAX, STABLE_AFTER, SUPERSEDED_MAX,
+};
 use crate::pair::{Moment, Pair};
 use crate::schedule::Jitter;
 use crate::status::{PairStatus, State, TunnelStatus};
@@ -15,7 +18,9 @@ use warren_seam::SaId;
 /// A negotiation that we began.
 pub(crate) struct Negotiation {
     pub(crate) started: Moment,
-    /// Inbound SAs of the pairs that existed then: its success makes them superfluous.
+    /// The lane of the pair that it will bring.
+    pub(crate) lane: u16,
+    /// Inbound SAs of the lane's pairs that existed then: its success makes them superfluous.
     pub(crate) replaces: Vec<SaId>,
 }
 
@@ -26,10 +31,13 @@ pub(crate) struct Tunnel {
     /// Whether its rule lets all of its traffic pass.
     pub(crate) permits: bool,
     pub(crate) pairs: Vec<Pair>,
-    /// Outbound SAs that the engine was told to use, innermost first.
-    pub(crate) bound: Vec<SaId>,
+    /// Outbound SAs that the engine was told to use, innermost first, of each lane.
+    pub(crate) bound: Vec<Vec<SaId>>,
     /// It is there only for what is inside of it: no packet is classified into it.
     pub(crate) is_level: bool,
+    /// Its way leads through other tunnels.
+    pub(crate) is_inside: bool,
+    pub(crate) further: Further,
     /// It has traffic of its own, or is to be there without: it is not only around others.
     pub(crate) has_own_use: bool,
     pub(crate) negotiation: Option<Negotiation>,
@@ -54,6 +62,8 @@ impl Tunnel {
             pairs: Vec::new(),
             bound: Vec::new(),
             is_level: false,
+            is_inside: false,
+            further: Further::default(),
             has_own_use: false,
             negotiation: None,
             held_until: None,
@@ -80,15 +90,25 @@ impl Tunnel {
 
     /// The pair that traffic should go through: the newest that is not about to be closed, or else the newest.
     pub(crate) fn best(&self) -> Option<usize> {
+        self.newest_where(|_| true)
+    }
+
+    pub(crate) fn newest_where(&self, is_meant: impl Fn(&Pair) -> bool) -> Option<usize> {
         let usable = self.pairs.iter().enumerate().filter(|(_, pair)| !pair.closing && !self.closed);
+        let usable = usable.filter(|(_, pair)| is_meant(pair));
         usable.max_by_key(|(_, pair)| (pair.closes_at.is_none(), pair.completed)).map(|(at, _)| at)
     }
 
-    /// Takes in a new pair and decides which of the others are superfluous because of it.
+    /// Takes in a new pair and decides which of the others are superfluous because of it: only those of its lane are.
     pub(crate) fn accept(&mut self, now: Duration, pair: Pair, replaces: &[SaId]) {
         let closes_at = Some(now + GRACE_MAX);
         let mut new = pair;
+        let is_one_more = self.best().is_some() && self.best_of(new.lane()).is_none();
+        self.keep_order(&mut new);
         for old in &mut self.pairs {
+            if old.lane() != new.lane() && !replaces.contains(&old.inbound.id) {
+                continue;
+            }
             if replaces.contains(&old.inbound.id) {
                 old.closes_at = old.closes_at.or(closes_at);
             } else if old.closes_at.is_none() && old.is_simultaneous_with(&new) {
@@ -101,14 +121,18 @@ impl Tunnel {
         }
         self.pairs.push(new);
         self.spare_the_last();
-        self.uncredited = Some(now);
+        self.space_lanes(now);
         self.last_failure = None;
+        if !is_one_more {
+            self.uncredited = Some(now);
+        }
     }
 
-    /// If so `wanted`, marks pairs that the peer has renewed as closing, and returns their inbound SAs.
-    pub(crate) fn superseded(&mut self, wanted: bool) -> Vec<SaId> {
-        let open =
-            self.pairs.iter_mut().filter(|pair| wanted && !pair.closing && pair.superseded_until.is_some());
+    /// Marks pairs of the lane that the peer has renewed as closing, and returns their inbound SAs.
+    pub(crate) fn superseded(&mut self, lane: u16) -> Vec<SaId> {
+        let is_superseded =
+            |pair: &&mut Pair| pair.lane() == lane && !pair.closing && pair.superseded_until.is_some();
+        let open = self.pairs.iter_mut().filter(is_superseded);
         open.map(|pair| {
             pair.closing = true;
             pair.inbound.id
@@ -119,27 +143,30 @@ impl Tunnel {
     /// Pairs beyond the limit, oldest first.
     pub(crate) fn surplus(&self) -> Option<SaId> {
         let open = self.pairs.iter().filter(|pair| !pair.closing);
-        let best = self.best().map(|at| self.pairs[at].inbound.id);
-        if open.clone().count() <= PAIRS_MAX {
+        if open.clone().count() <= PAIRS_PER_LANE_MAX * usize::from(self.lanes()) + PAIRS_SPARE_MAX {
             return None;
         }
-        open.filter(|pair| Some(pair.inbound.id) != best)
+        let bests: Vec<SaId> = self.bests().into_iter().map(|at| self.pairs[at].inbound.id).collect();
+        open.filter(|pair| !bests.contains(&pair.inbound.id))
             .min_by_key(|pair| pair.completed)
             .map(|pair| pair.inbound.id)
     }
 
-    /// A pair that was to be closed stays when none other is left.
+    /// A pair that was to be closed stays when none other is left of its lane.
     pub(crate) fn spare_the_last(&mut self) {
-        if let Some(best) = self.best() {
+        for best in self.bests() {
             self.pairs[best].closes_at = None;
+        }
+        if let Some(best) = self.best() {
             self.pairs[best].superseded_until = None;
         }
     }
 
     /// The peer uses the pair with this inbound SA: its predecessors have served.
     pub(crate) fn first_inbound(&mut self, now: Duration, inbound: SaId) {
-        if self.best().is_some_and(|best| self.pairs[best].inbound.id == inbound) {
-            for pair in &mut self.pairs {
+        let used = self.bests().into_iter().find(|at| self.pairs[*at].inbound.id == inbound);
+        if let Some(lane) = used.map(|at| self.pairs[at].lane()) {
+            for pair in self.pairs.iter_mut().filter(|pair| pair.lane() == lane) {
                 pair.closes_at = pair.closes_at.map(|at| at.min(now + GRACE_MIN));
             }
         }
@@ -161,18 +188,16 @@ impl Tunnel {
 
     /// When something is due.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        let rekey = match self.best() {
-            Some(best) if self.negotiation.is_none() => Some(self.pairs[best].rekey_at),
-            _ => None,
-        };
+        let rekeys = self.bests().into_iter().map(|at| self.pairs[at].rekey_at);
+        let rekey = rekeys.min().filter(|_| self.negotiation.is_none());
         let open = self.pairs.iter().filter(|pair| !pair.closing);
         let pairs = open.map(Pair::ends_at).min();
-        [self.held_until, rekey, pairs].into_iter().flatten().min()
+        [self.held_until, rekey, self.further_at(), pairs].into_iter().flatten().min()
     }
 
     /// After a rekey that failed: not again before the pause, and in time before the end if that is possible.
-    pub(crate) fn postpone_rekey(&mut self, now: Duration, pause: Duration) {
-        if let Some(best) = self.best() {
+    pub(crate) fn postpone_rekey(&mut self, now: Duration, lane: u16, pause: Duration) {
+        if let Some(best) = self.best_of(lane) {
             let pair = &mut self.pairs[best];
             let latest = pair.expires_at.saturating_sub(BACK_OFF_MIN);
             pair.rekey_at = (now + pause).min(latest.max(now + BACK_OFF_MIN));
@@ -192,10 +217,14 @@ impl Tunnel {
             };
         };
         let pair = &self.pairs[best];
-        let going = self.pairs.iter().find(|old| old.closes_at.is_some() || old.closing);
-        match (&self.negotiation, going) {
-            (Some(_), _) => State::Rekeying { old: pair.inbound.id, new: None },
-            (None, Some(old)) => State::Rekeying { old: old.inbound.id, new: Some(pair.inbound.id) },
+        let renewed = self.negotiation.as_ref().and_then(|own| self.best_of(own.lane));
+        let going = self.pairs.iter().filter(|old| old.closes_at.is_some() || old.closing);
+        let going = going.filter_map(|old| Some((old, self.best_of(old.lane())?))).next();
+        match (renewed, going) {
+            (Some(old), _) => State::Rekeying { old: self.pairs[old].inbound.id, new: None },
+            (None, Some((old, new))) => {
+                State::Rekeying { old: old.inbound.id, new: Some(self.pairs[new].inbound.id) }
+            }
             (None, None) => State::Up { inbound: pair.inbound.id, outbound: pair.outbound.id },
         }
     }
@@ -224,22 +253,23 @@ impl Tunnel {
             lifetime: pair.lifetime,
             born: pair.born,
             expires_at: pair.expires_at,
-            bound: self.bound.contains(&pair.outbound.id),
+            bound: self.bound.iter().flatten().any(|sa| *sa == pair.outbound.id),
         };
         TunnelStatus {
             rule: self.config.child.rule,
             state: self.state(),
             since: self.seen.1,
+            parallel: self.lanes(),
             pairs: self.pairs.iter().map(pair).collect(),
-            failures: self.failures,
+            failures: self.failures.max(self.further_failures()),
             last_failure: self.last_failure,
         }
     }
 
     /// A soft limit by volume was reached. The peer sees the same limit, so the responder waits a little.
     pub(crate) fn soft_expire(&mut self, now: Duration, sa: SaId, patience: Duration) {
-        let best = self.best().map(|at| self.pairs[at].inbound.id);
-        if let Some(pair) = self.pair_mut(sa).filter(|pair| Some(pair.inbound.id) == best) {
+        let bests: Vec<SaId> = self.bests().into_iter().map(|at| self.pairs[at].inbound.id).collect();
+        if let Some(pair) = self.pair_mut(sa).filter(|pair| bests.contains(&pair.inbound.id)) {
             let wanted = match pair.role {
                 Role::Initiator => now,
                 Role::Responder => now + patience,

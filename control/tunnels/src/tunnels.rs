@@ -8,7 +8,7 @@ use crate::leases::Leases;
 use crate::limits::{LINGERING_MAX, OUTPUTS_MAX, PORT_ISAKMP, RESPONDER_PATIENCE, START_SPACING};
 use crate::negotiator::Negotiator;
 use crate::notice::Notice;
-use crate::pair::{Moment, SaFacts};
+use crate::pair::{HalfOpen, Moment};
 use crate::references::References;
 use crate::schedule::Jitter;
 use crate::server::Guest;
@@ -20,7 +20,7 @@ use crate::ways::Nesting;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
-use warren_ike::{ChildConfig, Endpoint, Entropy, Path, ted};
+use warren_ike::{ChildConfig, Endpoint, Entropy, Path, Role, ted};
 use warren_policy::{AddressRange, FiveTuple, PeerId, RuleId, RuleSet, ServedPolicy};
 use warren_seam::{Command, Event, SaId};
 
@@ -76,8 +76,8 @@ pub struct Tunnels<N = Endpoint> {
     pub(crate) holdings: BTreeMap<PeerId, Holding>,
     /// Networks that we are attached to.
     pub(crate) attached: Vec<AddressRange>,
-    /// SAs that were installed and are not part of a complete pair yet, and when we saw the first of them.
-    pub(crate) half_open: HashMap<SaId, (SaFacts, Moment)>,
+    /// SAs that were installed and are not part of a complete pair yet.
+    pub(crate) half_open: HashMap<SaId, HalfOpen>,
     /// Which tunnel an SA of a pair belongs to.
     pub(crate) owners: HashMap<SaId, RuleId>,
     /// Inbound SAs of closed pairs, until packets in flight have arrived; in order of time.
@@ -317,6 +317,8 @@ impl<N: Negotiator> Tunnels<N> {
         let was_closed = std::mem::replace(&mut tunnel.closed, false);
         tunnel.failures = 0;
         tunnel.held_until = None;
+        tunnel.retry_lanes(now);
+        self.touched.push(rule);
         if tunnel.pairs.iter().all(|pair| pair.closing) && !tunnel.config.child.is_divisible {
             self.kept_down.remove(&rule);
             self.want(now, rule);
@@ -479,13 +481,21 @@ impl<N: Negotiator> Tunnels<N> {
     }
 
     pub(crate) fn open(&mut self, now: Duration, rule: RuleId) {
+        // As if the peer began it: what it begins just now has a lane already.
+        let lane = self.lane_for(now, rule, Role::Responder);
+        self.open_lane(now, rule, (lane, Some(lane)));
+    }
+
+    /// Negotiates a pair for a lane, the successor of those of `from`.
+    pub(crate) fn open_lane(&mut self, now: Duration, rule: RuleId, (lane, from): (u16, Option<u16>)) {
         let started = self.moment();
         let tunnel = self.tunnel_mut(rule);
         if !tunnel.may_open() {
             return;
         }
-        let replaces = tunnel.pairs.iter().map(|pair| pair.inbound.id).collect();
-        tunnel.negotiation = Some(Negotiation { started, replaces });
+        let replaced = tunnel.pairs.iter().filter(|pair| Some(pair.lane()) == from);
+        let replaces = replaced.map(|pair| pair.inbound.id).collect();
+        tunnel.negotiation = Some(Negotiation { started, lane, replaces });
         if tunnel.best().is_none() {
             let tunnel = self.name(rule);
             self.log(Notice::Opening { tunnel });
@@ -518,16 +528,11 @@ impl<N: Negotiator> Tunnels<N> {
         for (inbound, expired) in over {
             self.close(now, rule, inbound, expired);
         }
-        let tunnel = &self.tunnels[&rule];
-        if tunnel.best().is_some_and(|best| tunnel.pairs[best].rekey_at <= now) {
-            if self.is_idle(now, rule) {
-                self.close_all(now, rule);
-            } else if self.is_unused_level(rule) {
-                // Nobody needs a successor: it ends with its SAs.
-                self.close_all(now, rule);
-            } else {
-                self.open(now, rule);
-            }
+        // Nobody needs a successor of what is idle, or around nothing: it ends with its SAs.
+        if self.tunnels[&rule].due(now).is_some() && (self.is_idle(now, rule) || self.is_unused_level(rule)) {
+            self.close_all(now, rule);
+        } else {
+            self.serve_lanes(now, rule);
         }
     }
 

@@ -15,6 +15,7 @@ use crate::tunnel::Tunnel;
 use crate::tunnels::Tunnels;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU16;
 use std::time::Duration;
 use warren_ike::{ChildConfig, Path, PeerConfig};
 use warren_policy::{Known, Outer, PeerId, Rematching, RuleId, Way, WayError, Ways, ways};
@@ -145,6 +146,9 @@ impl<N: Negotiator> Tunnels<N> {
         self.nesting.ways = found.clone();
         self.add_levels(now, &wanted);
         self.nesting.bases = self.bases(&found);
+        for (rule, tunnel) in &mut self.tunnels {
+            tunnel.is_inside = self.nesting.bases.contains_key(rule);
+        }
         self.renew_carriers(now);
         for rule in changed {
             if self.kept_down.remove(&rule).is_some()
@@ -222,7 +226,8 @@ impl<N: Negotiator> Tunnels<N> {
             let Some(level) = self.identifiers.take_dynamic() else { continue };
             let child =
                 ChildConfig { rule: level, selector: outer.selector, carrier: Carrier::Network, ..child };
-            let config = TunnelConfig { child: child.clone(), start: Start::OnTraffic };
+            let config =
+                TunnelConfig { child: child.clone(), start: Start::OnTraffic, parallel: NonZeroU16::MIN };
             let mut tunnel = Tunnel::new(now, name, config);
             tunnel.is_level = true;
             self.tunnels.insert(level, tunnel);
@@ -343,18 +348,28 @@ impl<N: Negotiator> Tunnels<N> {
         self.nesting.bases.contains_key(&rule) && !is_there
     }
 
-    /// The SAs that a rule's traffic takes now, innermost first; none where any is missing.
-    pub(crate) fn sas_of(&self, rule: RuleId) -> Vec<SaId> {
+    /// The stacks that a rule's traffic takes now, one for each lane that is up, innermost SA first; none where any SA is
+    /// missing.
+    pub(crate) fn stacks_of(&self, rule: RuleId) -> Vec<Vec<SaId>> {
         let outbound = |rule: &RuleId| {
             let tunnel = self.tunnels.get(rule)?;
             tunnel.best().map(|at| tunnel.pairs[at].outbound.id)
         };
-        let sas = match self.nesting.bases.get(&rule) {
-            None => outbound(&rule).map(|sa| vec![sa]),
-            Some(Base::Refused(_)) => None,
-            Some(Base::Inside { .. }) if !self.is_stack_usable(rule) => None,
-            Some(Base::Inside { around, .. }) => [rule].iter().chain(around).map(outbound).collect(),
-        };
-        sas.unwrap_or_default()
+        match self.nesting.bases.get(&rule) {
+            None => {
+                let tunnel = self.tunnels.get(&rule);
+                let bests = |tunnel: &Tunnel| {
+                    tunnel.bests().into_iter().map(|at| tunnel.pairs[at].outbound.id).collect()
+                };
+                let lanes: Vec<SaId> = tunnel.map(bests).unwrap_or_default();
+                lanes.into_iter().map(|sa| vec![sa]).collect()
+            }
+            Some(Base::Refused(_)) => Vec::new(),
+            Some(Base::Inside { .. }) if !self.is_stack_usable(rule) => Vec::new(),
+            Some(Base::Inside { around, .. }) => {
+                let sas: Option<Vec<SaId>> = [rule].iter().chain(around).map(outbound).collect();
+                sas.into_iter().collect()
+            }
+        }
     }
 }

@@ -65,6 +65,7 @@ fn discoverer(side: usize, selectors: &[Selector], theirs: &[&str]) -> TunnelsCo
                 carrier: warren_seam::Carrier::Network,
             },
             start: Start::OnTraffic,
+            parallel: std::num::NonZeroU16::MIN,
         });
     }
     let permit =

@@ -587,7 +587,7 @@ fn discovering(
         peer: child.peer,
         gateway: Gateway::Discover,
     });
-    config.tunnels.push(TunnelConfig { child, start: Start::OnTraffic });
+    config.tunnels.push(TunnelConfig { child, start: Start::OnTraffic, parallel: std::num::NonZeroU16::MIN });
     config.ted = TedConfig::default();
     config.discovered_idle = seconds(600);
     config

@@ -3,7 +3,7 @@
 use xtask::Failure;
 use xtask::packages::Purpose;
 
-use crate::{alone, config_mode, kernel, nested, strongswan, vpnc};
+use crate::{alone, config_mode, kernel, lanes, nested, strongswan, vpnc};
 
 /// Which peer a case needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,10 @@ impl Role {
 pub(crate) enum Case {
     /// Two Warren gateways, one of which dies.
     Killed,
+    /// Several pairs of SAs for one tunnel, between two Warren gateways.
+    Parallel,
+    /// The same with strongSwan as responder.
+    ParallelStrongSwan,
     /// Negotiated with strongSwan, ESP inside UDP.
     StrongSwan(&'static strongswan::Scene, Role),
     /// Config mode with strongSwan on the other side.
@@ -77,8 +81,11 @@ pub(crate) enum Case {
 impl Case {
     pub(crate) fn group(self) -> Group {
         match self {
-            Self::Killed => Group::Alone,
-            Self::StrongSwan(..) | Self::ConfigMode(..) | Self::BehindWarren(_) => Group::StrongSwan,
+            Self::Killed | Self::Parallel => Group::Alone,
+            Self::StrongSwan(..)
+            | Self::ParallelStrongSwan
+            | Self::ConfigMode(..)
+            | Self::BehindWarren(_) => Group::StrongSwan,
             Self::Vpnc => Group::Vpnc,
             Self::KernelIke(_) | Self::KernelTransport(..) | Self::KernelManual(_) => Group::Kernel,
         }
@@ -88,6 +95,8 @@ impl Case {
         let group = self.group().word();
         match self {
             Self::Killed => format!("{group}/killed-and-started-again"),
+            Self::Parallel => format!("{group}/parallel"),
+            Self::ParallelStrongSwan => format!("{group}/ikev1-main-parallel/initiator"),
             Self::StrongSwan(scene, role) => format!("{group}/{}/{}", scene.name, role.word()),
             Self::ConfigMode(scene, side) => format!("{group}/{}/{}", scene.name, side.word()),
             Self::Vpnc => format!("{group}/ikev1-aggressive-xauth/server"),
@@ -104,6 +113,8 @@ impl Case {
     pub(crate) fn run(self) -> Result<String, Failure> {
         match self {
             Self::Killed => alone::killed(),
+            Self::Parallel => lanes::between_two(),
+            Self::ParallelStrongSwan => lanes::with_strongswan(),
             Self::StrongSwan(scene, role) => strongswan::run(scene, role),
             Self::ConfigMode(scene, side) => config_mode::run(scene, side),
             Self::Vpnc => vpnc::served(),
@@ -118,10 +129,11 @@ impl Case {
 /// All of them, in the order in which they run.
 pub(crate) fn all() -> Vec<Case> {
     let roles = [Role::Initiator, Role::Responder];
-    let mut cases = vec![Case::Killed];
+    let mut cases = vec![Case::Killed, Case::Parallel];
     for scene in strongswan::SCENES {
         cases.extend(roles.map(|role| Case::StrongSwan(scene, role)));
     }
+    cases.push(Case::ParallelStrongSwan);
     for scene in config_mode::SCENES {
         let sides = [config_mode::Side::Client, config_mode::Side::Server];
         cases.extend(sides.map(|side| Case::ConfigMode(scene, side)));

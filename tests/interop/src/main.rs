@@ -14,6 +14,7 @@ mod bare;
 mod cases;
 mod config_mode;
 mod kernel;
+mod lanes;
 mod nested;
 mod strongswan;
 mod vpnc;

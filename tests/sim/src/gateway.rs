@@ -5,13 +5,14 @@ use crate::packet::{DontFragment, Outer, ip, outer, udp_frame, udp_packet};
 use crate::seed::Lots;
 use crate::site::{INSIDE, OUTSIDE, Site, Stations};
 use rand_chacha::ChaCha8Rng;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use warren_engine::{EnginePort, Handle, Settings, Tally, Worker, WorkerParts, build};
 use warren_ike::{Entropy, Path};
 use warren_policy::RuleId;
-use warren_port::{Link, MemoryLink, MemoryPort, Umem, UmemConfig};
+use warren_port::{Link, MemoryLink, MemoryPort, Port, Umem, UmemConfig};
 use warren_seam::{Command, Entry, Injected, SaId};
 use warren_tunnels::{Output, State, Tunnels};
 
@@ -31,8 +32,11 @@ pub(crate) struct Gateway {
     tunnels: Tunnels,
     handle: Handle,
     workers: Vec<Worker>,
-    inside: MemoryLink,
-    outside: MemoryLink,
+    /// One of each for every worker: the queues of a card.
+    inside: Vec<MemoryLink>,
+    outside: Vec<MemoryLink>,
+    /// The queue that the next frame arrives in.
+    turn: Cell<usize>,
     /// What the engine gives the gateway's own kernel, and takes from it.
     tun: MemoryLink,
     /// Frames that left on the outside since they were last taken, IKE through the kernel's sockets among them.
@@ -52,20 +56,28 @@ impl Gateway {
     /// When the machine cannot give it memory.
     #[must_use]
     pub(crate) fn start(now: Duration, site: &Site, lots: ChaCha8Rng) -> Self {
-        let (inside_port, inside) = MemoryPort::pair("inside", Link::Ethernet, QUEUE_PACKETS);
-        let (outside_port, outside) = MemoryPort::pair("outside", Link::Ethernet, QUEUE_PACKETS);
         let (tun_port, tun) = MemoryPort::pair("tun", Link::Ip, QUEUE_PACKETS);
+        let mut tun_port = Some(tun_port);
+        let (mut inside, mut outside) = (Vec::new(), Vec::new());
         let umem =
             UmemConfig { frames: 512, frame_octets: 2048, headroom: HEADROOM_OCTETS, huge_pages: false };
-        let parts = WorkerParts {
-            umem: Umem::new(&umem).expect("a small UMEM can be had"),
-            ports: vec![
-                EnginePort { index: INSIDE, port: Box::new(inside_port) },
-                EnginePort { index: OUTSIDE, port: Box::new(outside_port) },
-            ],
-            tun: Some(Box::new(tun_port)),
+        let parts = |_| {
+            let (inside_port, inside_link) = MemoryPort::pair("inside", Link::Ethernet, QUEUE_PACKETS);
+            let (outside_port, outside_link) = MemoryPort::pair("outside", Link::Ethernet, QUEUE_PACKETS);
+            inside.push(inside_link);
+            outside.push(outside_link);
+            WorkerParts {
+                umem: Umem::new(&umem).expect("a small UMEM can be had"),
+                ports: vec![
+                    EnginePort { index: INSIDE, port: Box::new(inside_port) },
+                    EnginePort { index: OUTSIDE, port: Box::new(outside_port) },
+                ],
+                // The gateway's own packets are the first worker's.
+                tun: tun_port.take().map(|port| Box::new(port) as Box<dyn Port>),
+            }
         };
-        let (handle, workers) = build(vec![parts], &Settings::default()).expect("two descriptors can be had");
+        let parts = (0..site.workers).map(parts).collect();
+        let (handle, workers) = build(parts, &Settings::default()).expect("two descriptors can be had");
         let mut discovery = lots.clone();
         discovery.set_stream(1);
         let entropies: (Box<dyn Entropy>, Box<dyn Entropy>) =
@@ -80,6 +92,7 @@ impl Gateway {
             workers,
             inside,
             outside,
+            turn: Cell::new(0),
             tun,
             frames: Vec::new(),
             own: Vec::new(),
@@ -93,7 +106,7 @@ impl Gateway {
     /// The host behind the gateway sends a datagram to another host.
     pub(crate) fn host_sends(&self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
         let frame = udp_frame((self.stations.host, self.stations.inside), from, to, payload);
-        self.inside.send(&frame);
+        self.inside_receives(&frame);
     }
 
     /// A program on the gateway itself sends a datagram, which the routes lead into the engine.
@@ -108,12 +121,18 @@ impl Gateway {
 
     /// Frames that left on the inside since the last call.
     pub(crate) fn inside_sends(&self) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| self.inside.receive()).collect()
+        self.inside.iter().flat_map(|link| std::iter::from_fn(|| link.receive())).collect()
     }
 
     /// A frame from the inside.
     pub(crate) fn inside_receives(&self, frame: &[u8]) {
-        self.inside.send(frame);
+        self.next_of(&self.inside).send(frame);
+    }
+
+    /// Frames arrive in one queue after the other, whoever they are for: the worst that a card can do.
+    fn next_of<'a>(&self, links: &'a [MemoryLink]) -> &'a MemoryLink {
+        self.turn.set(self.turn.get().wrapping_add(1));
+        &links[self.turn.get() % links.len()]
     }
 
     /// A frame from the wide area: the XDP program gives it to a worker, or the kernel to a socket of control.
@@ -121,7 +140,7 @@ impl Gateway {
         match outer(frame).and_then(|outer| self.ike_datagram(&outer)) {
             Some((path, octets)) => self.tunnels.handle_datagram(now, path, octets),
             None => {
-                self.outside.send(frame);
+                self.next_of(&self.outside).send(frame);
             }
         }
     }
@@ -188,7 +207,9 @@ impl Gateway {
     /// One turn of every worker, and what they sent.
     fn work(&mut self, now: Duration) -> bool {
         let busy = self.workers.iter_mut().fold(false, |busy, worker| busy | worker.poll(now));
-        self.frames.extend(std::iter::from_fn(|| self.outside.receive()));
+        for link in &self.outside {
+            self.frames.extend(std::iter::from_fn(|| link.receive()));
+        }
         busy
     }
 
@@ -231,6 +252,7 @@ impl Gateway {
                 self.installed.insert(sa.id);
             }
             Command::Bind { rule, stack } => drop(self.bound.insert(*rule, stack.clone())),
+            Command::Spread { rule, stacks } => drop(self.bound.insert(*rule, stacks.concat())),
             Command::Remove(sa) => {
                 self.installed.remove(sa);
                 // NT-31: flows are cut before SAs go.
@@ -272,6 +294,12 @@ impl Gateway {
             .status()
             .iter()
             .all(|tunnel| matches!(tunnel.state, State::Up { .. } | State::Rekeying { .. }))
+    }
+
+    /// SAs that the traffic of any rule goes through.
+    #[must_use]
+    pub(crate) fn bound(&self) -> usize {
+        self.bound.values().map(Vec::len).sum()
     }
 
     /// ESP packets opened so far.

@@ -4,6 +4,7 @@ use crate::network::{End, Weather};
 use crate::seed::{Seed, below, pick};
 use rand_chacha::ChaCha8Rng;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 use warren_ike::NatTraversal;
 use warren_policy::{EspProposal, IkeProposal};
@@ -38,6 +39,10 @@ pub struct Plan {
     pub restart: Option<(Duration, End)>,
     /// Mean pause between two packets of a host.
     pub pause: Duration,
+    /// Workers of each gateway.
+    pub workers: [usize; 2],
+    /// Pairs of SAs that each gateway has the tunnel have side by side.
+    pub parallel: [NonZeroU16; 2],
 }
 
 impl Plan {
@@ -48,6 +53,7 @@ impl Plan {
         let outer_ipv6 = below(rng, 4) == 0;
         let inner_ipv6 = below(rng, 4) == 0;
         let storm = Duration::from_secs(30 + below(rng, 120));
+        let (workers, parallel) = lanes(&mut seed.stream("lanes"));
         Self {
             seed,
             gateways: if outer_ipv6 {
@@ -69,8 +75,21 @@ impl Plan {
             restart: (below(rng, 3) == 0)
                 .then(|| (storm.mul_f64(below(rng, 100) as f64 / 100.0), pick(rng, &End::BOTH))),
             pause: Duration::from_millis(20 + below(rng, 800)),
+            workers,
+            parallel,
         }
     }
+}
+
+/// With every second seed the tunnel has several pairs side by side, and mostly as many at either end.
+fn lanes(rng: &mut ChaCha8Rng) -> ([usize; 2], [NonZeroU16; 2]) {
+    if below(rng, 2) == 0 {
+        return ([1; 2], [NonZeroU16::MIN; 2]);
+    }
+    let workers = [0; 2].map(|_| 1 + below(rng, 4) as usize);
+    let lanes = NonZeroU16::MIN.saturating_add(1 + below(rng, 3) as u16);
+    let other = if below(rng, 4) == 0 { NonZeroU16::MIN } else { lanes };
+    (workers, if below(rng, 2) == 0 { [lanes, other] } else { [other, lanes] })
 }
 
 fn address(text: &str) -> IpAddr {

@@ -75,6 +75,7 @@ impl RowPlan {
             at => gateway(self, at),
         };
         let site = |at| Site {
+            workers: 1,
             name: format!("node {at}"),
             stations: stations(at),
             tunnels: tunnels(at),
@@ -156,7 +157,7 @@ impl<'a> Draft<'a> {
             mode,
             carrier: warren_seam::Carrier::Network,
         };
-        TunnelConfig { child, start: Start::OnTraffic }
+        TunnelConfig { child, start: Start::OnTraffic, parallel: std::num::NonZeroU16::MIN }
     }
 
     fn tunnel(&mut self, name: &str, from: AddressRange, to: AddressRange, peer: PeerId) {

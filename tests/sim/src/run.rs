@@ -12,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 /// Fair weather in which everything the storm began may come to its end: dead peer detection, the longest hold-down,
@@ -23,6 +24,8 @@ const PROOF: Duration = Duration::from_secs(100);
 const FLIGHT: Duration = Duration::from_secs(2);
 /// A row takes several times as long as a pair.
 const SEEDS_PER_ROW: u64 = 3;
+/// Flows of each host where a tunnel has several pairs side by side.
+const FLOWS: u64 = 7;
 /// Longest step of the clock.
 const STEP_MAX: Duration = Duration::from_secs(1);
 
@@ -154,6 +157,11 @@ impl World {
         while self.now < until {
             self.step(until)?;
         }
+        let lanes = self.gateways.each_ref().map(Gateway::bound);
+        let [west, east] = self.plan.parallel.map(|parallel| usize::from(parallel.get()));
+        if west == east && lanes != [west; 2] {
+            return Err(Violation::NotHealed(format!("{lanes:?} of {west} lanes are up")));
+        }
         let sent = self.sent - first;
         let arrived = self.arrived.iter().filter(|number| **number / 2 >= first).count() as u64;
         let twice = self.duplicates - duplicates;
@@ -191,8 +199,11 @@ impl World {
         let mut payload = MARKER.to_vec();
         payload.extend(number.to_be_bytes());
         payload.resize(payload.len() + (self.lots.next_u32() % 1200) as usize, 0xAA);
-        let socket = |end: End| SocketAddr::new(self.plan.hosts[end.index()], 7);
-        self.gateways[end.index()].host_sends(socket(end), socket(end.other()), &payload);
+        // Several flows where they can be spread.
+        let flows = if self.plan.parallel == [NonZeroU16::MIN; 2] { 1 } else { FLOWS };
+        let socket = |end: End, flow: u64| SocketAddr::new(self.plan.hosts[end.index()], 7 + flow as u16);
+        let flow = number / 2 % flows;
+        self.gateways[end.index()].host_sends(socket(end, flow), socket(end.other(), 0), &payload);
     }
 
     /// Lets everything happen that is due, then moves the clock to what comes next, at most to `until`.

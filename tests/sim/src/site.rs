@@ -47,6 +47,7 @@ pub(crate) struct Site {
     /// work, and answers go to wherever it says.
     pub(crate) checks_datagrams: bool,
     pub(crate) forwarding: ForwardingTable,
+    pub(crate) workers: usize,
 }
 
 impl Site {
@@ -59,6 +60,7 @@ impl Site {
             tunnels: tunnels_config(plan, end),
             checks_datagrams: false,
             forwarding: forwarding(plan, end),
+            workers: plan.workers[end.index()],
         }
     }
 }
@@ -116,7 +118,11 @@ fn tunnels_config(plan: &Plan, end: End) -> TunnelsConfig {
     let gateway = plan.gateways[end.other().index()];
     TunnelsConfig {
         peers: vec![peer_config],
-        tunnels: vec![TunnelConfig { child, start: plan.start[end.index()] }],
+        tunnels: vec![TunnelConfig {
+            child,
+            start: plan.start[end.index()],
+            parallel: plan.parallel[end.index()],
+        }],
         rules: RuleSet {
             transport: vec![TransportRule {
                 name: "sites".to_owned(),

@@ -1,6 +1,6 @@
 //! A few seeds with every test run; `cargo xtask sim --seeds N` plays any number.
 
-use sim::{Disturbance, RowPlan, Seed, run};
+use sim::{Disturbance, Plan, RowPlan, Seed, run};
 use warren_ike::NatTraversal;
 use warren_policy::Rematching;
 
@@ -39,4 +39,17 @@ fn rows_are_of_every_kind() {
     ] {
         assert!(troubles.iter().any(is));
     }
+}
+
+#[test] // F-17
+fn tunnels_with_several_pairs_are_of_every_kind() {
+    let plans: Vec<_> = (0..100).map(|seed| Plan::draw(Seed(seed))).collect();
+    let some = |is: &dyn Fn(&Plan) -> bool| plans.iter().any(is) && !plans.iter().all(is);
+    let lanes = |plan: &Plan| plan.parallel.map(std::num::NonZeroU16::get);
+    assert!(some(&|plan| lanes(plan) == [1, 1]) && some(&|plan| lanes(plan) == [4, 4]));
+    assert!(some(&|plan| lanes(plan)[0] > lanes(plan)[1]) && some(&|plan| lanes(plan)[0] < lanes(plan)[1]));
+    assert!(some(&|plan| plan.workers[0] > 1 && plan.workers[0] < usize::from(lanes(plan)[0])));
+    assert!(some(&|plan| plan.workers[0] > usize::from(lanes(plan)[0])));
+    // The first seeds, which every test run plays, have some too.
+    assert!(plans[..12].iter().any(|plan| lanes(plan)[0] > 1 && lanes(plan)[1] > 1 && plan.workers[1] > 1));
 }

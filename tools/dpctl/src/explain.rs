@@ -15,9 +15,9 @@ use clap::{Args, ValueEnum};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use warren_api::client::Client;
-use warren_api::explain::{Asked, Explanation, Level, Matching, Sealing, Subject};
+use warren_api::explain::{Asked, Explanation, Level, Live, Matching, Sealing, Subject};
 use warren_api::limits::{MTU_MAX, MTU_MIN};
-use warren_api::{Answer, Command, TedPacket};
+use warren_api::{Answer, Command, Lane, TedPacket};
 use warren_config::Config;
 use warren_policy::{EspTransform, FiveTuple, PeerId, Rematching, RuleId};
 
@@ -234,10 +234,9 @@ fn levels(performed: &[Level], width: u16) -> String {
 
 /// How the levels stand; nothing where nobody knows.
 fn standings(performed: &[Level], width: u16) -> String {
-    let row = |(at, level): (usize, &Level)| {
-        let live = level.live.as_ref()?;
-        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-        Some(vec![
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let row = |at: usize, live: &Live| {
+        vec![
             (at + 1).to_string(),
             match live.rests_s {
                 Some(rests) => format!("{}, {} left", live.state, duration(rests)),
@@ -248,9 +247,20 @@ fn standings(performed: &[Level], width: u16) -> String {
             or_none(&live.spi_out),
             or_none(&live.worker.map(|worker| worker.to_string())),
             live.users.to_string(),
-        ])
+        ]
     };
-    let rows: Vec<_> = performed.iter().enumerate().filter_map(row).collect();
+    // A flow takes one of several that are side by side.
+    let lane = |lane: &Lane| {
+        let (state, at) = (format!("lane {}", lane.lane), String::new());
+        let (spi_in, spi_out) = (lane.spi_in.clone(), lane.spi_out.clone());
+        vec![String::new(), state, at, spi_in, spi_out, lane.worker.to_string(), String::new()]
+    };
+    let mut rows = Vec::new();
+    for (at, live) in performed.iter().enumerate().filter_map(|(at, level)| Some((at, level.live.as_ref()?)))
+    {
+        rows.push(row(at, live));
+        rows.extend(live.lanes.iter().map(lane));
+    }
     if rows.is_empty() {
         return String::new();
     }
@@ -273,7 +283,6 @@ fn standings(performed: &[Level], width: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warren_api::explain::Live;
 
     #[test] // V-12
     fn what_was_not_looked_for_is_not_said_to_be_absent() {
@@ -302,6 +311,37 @@ mod tests {
         let text = text(&said, 100);
         let row = text.lines().find(|line| line.contains("c0ffee00")).unwrap();
         assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["2", "up", "-", "c0ffee00", "-", "-", "2"]);
+    }
+
+    #[test] // F-17
+    fn pairs_side_by_side_are_listed_each_with_its_worker() {
+        let lane = |lane: u16| Lane {
+            lane,
+            spi_in: format!("c0ffee0{lane}"),
+            spi_out: format!("9b1d000{lane}"),
+            worker: lane + 3,
+        };
+        let lanes = vec![lane(0), lane(1)];
+        let live = Live { state: "up".to_owned(), lanes, users: 1, ..Live::default() };
+        let level = Level {
+            rule: "net".to_owned(),
+            action: "tunnel".to_owned(),
+            peer: None,
+            gateway: None,
+            traffic: String::new(),
+            esp: None,
+            live: Some(live),
+        };
+        let text = text(&Explanation { performed: vec![level], ..Explanation::default() }, 100);
+        let rows: Vec<Vec<_>> = text
+            .lines()
+            .skip_while(|line| !line.starts_with("how they stand"))
+            .skip(2)
+            .map(|row| row.split_whitespace().collect())
+            .collect();
+        assert_eq!(rows[0], ["1", "up", "-", "-", "-", "-", "1"]);
+        assert_eq!(rows[1], ["lane", "0", "c0ffee00", "9b1d0000", "3"]);
+        assert_eq!(rows[2], ["lane", "1", "c0ffee01", "9b1d0001", "4"]);
     }
 
     #[test]

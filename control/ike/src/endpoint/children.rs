@@ -290,7 +290,8 @@ impl Endpoint {
         };
         let (response, iv) = sa.seal(ExchangeType::QUICK, message_id, opened.iv, &chain);
         let (inbound, outbound) = (self.names.sa_id(), self.names.sa_id());
-        self.outbox.push_back(Output::InstallInbound(inbound_sa(inbound, isakmp, state.negotiated())));
+        let sa = inbound_sa(inbound, isakmp, state.negotiated());
+        self.outbox.push_back(Output::InstallInbound { sa, role: Role::Responder });
         self.transmit(isakmp.path, &response);
         let retransmit = self.peer(peer).config.retransmit;
         let exchange = Exchange {
@@ -349,7 +350,8 @@ impl Endpoint {
             Ok((negotiated, chain)) => {
                 let (third, _) = sa.seal(ExchangeType::QUICK, message_id, opened.iv, &chain);
                 let (inbound, outbound) = (self.names.sa_id(), self.names.sa_id());
-                self.outbox.push_back(Output::InstallInbound(inbound_sa(inbound, isakmp, &negotiated)));
+                let sa = inbound_sa(inbound, isakmp, &negotiated);
+                self.outbox.push_back(Output::InstallInbound { sa, role: Role::Initiator });
                 self.transmit(isakmp.path, &third);
                 self.finish_exchange(now, isakmp, message, Some(third));
                 self.opening.remove(&rule);
@@ -372,7 +374,8 @@ impl Endpoint {
         (inbound, outbound): (SaId, SaId),
         role: Role,
     ) {
-        self.outbox.push_back(Output::InstallOutbound(outbound_sa(outbound, isakmp, &negotiated)));
+        let sa = outbound_sa(outbound, isakmp, &negotiated);
+        self.outbox.push_back(Output::InstallOutbound { sa, inbound });
         let Negotiated { child, proposal: transform, lifetime, inbound_spi, outbound_spi, .. } = negotiated;
         let (rule, peer) = (child.rule, isakmp.peer);
         self.outbox.push_back(Output::ChildUp { rule, inbound, outbound, role, lifetime, transform });

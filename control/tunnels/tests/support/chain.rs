@@ -11,6 +11,7 @@ use super::world::caught;
 use super::{Chance, Seeded};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::time::Duration;
 use warren_ike::{ChildConfig, Dpd, Endpoint, Path, PeerConfig, Retransmit};
 use warren_policy::evaluate::evaluate_inbound;
@@ -96,7 +97,7 @@ pub(crate) fn configured(
             peer: child.peer,
             gateway: config.peers[*peer].remote.host().unwrap().into(),
         });
-        config.tunnels.push(TunnelConfig { child, start: Start::OnTraffic });
+        config.tunnels.push(TunnelConfig { child, start: Start::OnTraffic, parallel: NonZeroU16::MIN });
     }
     config.rules.transport.push(TransportRule {
         name: "all".to_owned(),
@@ -136,7 +137,7 @@ pub(crate) fn protect(config: &mut TunnelsConfig, name: &str, own: usize, (with,
         config.protections.len(),
         TransportRule { name: name.to_owned(), selector, action: TransportAction::Protect(protection) },
     );
-    config.protections.push(TunnelConfig { child, start: Start::OnTraffic });
+    config.protections.push(TunnelConfig { child, start: Start::OnTraffic, parallel: NonZeroU16::MIN });
 }
 
 #[derive(Clone, Debug)]
@@ -249,7 +250,7 @@ impl Node {
                     false => drop(self.bound.insert(rule, stack)),
                 }
             }
-            Command::Spread { .. } => panic!("control gives a rule one stack"),
+            Command::Spread { .. } => panic!("what is inside others has one stack"),
             Command::Rearm(rule) => drop(self.asked.remove(&rule)),
             Command::Remove(id) => {
                 let is_bound = self.bound.values().any(|stack| stack.contains(&id));

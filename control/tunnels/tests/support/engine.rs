@@ -11,6 +11,11 @@ pub(crate) struct ModelEngine {
     pub(crate) bound: BTreeMap<RuleId, SaId>,
     /// What is around those.
     around: BTreeMap<RuleId, Vec<SaId>>,
+    /// SAs of lanes beside the first.
+    pub(crate) beside: BTreeMap<RuleId, Vec<SaId>>,
+    /// Lanes of installed SAs.
+    pub(crate) lanes: BTreeMap<SaId, u16>,
+    turn: usize,
     asked: BTreeSet<RuleId>,
     used: BTreeSet<SaId>,
     /// Every id that ever was installed: none comes back.
@@ -45,14 +50,17 @@ impl ModelEngine {
                 assert!(self.ever.insert(sa.id), "an SA is installed once");
                 assert!(self.inbound.values().all(|spi| *spi != sa.spi), "SPIs of living SAs differ");
                 self.inbound.insert(sa.id, sa.spi);
+                self.lanes.insert(sa.id, sa.lane);
             }
             Command::InstallOutbound(sa) => {
                 assert!(self.ever.insert(sa.id), "an SA is installed once");
                 self.outbound.insert(sa.id, sa.spi);
+                self.lanes.insert(sa.id, sa.lane);
                 self.installs += 1;
             }
             Command::Bind { rule, stack } => {
                 self.asked.remove(&rule);
+                self.beside.remove(&rule);
                 match stack.as_slice() {
                     [] => {
                         self.bound.remove(&rule);
@@ -67,10 +75,24 @@ impl ModelEngine {
                     }
                 }
             }
-            Command::Spread { .. } => panic!("control gives a rule one stack"),
+            Command::Spread { rule, stacks } => {
+                self.asked.remove(&rule);
+                self.around.remove(&rule);
+                let sas: Vec<SaId> = stacks.concat();
+                assert!(stacks.len() > 1 && sas.len() == stacks.len(), "one SA for each of several lanes");
+                let lanes: BTreeSet<_> = sas.iter().map(|sa| self.lanes[sa]).collect();
+                assert_eq!(lanes.len(), sas.len(), "one stack of each lane");
+                assert!(
+                    sas.iter().all(|sa| self.outbound.contains_key(sa)),
+                    "bound to what is not installed"
+                );
+                self.bound.insert(rule, sas[0]);
+                self.beside.insert(rule, sas[1..].to_vec());
+            }
             Command::Rearm(rule) => drop(self.asked.remove(&rule)),
             Command::Remove(sa) => {
-                let mut bound = self.bound.values().chain(self.around.values().flatten());
+                let others = self.around.values().chain(self.beside.values()).flatten();
+                let mut bound = self.bound.values().chain(others);
                 assert!(bound.all(|bound| *bound != sa), "a bound SA is removed");
                 self.inbound.remove(&sa);
                 self.outbound.remove(&sa);
@@ -81,8 +103,11 @@ impl ModelEngine {
 
     /// The SPI a packet of the rule leaves with, or the question it raises.
     pub(crate) fn send(&mut self, rule: RuleId) -> Result<Spi, Option<Event>> {
-        if let Some(sa) = self.bound.get(&rule) {
-            return Ok(self.outbound[sa]);
+        if let Some(first) = self.bound.get(&rule) {
+            let beside = self.beside.get(&rule).into_iter().flatten();
+            let sas: Vec<SaId> = std::iter::once(first).chain(beside).copied().collect();
+            self.turn += 1;
+            return Ok(self.outbound[&sas[self.turn % sas.len()]]);
         }
         let address = "192.0.2.1".parse().unwrap();
         let packet = FiveTuple {

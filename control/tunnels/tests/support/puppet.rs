@@ -137,40 +137,46 @@ impl Negotiator for Puppet {
             SaKeys { encryption: Secret::new(Vec::new()), salt: [0; 4], integrity: Secret::new(Vec::new()) };
         let volume = Volume { soft_octets: 1 << 30, hard_octets: 1 << 31 };
         let address: IpAddr = "198.51.100.9".parse().unwrap();
-        stage.says.push_back(Ike::InstallInbound(Box::new(InboundSa {
-            id: inbound,
-            spi: Spi(1000 + inbound.0 as u32),
-            transform,
-            keys: keys.clone(),
-            esn: true,
-            window_packets: child.window_packets,
-            selector: child.selector.mirrored(),
-            remote: address,
-            local: address,
-            encapsulation: Encapsulation::Raw,
-            volume,
-            mode: warren_seam::SaMode::Tunnel,
-            rule,
-            lane: 0,
-            carrier: warren_seam::Carrier::Network,
-            sequence: 0,
-        })));
-        stage.says.push_back(Ike::InstallOutbound(Box::new(OutboundSa {
-            id: outbound,
-            spi: Spi(1000 + outbound.0 as u32),
-            transform,
-            keys,
-            esn: true,
-            selector: child.selector,
-            local: address,
-            remote: address,
-            encapsulation: Encapsulation::Raw,
-            volume,
-            mode: warren_seam::SaMode::Tunnel,
-            rule,
-            lane: 0,
-            sequence: 0,
-        })));
+        stage.says.push_back(Ike::InstallInbound {
+            role: Role::Initiator,
+            sa: Box::new(InboundSa {
+                id: inbound,
+                spi: Spi(1000 + inbound.0 as u32),
+                transform,
+                keys: keys.clone(),
+                esn: true,
+                window_packets: child.window_packets,
+                selector: child.selector.mirrored(),
+                remote: address,
+                local: address,
+                encapsulation: Encapsulation::Raw,
+                volume,
+                mode: warren_seam::SaMode::Tunnel,
+                rule,
+                lane: 0,
+                carrier: warren_seam::Carrier::Network,
+                sequence: 0,
+            }),
+        });
+        stage.says.push_back(Ike::InstallOutbound {
+            inbound,
+            sa: Box::new(OutboundSa {
+                id: outbound,
+                spi: Spi(1000 + outbound.0 as u32),
+                transform,
+                keys,
+                esn: true,
+                selector: child.selector,
+                local: address,
+                remote: address,
+                encapsulation: Encapsulation::Raw,
+                volume,
+                mode: warren_seam::SaMode::Tunnel,
+                rule,
+                lane: 0,
+                sequence: 0,
+            }),
+        });
         let transform: EspProposal = child.proposals[0];
         let (role, lifetime) = (Role::Initiator, child.lifetime);
         stage.says.push_back(Ike::ChildUp { rule, inbound, outbound, role, lifetime, transform });

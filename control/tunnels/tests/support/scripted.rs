@@ -83,9 +83,9 @@ impl Scripted {
         SaId(self.ids)
     }
 
-    fn install_inbound(&mut self, rule: RuleId, own: (SaId, Spi)) {
+    fn install_inbound(&mut self, rule: RuleId, own: (SaId, Spi), role: Role) {
         let child = &self.children[&rule];
-        self.outputs.push_back(Output::InstallInbound(Box::new(InboundSa {
+        let sa = Box::new(InboundSa {
             id: own.0,
             spi: own.1,
             transform: TRANSFORM,
@@ -102,13 +102,14 @@ impl Scripted {
             lane: 0,
             carrier: warren_seam::Carrier::Network,
             sequence: 0,
-        })));
+        });
+        self.outputs.push_back(Output::InstallInbound { sa, role });
     }
 
     fn finish(&mut self, rule: RuleId, own: (SaId, Spi), peer: Spi, role: Role) {
         let child = self.children[&rule].clone();
         let outbound = self.new_id();
-        self.outputs.push_back(Output::InstallOutbound(Box::new(OutboundSa {
+        let sa = Box::new(OutboundSa {
             id: outbound,
             spi: peer,
             transform: TRANSFORM,
@@ -123,7 +124,8 @@ impl Scripted {
             rule,
             lane: 0,
             sequence: 0,
-        })));
+        });
+        self.outputs.push_back(Output::InstallOutbound { sa, inbound: own.0 });
         self.pairs.insert(own.0, (rule, outbound, own.1, peer));
         let transform = EspProposal { transform: TRANSFORM, pfs: None, esn: true };
         self.outputs.push_back(Output::ChildUp {
@@ -152,7 +154,7 @@ impl Scripted {
         };
         self.exchanges.insert(id, exchange);
         if role == Role::Responder {
-            self.install_inbound(rule, own);
+            self.install_inbound(rule, own, role);
         }
         self.transmit(message);
     }
@@ -215,7 +217,7 @@ impl Negotiator for Scripted {
                 let third = [THIRD_MESSAGE, rule.0, id, exchange.own.1.0];
                 let own = exchange.own;
                 if exchange.next.take().is_some() {
-                    self.install_inbound(rule, own);
+                    self.install_inbound(rule, own, Role::Initiator);
                     self.transmit(third);
                     self.finish(rule, own, spi, Role::Initiator);
                 } else {

@@ -5,6 +5,7 @@ use super::scripted::{self, Scripted};
 use super::{Chance, Seeded};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::time::Duration;
 use warren_ike::{ChildConfig, Dpd, Endpoint, Entropy, Path, PeerConfig, Retransmit};
 use warren_policy::{
@@ -82,7 +83,9 @@ pub(crate) fn config(side: usize, rules: usize, start: Start) -> TunnelsConfig {
     };
     TunnelsConfig {
         peers,
-        tunnels: (0..rules).map(|rule| warren_tunnels::TunnelConfig { child: child(rule), start }).collect(),
+        tunnels: (0..rules)
+            .map(|rule| warren_tunnels::TunnelConfig { child: child(rule), start, parallel: NonZeroU16::MIN })
+            .collect(),
         rules: RuleSet { transport: Vec::new(), tunnel: (0..rules).map(tunnel).collect() },
         ..TunnelsConfig::default()
     }
@@ -142,8 +145,13 @@ pub(crate) struct World<N> {
 
 impl World<Scripted> {
     pub(crate) fn scripted(rules: usize, starts: [Start; 2], seed: u64) -> Self {
+        Self::scripted_with([0, 1].map(|at| config(at, rules, starts[at])), seed)
+    }
+
+    /// The same with any configuration of each side.
+    pub(crate) fn scripted_with(configs: [TunnelsConfig; 2], seed: u64) -> Self {
         let side = |at: usize| {
-            let config = config(at, rules, starts[at]);
+            let config = configs[at].clone();
             let socket = |side| SocketAddr::new(address(side), 500);
             let children = config.tunnels.iter().map(|tunnel| tunnel.child.clone()).collect();
             let own = seed.wrapping_mul(2).wrapping_add(at as u64);

@@ -485,6 +485,7 @@ pub(crate) fn sas() -> Vec<Sa> {
         local: "192.0.2.1".into(),
         remote: "198.51.100.2".into(),
         selector: "10.1.0.0/16 -> 10.2.0.0/16".into(),
+        lane: 0,
         packets: 1_190_000,
         octets: 1_666_000_000,
         sequence: 1_190_000,
@@ -526,6 +527,8 @@ pub(crate) fn tunnels() -> Vec<Tunnel> {
         since_s: 310,
         spi_in: Some("c0ffee01".into()),
         spi_out: Some("9b1d0002".into()),
+        parallel: 1,
+        lanes: Vec::new(),
         transform: Some("aes256gcm16-esn".into()),
         last_error: None,
     };

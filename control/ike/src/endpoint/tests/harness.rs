@@ -167,11 +167,11 @@ impl Side {
                     self.keepalives += usize::from(octets == [0xff]);
                     datagrams.push((path, octets));
                 }
-                Output::InstallInbound(sa) => {
+                Output::InstallInbound { sa, .. } => {
                     self.order.push("inbound");
                     self.inbound.push(*sa);
                 }
-                Output::InstallOutbound(sa) => {
+                Output::InstallOutbound { sa, .. } => {
                     self.order.push("outbound");
                     self.outbound.push(*sa);
                 }
