@@ -293,6 +293,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_cache_that_tells_another_verdict_gives_no_figure() {
+        let mut compiled = Compiled::new(sets::made(100, false)).unwrap();
+        assert!(!compiled.known.is_empty());
+        compiled.known.clear();
+        compiled.set.expected[7] = compiled.set.expected[7].wrapping_add(1);
+        assert!(compiled.warm().unwrap_err().contains("another verdict"));
+    }
+
+    #[test]
     fn a_wrong_answer_gives_no_figure() {
         let set = sets::made(100, false);
         let mut compiled = Compiled::new(set).unwrap();
@@ -308,7 +317,7 @@ mod tests {
             assert!(compiled.lookups.median() > 0.0 && compiled.verdicts.median() > 0.0);
             let mut report = Report::silent();
             compiled.report(&mut report).unwrap();
-            assert_eq!(report.rows().len(), 3);
+            assert_eq!(report.rows().len(), 4);
             assert_eq!(report.rows()[0].rules, Some(300));
         }
     }

@@ -116,11 +116,16 @@ pub(crate) struct Sealer {
     pub(crate) selector: Selector,
 }
 
+/// Of other CPUs no key is expanded here, and nobody has measured.
+const IS_MEASURED: bool = cfg!(target_arch = "x86_64");
 const _: () = assert!(
-    offset_of!(Sealer, usage) + offset_of!(Usage, volume) == 64,
+    !IS_MEASURED || offset_of!(Sealer, usage) + offset_of!(Usage, volume) == 64,
     "a packet needs one line of the SA it goes into"
 );
-const _: () = assert!(offset_of!(Opener, usage) == 64, "a packet needs two lines of the SA it comes out of");
+const _: () = assert!(
+    !IS_MEASURED || offset_of!(Opener, usage) == 64,
+    "a packet needs two lines of the SA it comes out of"
+);
 
 /// What an SA has protected, and its limits.
 #[repr(C)]
