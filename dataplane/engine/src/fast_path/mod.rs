@@ -51,6 +51,10 @@ pub(crate) struct FastPath {
     plans_made: u64,
     /// One for each frame of a batch.
     packets: Vec<Packet>,
+    /// Frames that the stages see as they came, each with the number of those in front of it that are no such ones.
+    raw: Vec<(usize, Frame)>,
+    /// Memory for the others while the raw ones are taken out.
+    others: Vec<Frame>,
     seal_jobs: Vec<SealJob<'static>>,
     open_jobs: Vec<OpenJob<'static>>,
     /// What has to be reported of outbound SAs.
@@ -81,6 +85,8 @@ impl FastPath {
             egresses: Egresses::default(),
             plans_made: 0,
             packets: vec![Packet::RAW; BATCH_MAX],
+            raw: Vec::with_capacity(BATCH_MAX),
+            others: Vec::with_capacity(BATCH_MAX),
             seal_jobs: Vec::with_capacity(BATCH_MAX),
             open_jobs: Vec::with_capacity(BATCH_MAX),
             limits: Vec::with_capacity(BATCH_MAX),
@@ -105,8 +111,12 @@ pub(crate) fn run(core: &mut Core, lanes: &mut Lanes, frames: &mut Vec<Frame>, l
     // A port gives no more than it is asked for; were it to, there would be room for more.
     packets.resize(packets.len().max(frames.len()), Packet::RAW);
     let mut batch = Batch { packets: &mut packets[..frames.len()], frames: &mut frames[..] };
-    let esp = read(core, &mut batch, link, origin);
+    let (esp, raw) = read(core, &mut batch, link, origin);
     core.accounts.lap(Stage::FastRead, batch.frames.len());
+    if raw > 0 {
+        set_aside(core, frames, &mut packets);
+    }
+    let mut batch = Batch { packets: &mut packets[..frames.len()], frames: &mut frames[..] };
     if esp > 0 {
         inbound::run(core, &mut batch);
     }
@@ -116,20 +126,24 @@ pub(crate) fn run(core: &mut Core, lanes: &mut Lanes, frames: &mut Vec<Frame>, l
     core.fast.detours.clear();
 }
 
-/// Reads the headers of the whole batch. Returns how many packets may be ESP to us.
-fn read(core: &mut Core, batch: &mut Batch<'_>, link: Link, origin: Origin) -> usize {
+/// Reads the headers of the whole batch. Returns how many packets may be ESP to us, and how many frames are raw.
+fn read(core: &mut Core, batch: &mut Batch<'_>, link: Link, origin: Origin) -> (usize, usize) {
     let mac = origin.port().and_then(|port| core.fib.port(port)).map(|info| info.mac);
     let (door, link_octets) = (packet::door(origin), packet::link_octets(link));
     let looks_out = !core.lookout.is_idle();
     batch.frames.iter().for_each(|frame| frame.bytes().first().into_iter().for_each(prefetch));
-    let (mut esp, mut last, mut place) = (0, FlowKey::NONE, Place::NONE);
+    let (mut esp, mut raw) = (0, 0);
+    let (mut last, mut place) = (FlowKey::NONE, Place::NONE);
     for (frame, packet) in batch.iter_mut() {
         // What is not plain must not be given the levels of the last batch's packet.
         packet.levels = 0;
         let octets = mac.and_then(|mac| packet::behind_link(frame.bytes(), link, mac));
         packet.fate = match octets.and_then(|octets| packet::read(octets, door)) {
             // Discovery has its look before a plan is made: a flood of its messages is one of new flows.
-            Some((key, _)) if looks_out && plan::may_concern_discovery(&core.lookout, &key) => Fate::Raw,
+            Some((key, _)) if looks_out && plan::may_concern_discovery(&core.lookout, &key) => {
+                raw += 1;
+                Fate::Raw
+            }
             // What Ethernet padded must not be encrypted or checked as if it were part of the packet.
             Some((key, head)) if frame.crop(link_octets, head.octets.into()) => {
                 packet.begin(key, head);
@@ -146,11 +160,28 @@ fn read(core: &mut Core, batch: &mut Batch<'_>, link: Link, origin: Origin) -> u
             }
             _ => {
                 core.fast.detours.extend(packet::flow_of(frame, link, origin));
+                raw += 1;
                 Fate::Raw
             }
         };
     }
-    esp
+    (esp, raw)
+}
+
+/// Takes the raw frames out of a batch, so that no pass has to step over them: a flood of what is not plain is to cost the
+/// other packets little.
+#[cold]
+fn set_aside(core: &mut Core, frames: &mut Vec<Frame>, packets: &mut [Packet]) {
+    let FastPath { raw, others, .. } = &mut core.fast;
+    for (at, frame) in frames.drain(..).enumerate() {
+        if packets[at].fate == Fate::Raw {
+            raw.push((others.len(), frame));
+        } else {
+            packets[others.len()] = packets[at];
+            others.push(frame);
+        }
+    }
+    std::mem::swap(frames, others);
 }
 
 /// Into the queues of the ports, and to the stages what they have to see, in the order in which it came.
@@ -171,25 +202,44 @@ fn leave(
     }
     let berth = packets.first().map(|first| first.berth);
     let is_one_way = packets.iter().all(|packet| packet.fate == Fate::Leaves && Some(packet.berth) == berth);
+    let (mut raw, from) = (std::mem::take(&mut core.fast.raw), Arrival { link, origin });
     match berth.and_then(|berth| core.berths.get_mut(usize::from(berth))) {
         Some(berth) if is_one_way && berth.queue.len() + count <= TRANSMIT_QUEUE_MAX => {
             berth.queue.append(frames);
+            raw.drain(..).for_each(|(_, frame)| from.admit(core, lanes, frame));
         }
-        _ => sort(core, lanes, frames, packets, link, origin),
+        _ => {
+            let mut raw = raw.drain(..).peekable();
+            for (at, (frame, packet)) in frames.drain(..).zip(packets).enumerate() {
+                while let Some((_, frame)) = raw.next_if(|(before, _)| *before <= at) {
+                    from.admit(core, lanes, frame);
+                }
+                from.sort(core, lanes, frame, packet);
+            }
+            raw.for_each(|(_, frame)| from.admit(core, lanes, frame));
+            unwrap(core, lanes);
+        }
     }
+    core.fast.raw = raw;
     core.accounts.lap(Stage::FastSend, count);
 }
 
-/// The same for each of them.
-fn sort(
-    core: &mut Core,
-    lanes: &mut Lanes,
-    frames: &mut Vec<Frame>,
-    packets: &[Packet],
+/// Where a batch came from.
+#[derive(Clone, Copy)]
+struct Arrival {
     link: Link,
     origin: Origin,
-) {
-    for (frame, packet) in frames.drain(..).zip(packets) {
+}
+
+impl Arrival {
+    /// The stages see a frame as it came.
+    fn admit(self, core: &mut Core, lanes: &mut Lanes, frame: Frame) {
+        unwrap(core, lanes);
+        receive::admit(core, lanes, frame, self.link, self.origin);
+    }
+
+    /// Where one of several that go different ways goes.
+    fn sort(self, core: &mut Core, lanes: &mut Lanes, frame: Frame, packet: &Packet) {
         match packet.fate {
             Fate::Leaves => match core.berths.get_mut(usize::from(packet.berth)) {
                 Some(berth) if berth.queue.len() < TRANSMIT_QUEUE_MAX => berth.queue.push(frame),
@@ -197,25 +247,21 @@ fn sort(
                 None => core.discard_frame(frame, DropReason::NoPort),
             },
             Fate::Dropped(reason) => core.discard_frame(frame, reason),
-            Fate::Raw => {
-                unwrap(core, lanes);
-                receive::admit(core, lanes, frame, link, origin);
-            }
-            Fate::Opened => match packet.into_slot(frame, origin) {
+            Fate::Raw => self.admit(core, lanes, frame),
+            Fate::Opened => match packet.into_slot(frame, self.origin) {
                 Ok(slot) => lanes.esp.push(slot),
                 Err((frame, reason)) => core.discard_frame(frame, reason),
             },
             // Nothing is left undecided but what had to be given up: ESP inside more of it than any stack has.
             Fate::Detour | Fate::Esp | Fate::Plain => {
                 unwrap(core, lanes);
-                match packet.into_slot(frame, origin) {
+                match packet.into_slot(frame, self.origin) {
                     Ok(slot) => arrive(core, lanes, slot),
                     Err((frame, reason)) => core.discard_frame(frame, reason),
                 }
             }
         }
     }
-    unwrap(core, lanes);
 }
 
 /// What has been opened and accepted goes on behind that.
