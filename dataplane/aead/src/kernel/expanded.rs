@@ -89,8 +89,9 @@ impl Expanded {
         const LINE: usize = 64 / size_of::<u128>();
         let powers = self.powers.as_chunks::<LINE>().0;
         let last = powers.len().saturating_sub(LAST_LINES);
-        // The first place of each line: `rounds` takes that of a round key in the first one.
-        let keys = self.round_keys[..=self.rounds].iter().skip(LINE - 1).step_by(LINE);
+        // The first place of each line: `rounds` takes that of a round key in the first one. It is not asked how many there
+        // are: that would be to wait for what is asked for here.
+        let keys = self.round_keys.iter().skip(LINE - 1).step_by(LINE);
         let lines = powers[last..]
             .iter()
             .map(|line| &line[0])

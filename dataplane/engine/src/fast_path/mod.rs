@@ -14,8 +14,8 @@
 //!  at each of these: what is not plain ─► the lanes of the stages, and all of its flow behind it in this batch
 //! ```
 //!
-//! Frames stay where they are until they leave, and what is known of each stands in a cache line beside it. Packets of one
-//! flow come in runs, and what was found for the first of a run is not looked for again.
+//! Frames stay where they are until they leave, and what is known of each stands in a cache line beside it. What was found for
+//! one packet, its rule or its SA, is kept for the next, because packets of one SA come in runs.
 //!
 //! [`stages`](crate::stages) is the whole description of what happens to a packet, and this a shortcut through it: nothing
 //! is dropped here but what an SA has proved bad, and a test holds both to the same octets and the same counts.
@@ -47,8 +47,6 @@ use warren_port::{Frame, Link, prefetch};
 pub(crate) struct FastPath {
     flows: FlowTable,
     egresses: Egresses,
-    /// How many plans there ever were.
-    plans_made: u64,
     /// One for each frame of a batch.
     packets: Vec<Packet>,
     /// Frames that the stages see as they came, each with the number of those in front of it that are no such ones.
@@ -83,7 +81,6 @@ impl FastPath {
         Self {
             flows: FlowTable::new(seed),
             egresses: Egresses::default(),
-            plans_made: 0,
             packets: vec![Packet::RAW; BATCH_MAX],
             raw: Vec::with_capacity(BATCH_MAX),
             others: Vec::with_capacity(BATCH_MAX),

@@ -191,7 +191,6 @@ fn may_go(core: &mut Core, packet: &Packet, route: Route) -> bool {
 #[cold]
 fn make_plan(core: &mut Core, packet: &Packet, origin: Origin) -> FlowIndex {
     let plan = plan::make(core, &packet.key, packet.origin(origin));
-    core.fast.plans_made = core.fast.plans_made.wrapping_add(1);
     core.fast.flows.insert(packet.place, packet.key, plan)
 }
 
@@ -225,16 +224,12 @@ fn number(core: &mut Core, batch: &mut Batch<'_>, level: u8) {
                 OuterFragmentation::ClearDontFragment => false,
             };
         *ipv4_id = ipv4_id.wrapping_add(1);
-        match wrap(frame, packet, (head, *ipv4_id), level, sealer) {
-            Ok(limit) => {
-                *has_begun = true;
-                limits.extend(limit.map(|limit| (level.sa, limit)));
-            }
-            Err((reason, limit)) => {
-                packet.drop_for(reason);
-                limits.extend(limit.map(|limit| (level.sa, limit)));
-            }
+        let (wrapped, limit) = wrap(frame, packet, (head, *ipv4_id), level, sealer);
+        match wrapped {
+            Ok(()) => *has_begun = true,
+            Err(reason) => packet.drop_for(reason),
         }
+        limits.extend(limit.map(|limit| (level.sa, limit)));
         packet.head.dont_fragment = head.dont_fragment;
     }
     if let Some(last) = last {
@@ -302,16 +297,17 @@ fn wrap(
     (head, ipv4_id): (Head, u16),
     level: &Level,
     sealer: &mut Sealer,
-) -> Result<Option<Limit>, (DropReason, Option<Limit>)> {
+) -> (Result<(), DropReason>, Option<Limit>) {
     let inner = frame.len();
     let pad = (inner + esp::TRAILER_OCTETS).wrapping_neg() % 4;
     let tail = &TAILS[usize::from(packet.is_ipv6)][pad];
     let headers = (&level.headers, usize::from(level.octets));
     // Before a number is spent on it.
     let enclosed = frame.enclose::<_, IV_OCTETS, _>(headers, (tail, pad + esp::TRAILER_OCTETS + ICV_OCTETS));
-    let headers = enclosed.ok_or((DropReason::NoRoom, None))?;
+    let Some(headers) = enclosed else { return (Err(DropReason::NoRoom), None) };
     let (sequence, limit) = sealer.number(inner);
-    packet.sequence = sequence.ok_or((DropReason::SaExpired, limit))?;
+    let Some(sequence) = sequence else { return (Err(DropReason::SaExpired), limit) };
+    packet.sequence = sequence;
     (packet.sa, packet.esp_at, packet.is_ipv6) = (level.sa, level.esp_at, level.is_ipv6);
     let esp_octets = inner + pad + esp::TRAILER_OCTETS + ICV_OCTETS + TEXT_AT;
     headers[NUMBER_AT..][..4].copy_from_slice(&(packet.sequence as u32).to_be_bytes());
@@ -325,7 +321,7 @@ fn wrap(
     } else {
         fill_in_ipv4::<ESP_AT>(headers, level.sum, head, esp_octets, ipv4_id);
     }
-    Ok(limit)
+    (Ok(()), limit)
 }
 
 /// Between them and the text.
